@@ -1,0 +1,1 @@
+//! Who hears what in the cloud.

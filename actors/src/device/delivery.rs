@@ -1,0 +1,77 @@
+//! One queue's way out: a window of unconfirmed messages, sent again when nothing is heard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    message::Message,
+    queue::{Queue, StoreOp},
+};
+
+/// What can happen to a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The queue holds messages up to this number.
+    Appended {
+        /// The queue's last number.
+        last: u64,
+    },
+    /// Messages up to this number are no longer there.
+    Skipped {
+        /// The highest dropped number.
+        upto: u64,
+    },
+    /// The destination can be reached.
+    Up,
+    /// The destination cannot be reached.
+    Down,
+    /// Messages that were asked for.
+    Loaded {
+        /// Number of the first one. May be higher than asked for where the store lost a part.
+        first_seq: u64,
+        /// Consecutive messages.
+        messages: Vec<Message>,
+    },
+    /// The destination has stored everything up to this number.
+    Acked {
+        /// The epoch that the confirmation names; `None` from a module's session.
+        epoch: Option<u64>,
+        /// The highest number stored.
+        upto: u64,
+    },
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What a delivery wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// See [`crate::device::io::Store::Load`].
+    Load {
+        /// First number wanted.
+        from: u64,
+        /// At most this many.
+        max_messages: usize,
+        /// At most about this many bytes.
+        max_bytes: usize,
+    },
+    /// Send to the queue's endpoint.
+    Send {
+        /// The queue.
+        queue: Queue,
+        /// The store's epoch.
+        epoch: u64,
+        /// See [`crate::message::Batch::after`].
+        after: u64,
+        /// Number of the first one.
+        first_seq: u64,
+        /// The messages.
+        messages: Vec<Message>,
+    },
+    /// Trim the store: a persist step.
+    Store(StoreOp),
+    /// The router may count the room as free.
+    Trimmed {
+        /// The highest confirmed number.
+        upto: u64,
+    },
+}

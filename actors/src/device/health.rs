@@ -1,0 +1,44 @@
+//! What the device says of itself: gathers, and reports what changed, at most once a second.
+
+use serde::{Deserialize, Serialize};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+
+use crate::{
+    queue::Queue,
+    report::{ModuleStatus, QueueStatus, Report},
+};
+
+/// What can happen to health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A module's status.
+    Module(ModuleId, ModuleStatus),
+    /// A module is gone.
+    ModuleGone(ModuleId),
+    /// A queue's status.
+    Queue(Queue, QueueStatus),
+    /// A queue is gone.
+    QueueGone(Queue),
+    /// The neighbours.
+    Peers(Vec<DeviceId>),
+    /// The assignment's version.
+    Assignment(u64),
+    /// What is wrong, by who noticed it; an empty list clears that source.
+    Problems {
+        /// `engine`, `mesh`, `uplink`, `store`, ...
+        source: String,
+        /// In words, with what to do.
+        problems: Vec<String>,
+    },
+    /// Somebody new listens: the next report is full.
+    FullWanted,
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What health wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// Tell the uplink and the device's own status.
+    Report(Report),
+}

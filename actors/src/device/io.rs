@@ -1,0 +1,166 @@
+//! What the device's machines want done outside: the whole list.
+//!
+//! Adapters carry these out and answer with events. They decide nothing.
+
+use serde::Serialize;
+use wayside_config::{
+    document::Member,
+    identity::DeviceId,
+    workload::{ModuleId, ModuleSpec},
+};
+
+use crate::{
+    frame::{Desired, ToCloud},
+    message::{Batch, Confirm, Message},
+    queue::{Queue, StoreOp},
+    report::Report,
+};
+
+/// Something outside the machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Io {
+    /// To the container engine.
+    Engine(Engine),
+    /// To the mesh.
+    Mesh(Mesh),
+    /// To the MQTT listener.
+    Mqtt(Mqtt),
+    /// To the uplink.
+    Uplink(Uplink),
+    /// To the queue store.
+    Store(Store),
+    /// Replaces the persisted desired state as a whole, atomically.
+    SaveDesired(Desired),
+    /// Replaces the persisted list of operators' keys that this device obeys.
+    SaveOperators(Vec<DeviceId>),
+    /// A report for whoever asks on this device (`wayside status`) and for the uplink.
+    Publish(Report),
+}
+
+/// Container engine. Each answers the module machine named, or the reconciler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Engine {
+    /// List this device's containers; answered by `reconciler::Event::Observed`.
+    List,
+    /// Make a container; answered by `module::Event::Created` or `Failed`.
+    Create {
+        /// For this module.
+        module: ModuleId,
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+    },
+    /// Start it; answered by `Started` or `Failed`.
+    Start {
+        /// The module.
+        module: ModuleId,
+        /// Its container.
+        container: String,
+    },
+    /// Stop it within `grace_ms`, then kill; answered by `Exited` from the event stream, or `Failed`.
+    Stop {
+        /// The module.
+        module: ModuleId,
+        /// Its container.
+        container: String,
+        /// Milliseconds between the stop signal and the kill.
+        grace_ms: u64,
+    },
+    /// Remove it, running or not; answered by `Removed` or `Failed`. Removing what is gone is success.
+    Remove {
+        /// The module.
+        module: ModuleId,
+        /// Its container.
+        container: String,
+    },
+    /// Remove a container that carries this device's label and that nobody wants. Not answered.
+    RemoveOrphan {
+        /// The container.
+        container: String,
+    },
+}
+
+/// The mesh. Not answered; what arrives comes as events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Mesh {
+    /// Send messages to a device, which answers with a `Confirm`.
+    Send {
+        /// The destination.
+        to: DeviceId,
+        /// What.
+        batch: Batch,
+    },
+    /// Tell the origin how far its messages are stored here.
+    Confirm {
+        /// The origin.
+        to: DeviceId,
+        /// How far.
+        confirm: Confirm,
+    },
+    /// Offer desired state to a neighbour.
+    Offer {
+        /// The neighbour.
+        to: DeviceId,
+        /// What it should run.
+        desired: Desired,
+    },
+}
+
+/// The MQTT listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Mqtt {
+    /// The publish with this ticket is stored (or needs no storing): acknowledge it.
+    Accept {
+        /// From `router::Event::Published`.
+        ticket: u64,
+    },
+    /// The publish with this ticket is refused; MQTT 5 clients get the reason.
+    Refuse {
+        /// From `router::Event::Published`.
+        ticket: u64,
+        /// For a person.
+        reason: String,
+    },
+    /// Deliver to a module's session; answered by `delivery::Event::Acked`.
+    Deliver {
+        /// The queue, whose endpoint is the module.
+        queue: Queue,
+        /// Number of the first message.
+        first_seq: u64,
+        /// Topic as the module sees it (`device/module/topic`) and message.
+        messages: Vec<(String, Message)>,
+    },
+    /// The modules that may connect now; others are disconnected.
+    Modules(Vec<ModuleId>),
+}
+
+/// The uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Uplink {
+    /// Dial the cloud; answered by `uplink::Event::Connected` or `Lost`.
+    Connect,
+    /// Close the connection, if any.
+    Close,
+    /// Send a frame on the connection, if any.
+    Send(ToCloud),
+}
+
+/// The queue store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Store {
+    /// Commit, in one group with other changes: always a persist step.
+    Commit(StoreOp),
+    /// Read messages; answered by `delivery::Event::Loaded`.
+    Load {
+        /// The queue.
+        queue: Queue,
+        /// First number wanted.
+        from: u64,
+        /// At most this many messages.
+        max_messages: usize,
+        /// At most about this many bytes; at least one message.
+        max_bytes: usize,
+    },
+}
+
+/// Members of a workload, with their names, as its assignment lists them.
+pub type Members = Vec<Member>;

@@ -1,0 +1,83 @@
+//! One module: from wanted to running, and back when it ends.
+
+use serde::{Deserialize, Serialize};
+use wayside_config::workload::{ModuleId, ModuleSpec};
+
+use crate::report::ModuleStatus;
+
+/// What can happen to a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// It should run like this. A changed specification replaces the container.
+    Wanted(Box<ModuleSpec>),
+    /// It should not be here.
+    Unwanted,
+    /// The engine already has a container for it, made from the specification with this hash.
+    Found {
+        /// The container.
+        container: String,
+        /// The hash that its label carries.
+        spec_hash: String,
+        /// Whether it runs.
+        running: bool,
+        /// How it ended, if it did.
+        exit_code: Option<i64>,
+    },
+    /// The engine made it.
+    Created {
+        /// The container.
+        container: String,
+    },
+    /// The engine started it.
+    Started {
+        /// The container.
+        container: String,
+    },
+    /// Its main process ended.
+    Exited {
+        /// The container.
+        container: String,
+        /// The exit code.
+        code: i64,
+    },
+    /// The container is gone, by our request or by somebody else's.
+    Removed {
+        /// The container.
+        container: String,
+    },
+    /// The engine could not do what was asked.
+    Failed {
+        /// In words, with what to do.
+        problem: String,
+    },
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What a module wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// See [`crate::device::io::Engine::Create`].
+    Create(Box<ModuleSpec>),
+    /// See [`crate::device::io::Engine::Start`].
+    Start {
+        /// The container.
+        container: String,
+    },
+    /// See [`crate::device::io::Engine::Stop`].
+    Stop {
+        /// The container.
+        container: String,
+        /// Milliseconds between the stop signal and the kill.
+        grace_ms: u64,
+    },
+    /// See [`crate::device::io::Engine::Remove`].
+    Remove {
+        /// The container.
+        container: String,
+    },
+    /// How it is doing.
+    Report(ModuleStatus),
+    /// It is gone for good; its actor may end.
+    Gone(ModuleId),
+}

@@ -1,0 +1,96 @@
+//! Desired against observed: which modules should be here, and which containers should not.
+
+use serde::{Deserialize, Serialize};
+use wayside_config::{
+    document::{Assignment, Release},
+    identity::DeviceId,
+    workload::{ModuleId, ModuleSpec},
+};
+
+use crate::{device::router::RouteTable, frame::Desired};
+
+/// What can happen to the reconciler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Signatures were checked by the adapter; the machine decides on versions and target.
+    /// At start, the persisted desired state comes in the same way.
+    Desired {
+        /// The bytes, to persist and to pass on.
+        sealed: Desired,
+        /// What they say.
+        assignment: Box<Assignment>,
+        /// What they say.
+        releases: Vec<Release>,
+        /// Whether this was read from this device's own disk.
+        restored: bool,
+    },
+    /// The containers that carry this device's label.
+    Observed(Vec<Observed>),
+    /// The engine's event stream (re)connected: look again.
+    EngineBack,
+    /// The engine does not answer.
+    EngineLost {
+        /// In words, with what to do.
+        problem: String,
+    },
+    /// A neighbour came: it gets what it should run, if this device knows.
+    PeerUp(DeviceId),
+    /// A module machine was restarted and has forgotten what it was told.
+    ModuleRestarted(ModuleId),
+    /// A module is gone for good.
+    ModuleGone(ModuleId),
+    /// The router was restarted and wants the routes again.
+    RouterRestarted,
+    /// The time asked for has come.
+    Woken,
+}
+
+/// A container that carries this device's label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Its id.
+    pub container: String,
+    /// The module its label names; `None` when the label is not readable.
+    pub module: Option<ModuleId>,
+    /// The specification hash that its label carries.
+    pub spec_hash: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// How it ended, if it did.
+    pub exit_code: Option<i64>,
+}
+
+/// What the reconciler wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// Persist the desired state.
+    Save(Desired),
+    /// See [`crate::device::io::Engine::List`].
+    List,
+    /// The module should run.
+    Want(ModuleId, Box<ModuleSpec>),
+    /// The module should not be here.
+    Unwant(ModuleId),
+    /// The engine has a container for the module.
+    Found(ModuleId, Observed),
+    /// See [`crate::device::io::Engine::RemoveOrphan`].
+    RemoveOrphan {
+        /// The container.
+        container: String,
+    },
+    /// The routes that hold now.
+    Routes(Box<RouteTable>),
+    /// The modules that may connect over MQTT.
+    Modules(Vec<ModuleId>),
+    /// The version of the assignment that holds now.
+    Assigned(u64),
+    /// Pass desired state on to a neighbour that it names.
+    Offer {
+        /// The neighbour.
+        to: DeviceId,
+        /// What.
+        desired: Desired,
+    },
+    /// Something is wrong with the device as a whole; an empty list clears it.
+    Problems(Vec<String>),
+}

@@ -1,0 +1,134 @@
+//! Which queues a message goes to, what it is numbered there, and what has been seen before.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use wayside_config::{
+    identity::DeviceId,
+    workload::{ModuleId, Route},
+};
+
+use crate::{
+    device::io::Members,
+    message::{Batch, Confirm},
+    queue::{Queue, StoreOp},
+    report::QueueStatus,
+};
+
+/// The routes of all workloads on this device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// By workload.
+    pub workloads: BTreeMap<String, WorkloadRoutes>,
+}
+
+/// The routes of one workload and the devices that run it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadRoutes {
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+    /// This device is one of them.
+    pub members: Members,
+}
+
+/// What can happen to the router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The routes that hold from now on.
+    Routes(Box<RouteTable>),
+    /// A module published.
+    Published {
+        /// Answered by `Accept` or `Refuse` with the same ticket.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// Its topic.
+        topic: String,
+        /// The body.
+        payload: Bytes,
+        /// Wall clock at arrival, milliseconds since the Unix epoch.
+        wall_ms: u64,
+        /// For QoS 2: the packet identifier, remembered in the same commit so that a
+        /// redelivery after a crash is no second message.
+        packet_id: Option<u16>,
+    },
+    /// For QoS 2: the module released the identifier; it is forgotten before `Accept`.
+    Released {
+        /// Answered by `Accept` with the same ticket.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// The identifier.
+        packet_id: u16,
+    },
+    /// The module began a clean session: its identifiers are forgotten.
+    SessionCleared {
+        /// Who.
+        module: ModuleId,
+    },
+    /// Messages came from a neighbour.
+    Arrived {
+        /// The neighbour, by its key.
+        from: DeviceId,
+        /// What.
+        batch: Batch,
+    },
+    /// A delivery machine confirmed: the queue has room again.
+    Trimmed {
+        /// The queue.
+        queue: Queue,
+        /// The highest confirmed number.
+        upto: u64,
+    },
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What the router wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// Change the store: always a persist step.
+    Store(StoreOp),
+    /// See [`crate::device::io::Mqtt::Accept`].
+    Accept {
+        /// The ticket.
+        ticket: u64,
+    },
+    /// See [`crate::device::io::Mqtt::Refuse`].
+    Refuse {
+        /// The ticket.
+        ticket: u64,
+        /// For a person.
+        reason: String,
+    },
+    /// Tell the origin how far its messages are stored here.
+    Confirm {
+        /// The origin.
+        to: DeviceId,
+        /// How far.
+        confirm: Confirm,
+    },
+    /// The queue holds messages up to this number. Starts its delivery machine if there is none.
+    Appended {
+        /// The queue.
+        queue: Queue,
+        /// Its last number.
+        last: u64,
+    },
+    /// Messages up to this number were dropped (queue full): its delivery machine skips them.
+    Skipped {
+        /// The queue.
+        queue: Queue,
+        /// The highest dropped number.
+        upto: u64,
+    },
+    /// No route leads to this queue any more; its delivery machine ends.
+    Closed(Queue),
+    /// What a queue holds, when it changed.
+    Status(Queue, QueueStatus),
+    /// A queue is gone.
+    StatusGone(Queue),
+    /// Names of devices for the topics that modules see; told to delivery machines through the wiring.
+    Names(BTreeMap<DeviceId, String>),
+}

@@ -1,0 +1,58 @@
+//! The device's side of the conversation with the cloud.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    frame::{Ask, Desired, ToCloud, ToDevice},
+    message::Confirm,
+    report::Report,
+};
+
+/// What can happen to the uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// There is a cloud to talk to: begin.
+    Start,
+    /// The connection stands and the cloud's key is the expected one.
+    Connected,
+    /// The connection could not be made, or ended.
+    Lost {
+        /// In words.
+        reason: String,
+    },
+    /// A frame came.
+    Frame(ToDevice),
+    /// The device's report changed.
+    Report(Report),
+    /// The answer to a question.
+    Answer(crate::frame::Answer),
+    /// An actor was restarted and asks whether the cloud can be reached.
+    Asked,
+    /// The daemon is draining: say what is left to say and close.
+    Stop,
+    /// The time asked for has come.
+    Woken,
+}
+
+/// What the uplink wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Effect {
+    /// See [`crate::device::io::Uplink::Connect`].
+    Connect,
+    /// See [`crate::device::io::Uplink::Close`].
+    Close,
+    /// See [`crate::device::io::Uplink::Send`].
+    Send(ToCloud),
+    /// The cloud can be reached: deliveries to it start, health sends a full report.
+    Up,
+    /// The cloud cannot be reached.
+    Down,
+    /// Desired state came; the adapter checks signatures and tells the reconciler.
+    Desired(Desired),
+    /// Messages are stored in the cloud.
+    Confirm(Confirm),
+    /// An operator's question; the adapter answers it.
+    Ask(Ask),
+    /// The cloud refuses this device; shown as a problem of the device. Empty clears it.
+    Problem(String),
+}

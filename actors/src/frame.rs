@@ -1,0 +1,111 @@
+//! What a device and the cloud say to each other. The bytes are `cloud-bridge`'s business.
+//!
+//! ```text
+//! device                         cloud
+//!   Hello            ->                    key known, or token good?
+//!                    <-  Welcome           or Refused, and the connection ends
+//!   Report (full)    ->
+//!                    <-  Desired           whenever it differs from what the device reported
+//!   Report (delta)   ->                    as things change, at most one a second
+//!   Batch            ->                    up to a window of unconfirmed messages
+//!                    <-  Confirm           cumulative, after the commit
+//!                    <-  Ask               an operator's question
+//!   Answer           ->
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    message::{Batch, Confirm},
+    report::Report,
+};
+
+/// The protocol version spoken here. A peer with another one is refused with a reason.
+pub const PROTOCOL: u16 = 1;
+
+/// From a device to the cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCloud {
+    /// The first frame of a connection.
+    Hello(Hello),
+    /// What the device says of itself.
+    Report(Report),
+    /// Messages for the cloud.
+    Batch(Batch),
+    /// The answer to an [`Ask`].
+    Answer(Answer),
+}
+
+/// From the cloud to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDevice {
+    /// The device is admitted.
+    Welcome,
+    /// The device is not admitted; `reason` says why and what to do. The connection ends.
+    Refused {
+        /// For a person.
+        reason: String,
+    },
+    /// What the device should run.
+    Desired(Desired),
+    /// Messages are stored.
+    Confirm(Confirm),
+    /// An operator's question.
+    Ask(Ask),
+}
+
+/// Who connects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u16,
+    /// The device's name, for people.
+    pub name: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Labels of the device's configuration.
+    pub labels: Vec<(String, String)>,
+    /// The join token, until the device has been admitted once.
+    pub token: Option<String>,
+}
+
+/// Signed documents that say what a device should run. Bytes as they were signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// A sealed [`wayside_config::document::Assignment`].
+    pub assignment: bytes::Bytes,
+    /// The sealed [`wayside_config::document::Release`]s that it names.
+    pub releases: Vec<bytes::Bytes>,
+}
+
+/// An operator's question to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Chosen by the asker; the answer carries it.
+    pub id: u64,
+    /// The question.
+    pub question: Question,
+}
+
+/// What can be asked of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// The last lines that a module wrote.
+    Logs {
+        /// `workload/module`, or `module` when only one workload has one of that name.
+        module: String,
+        /// At most this many lines; at most 10,000.
+        tail: u32,
+        /// Only lines after this wall-clock time in milliseconds; 0 for all.
+        since_ms: u64,
+    },
+}
+
+/// The answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's id.
+    pub id: u64,
+    /// Text, at most 1 MiB; or what went wrong and what to do.
+    pub result: Result<String, String>,
+}

@@ -1,0 +1,87 @@
+//! Queues by name, and what their store must be able to do.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+
+use crate::message::Message;
+
+/// One durable queue: what one route holds for one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Queue {
+    /// `workload/route`.
+    pub route: String,
+    /// Where its messages go.
+    pub to: Endpoint,
+}
+
+/// Where a queue's messages go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Endpoint {
+    /// A module on this device.
+    Module(ModuleId),
+    /// Another device of the site.
+    Device(DeviceId),
+    /// The cloud.
+    Cloud,
+}
+
+/// How far a queue has come. Sequence numbers start at 1 and have no gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueState {
+    /// The highest number that its destination confirmed; 0 for none.
+    pub acked: u64,
+    /// The highest number appended; 0 for none.
+    pub last: u64,
+    /// Bytes between the two, by [`Message::cost_bytes`].
+    pub bytes: u64,
+}
+
+/// A change to the queue store. Changes committed together are on the disk together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreOp {
+    /// Adds `message` as number `seq`, which is the queue's last plus one.
+    Append {
+        /// The queue.
+        queue: Queue,
+        /// Its new last number.
+        seq: u64,
+        /// The message.
+        message: Message,
+    },
+    /// Everything up to `upto` is confirmed and may go.
+    Trim {
+        /// The queue.
+        queue: Queue,
+        /// The highest confirmed number.
+        upto: u64,
+    },
+    /// Removes the queue and what it holds.
+    Drop {
+        /// The queue.
+        queue: Queue,
+    },
+    /// Keeps a small value under a name: receiver windows, packet identifiers in flight.
+    Mark {
+        /// At most 512 bytes.
+        key: String,
+        /// At most 4 KiB.
+        value: Vec<u8>,
+    },
+    /// Forgets a name.
+    Unmark {
+        /// The name.
+        key: String,
+    },
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.to {
+            Endpoint::Module(module) => write!(f, "{} to {module}", self.route),
+            Endpoint::Device(device) => write!(f, "{} to device {}", self.route, device.short()),
+            Endpoint::Cloud => write!(f, "{} to cloud", self.route),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a device says of itself: full once, then what changed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+
+/// How a module is doing, as its machine sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleStatus {
+    /// Where it is in its life.
+    pub state: ModuleState,
+    /// The image its release names.
+    pub image: String,
+    /// Starts after the first one, since this specification was wanted.
+    pub restarts: u32,
+    /// The last exit code, when it has exited.
+    pub exit_code: Option<i64>,
+    /// The last failure in words, with what to do; empty when all is well.
+    pub problem: String,
+}
+
+/// Where a module is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModuleState {
+    /// Its container is being made.
+    Creating,
+    /// Its container is being started.
+    Starting,
+    /// Its container runs.
+    Running,
+    /// It ended and will be started again when its back-off is over.
+    BackOff,
+    /// It ended and its restart policy says to leave it so.
+    Ended,
+    /// It is being stopped or removed.
+    Stopping,
+    /// It cannot be run; `problem` says why. It is tried again with back-off.
+    Failed,
+}
+
+/// What one queue holds and has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Messages waiting.
+    pub depth: u64,
+    /// Bytes waiting.
+    pub bytes: u64,
+    /// Messages appended since the daemon started.
+    pub appended: u64,
+    /// Messages dropped because the queue was full, since the daemon started.
+    pub dropped: u64,
+}
+
+/// A report: everything (`full`), or what changed since the report before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Counts up by one from the first report of a connection, which is full.
+    pub number: u64,
+    /// Whether this replaces all that was reported before.
+    pub full: bool,
+    /// Modules that are new or changed, by `workload/module`.
+    pub modules: BTreeMap<String, ModuleStatus>,
+    /// Modules that are gone.
+    pub modules_gone: Vec<String>,
+    /// Queues that are new or changed, by their display name.
+    pub queues: BTreeMap<String, QueueStatus>,
+    /// Queues that are gone.
+    pub queues_gone: Vec<String>,
+    /// Neighbours on the mesh, when they changed.
+    pub peers: Option<Vec<DeviceId>>,
+    /// The version of the assignment that the device holds, when it changed.
+    pub assignment: Option<u64>,
+    /// What is wrong with the device itself (no engine, disk full, ...), when it changed.
+    pub problems: Option<Vec<String>>,
+}
+
+/// The module a status belongs to, as reports name it.
+#[must_use]
+pub fn module_key(module: &ModuleId) -> String {
+    module.to_string()
+}

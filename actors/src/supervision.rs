@@ -1,0 +1,1 @@
+//! How often a machine may be restarted after a panic, and when that is given up.

@@ -1,0 +1,1 @@
+//! Errors in what people wrote, shown with the lines they wrote.

@@ -1,0 +1,65 @@
+//! The documents that say what runs where. Each travels sealed: see [`crate::envelope`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::{identity::DeviceId, workload::Workload};
+
+/// A workload at a version, signed by an operator. Says what runs, not where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Higher than every version of this workload before it.
+    pub version: u64,
+    /// What runs.
+    pub workload: Workload,
+}
+
+/// What one device runs, signed by the cloud's key or, on a site without a cloud, by an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assignment {
+    /// The device this is for; every other one refuses it.
+    pub device: DeviceId,
+    /// Higher than every version for this device before it.
+    pub version: u64,
+    /// Everything that the device runs, by workload name in ascending order.
+    pub releases: Vec<ReleaseRef>,
+}
+
+/// A release by what it is, not by where it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRef {
+    /// The workload's name.
+    pub workload: String,
+    /// The release's version.
+    pub version: u64,
+    /// SHA-256 of the sealed release.
+    pub sha256: [u8; 32],
+    /// All devices of the site that run this workload, so that `site` routes have queues before
+    /// anyone is seen. In ascending order of their keys.
+    pub members: Vec<Member>,
+}
+
+/// A device of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its key.
+    pub device: DeviceId,
+    /// Its name, as modules see it in topics.
+    pub name: String,
+}
+
+/// An operator's request to one device over the mesh: signed, for this device, for these minutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The device this is for; every other one refuses it.
+    pub device: DeviceId,
+    /// Wall clock of the asker, milliseconds since the Unix epoch. Refused when more than
+    /// [`crate::limits::REQUEST_AGE_MS`] away from the device's clock.
+    pub issued_ms: u64,
+    /// What is asked: JSON of the control protocol.
+    pub body: String,
+}

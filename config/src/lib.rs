@@ -1,0 +1,15 @@
+//! What people write and what is signed.
+//!
+//! Device settings, workloads (Compose files with an `x-wayside` block), fleet documents and the
+//! envelopes around them. Parse, validate, sign, verify: no I/O, no clock.
+
+pub mod compose;
+pub mod diagnostic;
+pub mod document;
+pub mod envelope;
+pub mod identity;
+pub mod join;
+pub mod limits;
+pub mod settings;
+pub mod topic;
+pub mod workload;

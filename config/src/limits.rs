@@ -1,0 +1,24 @@
+//! How large what comes from outside may be. Every parser checks these first.
+
+/// A Compose file.
+pub const COMPOSE_BYTES: usize = 1 << 20;
+/// Nesting of a Compose file or of a CBOR document.
+pub const DEPTH: usize = 32;
+/// Nodes of a Compose file after aliases are followed.
+pub const COMPOSE_NODES: usize = 50_000;
+/// A device's settings file.
+pub const SETTINGS_BYTES: usize = 64 << 10;
+/// A sealed document.
+pub const SEALED_BYTES: usize = 1 << 20;
+/// Modules of one workload.
+pub const MODULES: usize = 200;
+/// Routes of one workload.
+pub const ROUTES: usize = 1000;
+/// Workloads of one device.
+pub const WORKLOADS: usize = 100;
+/// Devices that one workload's site may have.
+pub const MEMBERS: usize = 1000;
+/// How far the clocks of an asker and of a device may be apart, in milliseconds.
+pub const REQUEST_AGE_MS: u64 = 5 * 60 * 1000;
+/// An MQTT topic, in bytes.
+pub const TOPIC_BYTES: usize = 1024;

@@ -1,0 +1,1 @@
+//! The device settings file `wayside.toml`; every field is optional.

@@ -1,0 +1,1 @@
+//! MQTT topics and filters: validity and matching.

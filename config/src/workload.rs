@@ -1,0 +1,197 @@
+//! A validated workload: what a Compose file with an `x-wayside` block means.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A versioned set of modules and routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name: lower-case letters, digits, `-`, `_`; at most 63 characters.
+    pub name: String,
+    /// Which devices run it.
+    pub target: Target,
+    /// By service name.
+    pub modules: BTreeMap<String, ModuleSpec>,
+    /// Where messages go, in the order of the file.
+    pub routes: Vec<Route>,
+}
+
+/// Which devices run a workload. All conditions must hold; none means every device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Names or keys; empty for any.
+    pub devices: Vec<String>,
+    /// Labels the device must carry; empty for any.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One container of a workload, as Compose describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleSpec {
+    /// Image reference.
+    pub image: String,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Environment, without what the daemon adds.
+    pub environment: BTreeMap<String, String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Absolute path.
+    pub working_dir: Option<String>,
+    /// When it is started again.
+    pub restart: Restart,
+    /// Labels of the container. `wayside.` is reserved.
+    pub labels: BTreeMap<String, String>,
+    /// Milliseconds between the stop signal and the kill.
+    pub stop_grace_ms: u64,
+    /// Instead of SIGTERM.
+    pub stop_signal: Option<String>,
+    /// Whether an init process reaps its children.
+    pub init: bool,
+    /// Whether its root file system is read-only.
+    pub read_only: bool,
+    /// Paths in memory.
+    pub tmpfs: Vec<String>,
+    /// Memory limit in bytes; `None` for the engine's default.
+    pub memory_bytes: Option<u64>,
+    /// CPU limit in thousandths of a CPU.
+    pub cpu_millis: Option<u64>,
+    /// Process limit.
+    pub pids: Option<u32>,
+    /// Named volumes: volume name to mount.
+    pub volumes: Vec<VolumeMount>,
+    /// Published ports.
+    pub ports: Vec<PortMapping>,
+}
+
+/// A named volume in a container. Volumes of a workload are the device's own, kept across updates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeMount {
+    /// The volume, without the workload's name.
+    pub volume: String,
+    /// Absolute path in the container.
+    pub path: String,
+    /// Whether the container may not write.
+    pub read_only: bool,
+}
+
+/// A port of the container published on the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortMapping {
+    /// Address to listen on; `None` for the engine's default.
+    pub host_ip: Option<String>,
+    /// Port on the device.
+    pub host_port: u16,
+    /// Port in the container.
+    pub container_port: u16,
+    /// Whether UDP rather than TCP.
+    pub udp: bool,
+}
+
+/// When a module is started again after it ended. As in Compose; the default here is `unless-stopped`,
+/// for a device has nobody to start it by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// Never.
+    No,
+    /// Always.
+    Always,
+    /// Unless an operator stopped it; the same as always here.
+    #[default]
+    UnlessStopped,
+    /// Only when it ended with a code other than 0, at most this often when given.
+    OnFailure {
+        /// Attempts; `None` for no limit.
+        max_retries: Option<u32>,
+    },
+}
+
+/// Where messages of a module go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name within the workload.
+    pub name: String,
+    /// The publishing module, a service of the same workload.
+    pub module: String,
+    /// MQTT topic filter over what that module publishes.
+    pub filter: String,
+    /// Where to.
+    pub to: Destination,
+    /// The most bytes that one queue of this route holds.
+    pub buffer_bytes: u64,
+    /// What happens when it is full.
+    pub when_full: WhenFull,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Destination {
+    /// A module of the same workload on the same device.
+    Module(String),
+    /// That module on every device that runs the workload, this one among them.
+    Site(String),
+    /// The cloud.
+    Cloud,
+}
+
+/// What a full queue does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenFull {
+    /// Does not acknowledge the publisher until there is room: nothing is lost, the publisher waits.
+    #[default]
+    PushBack,
+    /// Drops the oldest message, counted.
+    DropOldest,
+    /// Drops the new message, counted.
+    DropNewest,
+}
+
+/// A module of a workload. Shown as `workload/module`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ModuleId {
+    /// The workload's name.
+    pub workload: String,
+    /// The service's name.
+    pub module: String,
+}
+
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.workload, self.module)
+    }
+}
+
+/// The text is not `workload/module`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected WORKLOAD/MODULE, each of lower-case letters, digits, `-` and `_`")]
+pub struct BadModuleId;
+
+impl FromStr for ModuleId {
+    type Err = BadModuleId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (workload, module) = text.split_once('/').ok_or(BadModuleId)?;
+        if !is_name(workload) || !is_name(module) {
+            return Err(BadModuleId);
+        }
+        Ok(Self { workload: workload.into(), module: module.into() })
+    }
+}
+
+/// Whether `text` may name a workload, a module or a route: 1 to 63 of `a-z 0-9 - _`, beginning with a letter or digit.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+}

@@ -1,0 +1,1 @@
+//! The weather example: a sensor that replays observations and a detector that scores them.

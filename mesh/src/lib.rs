@@ -1,0 +1,1 @@
+//! The LAN: Zenoh session, key space, discovery, durable queues on sled, the MQTT listener.

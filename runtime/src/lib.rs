@@ -1,0 +1,1 @@
+//! The device: hosts the actors, drives the container engine, and is the command line wayside.

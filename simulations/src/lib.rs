@@ -1,0 +1,1 @@
+//! The same actors on a virtual clock, with faults, from a seed.

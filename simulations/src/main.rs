@@ -1,0 +1,3 @@
+//! The binary `wayside-sim`.
+
+fn main() {}

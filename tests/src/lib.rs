@@ -1,0 +1,1 @@
+//! Whole programs, real containers, several hosts.
