@@ -1,14 +1,28 @@
 //! All devices: what each should run, what each said last, and who has fallen silent.
 
-use std::collections::BTreeMap;
+mod members;
+mod merge;
+mod presence;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
+    workload::{Destination, Target},
 };
 
-use crate::{frame::Hello, report::Report};
+use self::presence::Deadlines;
+use crate::{
+    frame::Hello,
+    machine::{Effects, Machine},
+    report::Report,
+    time::Time,
+};
+
+/// A device not heard of for this long is marked silent, in milliseconds.
+pub const SILENT_AFTER_MS: u64 = 60_000;
 
 /// What the cloud keeps of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +41,8 @@ pub struct DeviceRecord {
     pub last_seen_ms: u64,
     /// Whether it is there.
     pub presence: Presence,
+    /// Workloads that name this device but whose site is full; see [`wayside_config::limits::MEMBERS`].
+    pub left_out: Vec<String>,
 }
 
 /// Whether a device is there.
@@ -44,6 +60,8 @@ pub enum Presence {
 /// What can happen to the fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
+    /// The first event of a fleet made from what was stored.
+    Started,
     /// A device greets. `token_ok` says whether its join token is good (checked by the adapter in constant time).
     Greeted {
         /// Who.
@@ -52,6 +70,13 @@ pub enum Event {
         hello: Hello,
         /// Whether its token is good.
         token_ok: bool,
+        /// The cloud's clock.
+        wall_ms: u64,
+    },
+    /// A device sent something.
+    Seen {
+        /// Who.
+        device: DeviceId,
         /// The cloud's clock.
         wall_ms: u64,
     },
@@ -68,11 +93,11 @@ pub enum Event {
     Gone {
         /// Who.
         device: DeviceId,
-        /// The cloud's clock.
-        wall_ms: u64,
     },
     /// An operator applied a release; the adapter checked its signature.
     Applied {
+        /// Answered by `Settled` with the same ticket.
+        ticket: u64,
         /// What it says.
         release: Box<Release>,
         /// SHA-256 of the sealed bytes.
@@ -82,16 +107,13 @@ pub enum Event {
     },
     /// An operator removed a workload.
     Removed {
+        /// Answered by `Settled` with the same ticket.
+        ticket: u64,
         /// Its name.
         workload: String,
     },
-    /// The time asked for has come; the adapter adds the wall clock by `Clock` events.
+    /// The time asked for has come.
     Woken,
-    /// The cloud's clock, once a second.
-    Clock {
-        /// Milliseconds since the Unix epoch.
-        wall_ms: u64,
-    },
 }
 
 /// What the fleet wants done.
@@ -99,7 +121,7 @@ pub enum Event {
 pub enum Effect {
     /// Keep what is known of a device: a persist step.
     SaveDevice(DeviceId, Box<DeviceRecord>),
-    /// Keep a release: a persist step.
+    /// Keep a release in place of the workload's older one: a persist step.
     SaveRelease {
         /// What it says.
         release: Box<Release>,
@@ -108,15 +130,257 @@ pub enum Effect {
         /// The bytes.
         sealed: bytes::Bytes,
     },
-    /// Forget a workload's releases: a persist step.
+    /// Forget a workload's release: a persist step.
     DropRelease {
         /// Its name.
         workload: String,
     },
     /// Tell the session whether the device may in.
     Admit(DeviceId, Result<(), String>),
+    /// The device's reports have a gap: its next connection begins with a full one.
+    Hangup {
+        /// Whose connection.
+        device: DeviceId,
+        /// For the log and the peer.
+        reason: String,
+    },
     /// Sign this assignment with the cloud's key, gather its releases, and send both.
     Assign(Box<Assignment>),
+    /// What the operator asked for is stored, or refused with what to do.
+    Settled {
+        /// From the event.
+        ticket: u64,
+        /// How many devices get another assignment by it.
+        result: Result<u64, String>,
+    },
     /// What is known of a device changed: for the page.
     Changed(DeviceId, Box<DeviceRecord>),
+}
+
+/// All devices under one trust root.
+#[derive(Debug)]
+pub struct Fleet {
+    devices: BTreeMap<DeviceId, Device>,
+    workloads: BTreeMap<String, Applied>,
+    deadlines: Deadlines,
+}
+
+/// A device as the fleet holds it.
+#[derive(Debug)]
+struct Device {
+    record: DeviceRecord,
+    heard: Time,
+    /// The number that its next report must have; `None` while it is not connected or a full one is due.
+    next_report: Option<u64>,
+}
+
+/// The release that holds of a workload, and who runs it.
+#[derive(Debug)]
+struct Applied {
+    version: u64,
+    sha256: [u8; 32],
+    target: Target,
+    /// Whether messages go from member to member, so that each must know all.
+    site: bool,
+    members: BTreeSet<DeviceId>,
+}
+
+impl Fleet {
+    /// A fleet from what was stored. Nobody is connected yet; [`Event::Started`] comes first.
+    #[must_use]
+    pub fn new(
+        now: Time,
+        devices: impl IntoIterator<Item = (DeviceId, DeviceRecord)>,
+        releases: impl IntoIterator<Item = (Release, [u8; 32])>,
+    ) -> Self {
+        let mut fleet =
+            Self { devices: BTreeMap::new(), workloads: BTreeMap::new(), deadlines: Deadlines::default() };
+        for (device, mut record) in devices {
+            if record.presence == Presence::Online {
+                record.presence = Presence::Away;
+            }
+            if record.presence == Presence::Away {
+                fleet.deadlines.watch(device, now.plus_millis(SILENT_AFTER_MS));
+            }
+            fleet.devices.insert(device, Device { record, heard: now, next_report: None });
+        }
+        for (release, sha256) in releases {
+            fleet.take_release(&release, sha256);
+        }
+        fleet
+    }
+
+    /// Every device with what is known of it, by key.
+    pub fn devices(&self) -> impl Iterator<Item = (&DeviceId, &DeviceRecord)> {
+        self.devices.iter().map(|(id, device)| (id, &device.record))
+    }
+
+    /// One device.
+    #[must_use]
+    pub fn device(&self, id: &DeviceId) -> Option<&DeviceRecord> {
+        self.devices.get(id).map(|device| &device.record)
+    }
+}
+
+impl Machine for Fleet {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
+        match event {
+            Event::Started => {
+                // A crash between a release and the assignments that follow from it is mended here.
+                let all = self.devices.keys().copied().collect();
+                self.assign(&all, out);
+            }
+            Event::Greeted { device, hello, token_ok, wall_ms } => {
+                self.greeted(now, device, hello, token_ok, wall_ms, out);
+            }
+            Event::Seen { device, wall_ms } => {
+                if self.heard(now, device, wall_ms) {
+                    self.changed(device, out);
+                }
+            }
+            Event::Reported { device, report, wall_ms } => self.reported(now, device, report, wall_ms, out),
+            Event::Gone { device } => self.gone(now, device, out),
+            Event::Applied { ticket, release, sha256, sealed } => {
+                let result = self.applied(release, sha256, sealed, out);
+                out.push(Effect::Settled { ticket, result });
+            }
+            Event::Removed { ticket, workload } => {
+                let result = self.removed(workload, out);
+                out.push(Effect::Settled { ticket, result });
+            }
+            Event::Woken => self.silence(now, out),
+        }
+        if let Some(at) = self.deadlines.next_wake() {
+            out.wake_at(at);
+        }
+    }
+
+    fn woken() -> Event {
+        Event::Woken
+    }
+}
+
+impl Fleet {
+    fn greeted(
+        &mut self,
+        now: Time,
+        id: DeviceId,
+        hello: Hello,
+        token_ok: bool,
+        wall_ms: u64,
+        out: &mut Effects<Effect>,
+    ) {
+        if !token_ok && !self.devices.contains_key(&id) {
+            let had =
+                if hello.token.is_some() { "its join token is not good" } else { "it has no join token" };
+            let reason = format!(
+                "this cloud does not know the device and {had}: join it with the link that wayside-cloud prints when it starts"
+            );
+            return out.push(Effect::Admit(id, Err(reason)));
+        }
+        let is_new = !self.devices.contains_key(&id);
+        let device = self.devices.entry(id).or_insert_with(|| Device {
+            record: DeviceRecord::default(),
+            heard: now,
+            next_report: None,
+        });
+        device.next_report = None;
+        let labels: BTreeMap<_, _> = hello.labels.into_iter().collect();
+        let record = &mut device.record;
+        let same = record.name == hello.name && record.labels == labels;
+        let (name, version) = (hello.name, hello.version);
+        let save = is_new || !same || record.version != version;
+        (record.name, record.labels, record.version) = (name, labels, version);
+        self.heard(now, id, wall_ms);
+        if save {
+            self.save(id, out);
+        }
+        out.push(Effect::Admit(id, Ok(())));
+        self.changed(id, out);
+        if is_new || !same {
+            let touched = self.rejoin(id);
+            self.assign(&touched, out);
+        }
+    }
+
+    fn reported(&mut self, now: Time, id: DeviceId, report: Report, wall_ms: u64, out: &mut Effects<Effect>) {
+        self.heard(now, id, wall_ms);
+        let Some(device) = self.devices.get_mut(&id) else { return };
+        let (number, full) = (report.number, report.full);
+        if !full && device.next_report != Some(number) {
+            let reason = format!("report {number} came where another was due");
+            return out.push(Effect::Hangup { device: id, reason });
+        }
+        if let Err(reason) = merge::merge(&mut device.record.reported, report) {
+            return out.push(Effect::Hangup { device: id, reason });
+        }
+        device.next_report = Some(number + 1);
+        if full
+            && let Some(assigned) = device.record.assigned.as_ref()
+            && device.record.reported.assignment.unwrap_or(0) < assigned.version
+        {
+            out.push(Effect::Assign(Box::new(assigned.clone())));
+        }
+        self.changed(id, out);
+    }
+
+    fn applied(
+        &mut self,
+        release: Box<Release>,
+        sha256: [u8; 32],
+        sealed: bytes::Bytes,
+        out: &mut Effects<Effect>,
+    ) -> Result<u64, String> {
+        let name = release.workload.name.clone();
+        if let Some(known) = self.workloads.get(&name) {
+            if known.version == release.version && known.sha256 == sha256 {
+                return Ok(0);
+            }
+            if known.version >= release.version {
+                return Err(format!(
+                    "version {} of `{name}` is here already: apply a version above it",
+                    known.version
+                ));
+            }
+        }
+        self.check_size(&release)?;
+        let mut touched = self.take_release(&release, sha256);
+        out.persist(Effect::SaveRelease { release, sha256, sealed });
+        touched.extend(self.workloads[&name].members.iter().copied());
+        Ok(self.assign(&touched, out))
+    }
+
+    fn removed(&mut self, workload: String, out: &mut Effects<Effect>) -> Result<u64, String> {
+        let Some(applied) = self.workloads.remove(&workload) else {
+            return Err(format!("there is no workload `{workload}` here"));
+        };
+        for device in self.devices.values_mut() {
+            device.record.left_out.retain(|name| *name != workload);
+        }
+        out.persist(Effect::DropRelease { workload });
+        Ok(self.assign(&applied.members, out))
+    }
+
+    fn save(&self, id: DeviceId, out: &mut Effects<Effect>) {
+        if let Some(device) = self.devices.get(&id) {
+            out.persist(Effect::SaveDevice(id, Box::new(device.record.clone())));
+        }
+    }
+
+    fn changed(&self, id: DeviceId, out: &mut Effects<Effect>) {
+        if let Some(device) = self.devices.get(&id) {
+            out.push(Effect::Changed(id, Box::new(device.record.clone())));
+        }
+    }
+}
+
+/// Whether members of the workload send to each other.
+fn is_site(release: &Release) -> bool {
+    release.workload.routes.iter().any(|route| match route.to {
+        Destination::Site(_) => true,
+        Destination::Module(_) | Destination::Cloud => false,
+    })
 }

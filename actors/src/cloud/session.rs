@@ -1,15 +1,29 @@
 //! One device's connection: greets it, stores its messages once, passes on its reports.
+//!
+//! A device has one session at a time. The adapter ends the older one, and waits until its steps
+//! are done, before it reads the windows and opens the next: the windows are then what is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, limits, workload::is_name};
 
 use crate::{
-    frame::{Answer, Ask, Desired, Hello, ToCloud, ToDevice},
-    message::Message,
+    frame::{Answer, Ask, Desired, Hello, PROTOCOL, ToCloud, ToDevice},
+    machine::{Effects, Machine},
+    message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
     report::Report,
+    time::Time,
 };
+
+/// How long a device may take from the handshake to its `Hello`, in milliseconds.
+pub const HELLO_MS: u64 = 10_000;
+
+/// The fleet hears that a device talks at most this often, in milliseconds.
+pub const SEEN_EVERY_MS: u64 = 5_000;
+
+/// How many questions may wait for a device's answer.
+pub const MAX_QUESTIONS: usize = 64;
 
 /// How far one route of one device is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +55,11 @@ pub enum Event {
     Desired(Desired),
     /// An operator's question.
     Ask(Ask),
+    /// The fleet wants the device to connect anew.
+    Hangup {
+        /// For the log and the peer.
+        reason: String,
+    },
     /// The connection ended.
     Closed,
     /// The time asked for has come.
@@ -51,11 +70,20 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
     /// Ask the fleet whether the device may in.
-    Greet(DeviceId, Hello),
+    Greet {
+        /// Who.
+        device: DeviceId,
+        /// With what words.
+        hello: Hello,
+        /// The cloud's clock.
+        wall_ms: u64,
+    },
     /// Send a frame.
-    Send(ToDevice),
-    /// Close the connection.
+    Send(DeviceId, ToDevice),
+    /// Close the connection; answered by [`Event::Closed`].
     Close {
+        /// Whose.
+        device: DeviceId,
         /// For the log and the peer.
         reason: String,
     },
@@ -72,10 +100,264 @@ pub enum Effect {
         /// When they came.
         wall_ms: u64,
     },
-    /// The device reported.
+    /// The device talks, at this time of the cloud's clock. At most every [`SEEN_EVERY_MS`].
+    Seen(DeviceId, u64),
+    /// The device reported, at this time of the cloud's clock.
     Reported(DeviceId, Report, u64),
-    /// The device answered.
+    /// The device answered, or cannot.
     Answered(DeviceId, Answer),
     /// The session is over.
     Gone(DeviceId),
+}
+
+/// One device's connection.
+#[derive(Debug)]
+pub struct Session {
+    device: DeviceId,
+    state: State,
+    windows: BTreeMap<String, Window>,
+    questions: BTreeSet<u64>,
+    seen: Option<Time>,
+}
+
+/// Where the conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The adapter reads the windows.
+    Opening,
+    /// The device has to say who it is.
+    AwaitingHello { until: Time },
+    /// The fleet decides.
+    Greeting,
+    /// The device is admitted.
+    Welcomed,
+    /// The connection is being closed.
+    Closing,
+}
+
+impl Session {
+    /// A session of the device whose key the handshake proved.
+    #[must_use]
+    pub const fn new(device: DeviceId) -> Self {
+        Self {
+            device,
+            state: State::Opening,
+            windows: BTreeMap::new(),
+            questions: BTreeSet::new(),
+            seen: None,
+        }
+    }
+}
+
+impl Machine for Session {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
+        match event {
+            Event::Opened { windows } => self.open(now, windows, out),
+            Event::Frame { frame, wall_ms } => self.frame(now, *frame, wall_ms, out),
+            Event::Admitted(answer) => self.admitted(answer, out),
+            Event::Desired(desired) => {
+                if self.state == State::Welcomed {
+                    out.push(Effect::Send(self.device, ToDevice::Desired(desired)));
+                }
+            }
+            Event::Ask(ask) => self.ask(ask, out),
+            Event::Hangup { reason } => self.close(reason, out),
+            Event::Closed => self.closed(out),
+            Event::Woken => {
+                if let State::AwaitingHello { until } = self.state {
+                    if now >= until {
+                        self.close(format!("no Hello within {} s", HELLO_MS / 1000), out);
+                    } else {
+                        out.wake_at(until);
+                    }
+                }
+            }
+        }
+    }
+
+    fn woken() -> Event {
+        Event::Woken
+    }
+}
+
+impl Session {
+    fn open(&mut self, now: Time, windows: BTreeMap<String, Window>, out: &mut Effects<Effect>) {
+        if self.state == State::Opening {
+            let until = now.plus_millis(HELLO_MS);
+            self.windows = windows;
+            self.state = State::AwaitingHello { until };
+            out.wake_at(until);
+        }
+    }
+
+    fn frame(&mut self, now: Time, frame: ToCloud, wall_ms: u64, out: &mut Effects<Effect>) {
+        match (self.state, frame) {
+            (State::Closing, _) => {}
+            (State::AwaitingHello { .. }, ToCloud::Hello(hello)) => self.hello(hello, wall_ms, out),
+            (State::Welcomed, ToCloud::Batch(batch)) => {
+                self.see(now, wall_ms, out);
+                self.batch(batch, wall_ms, out);
+            }
+            (State::Welcomed, ToCloud::Report(report)) => {
+                self.seen = Some(now);
+                out.push(Effect::Reported(self.device, report, wall_ms));
+            }
+            (State::Welcomed, ToCloud::Answer(answer)) => {
+                self.see(now, wall_ms, out);
+                if self.questions.remove(&answer.id) {
+                    out.push(Effect::Answered(self.device, answer));
+                }
+            }
+            (
+                State::Opening | State::AwaitingHello { .. } | State::Greeting,
+                ToCloud::Batch(_) | ToCloud::Report(_) | ToCloud::Answer(_),
+            ) => self.close("a frame before Welcome".into(), out),
+            (State::Opening | State::Greeting | State::Welcomed, ToCloud::Hello(_)) => {
+                self.close("a Hello out of turn".into(), out);
+            }
+        }
+    }
+
+    fn hello(&mut self, hello: Hello, wall_ms: u64, out: &mut Effects<Effect>) {
+        if hello.protocol != PROTOCOL {
+            let (theirs, older) =
+                (hello.protocol, if hello.protocol < PROTOCOL { "device" } else { "cloud" });
+            self.refuse(
+                format!("the device speaks protocol {theirs}, the cloud {PROTOCOL}: update the {older}"),
+                out,
+            );
+        } else if let Err(reason) = check_hello(&hello) {
+            self.refuse(reason, out);
+        } else {
+            self.state = State::Greeting;
+            out.push(Effect::Greet { device: self.device, hello, wall_ms });
+        }
+    }
+
+    fn admitted(&mut self, answer: Result<(), String>, out: &mut Effects<Effect>) {
+        if self.state != State::Greeting {
+            return;
+        }
+        match answer {
+            Ok(()) => {
+                self.state = State::Welcomed;
+                out.push(Effect::Send(self.device, ToDevice::Welcome));
+            }
+            Err(reason) => self.refuse(reason, out),
+        }
+    }
+
+    /// Stores what is new of a batch, unless one before it is missing, and says how far all is stored.
+    fn batch(&mut self, batch: Batch, wall_ms: u64, out: &mut Effects<Effect>) {
+        let last = match check_batch(&batch, self.device) {
+            Ok(last) => last,
+            Err(reason) => return self.close(reason, out),
+        };
+        let known = self.windows.get(&batch.route).copied();
+        if known.is_none() && self.windows.len() >= limits::WORKLOADS * limits::ROUTES {
+            return self.close("more routes than a device can have".into(), out);
+        }
+        let mut window = known
+            .filter(|window| window.epoch == batch.epoch)
+            .unwrap_or(Window { epoch: batch.epoch, upto: batch.after });
+        if batch.after <= window.upto && last > window.upto {
+            let messages = (batch.first_seq..).zip(batch.messages).filter(|(seq, _)| *seq > window.upto);
+            let messages = messages.collect();
+            window.upto = last;
+            self.windows.insert(batch.route.clone(), window);
+            out.persist(Effect::Store {
+                device: self.device,
+                route: batch.route.clone(),
+                messages,
+                window,
+                wall_ms,
+            });
+        }
+        let confirm = Confirm { route: batch.route, epoch: window.epoch, upto: window.upto };
+        out.push(Effect::Send(self.device, ToDevice::Confirm(confirm)));
+    }
+
+    fn ask(&mut self, ask: Ask, out: &mut Effects<Effect>) {
+        let problem = if self.state != State::Welcomed {
+            "the device is not connected"
+        } else if self.questions.len() >= MAX_QUESTIONS {
+            "too many questions wait for this device's answer: try again"
+        } else {
+            self.questions.insert(ask.id);
+            out.push(Effect::Send(self.device, ToDevice::Ask(ask)));
+            return;
+        };
+        let answer = Answer { id: ask.id, result: Err(problem.into()) };
+        out.push(Effect::Answered(self.device, answer));
+    }
+
+    fn see(&mut self, now: Time, wall_ms: u64, out: &mut Effects<Effect>) {
+        if self.seen.is_none_or(|seen| now.millis_since(seen) >= SEEN_EVERY_MS) {
+            self.seen = Some(now);
+            out.push(Effect::Seen(self.device, wall_ms));
+        }
+    }
+
+    fn refuse(&mut self, reason: String, out: &mut Effects<Effect>) {
+        out.push(Effect::Send(self.device, ToDevice::Refused { reason: reason.clone() }));
+        self.close(reason, out);
+    }
+
+    fn close(&mut self, reason: String, out: &mut Effects<Effect>) {
+        if self.state != State::Closing {
+            self.state = State::Closing;
+            out.push(Effect::Close { device: self.device, reason });
+        }
+    }
+
+    fn closed(&mut self, out: &mut Effects<Effect>) {
+        self.state = State::Closing;
+        for id in std::mem::take(&mut self.questions) {
+            let result = Err("the connection ended before the device answered".into());
+            out.push(Effect::Answered(self.device, Answer { id, result }));
+        }
+        out.push(Effect::Gone(self.device));
+    }
+}
+
+/// Names of devices become levels of topics; all of a `Hello` is kept in memory.
+fn check_hello(hello: &Hello) -> Result<(), String> {
+    const TEXT_BYTES: usize = 255;
+    const LABELS: usize = 100;
+    let name = &hello.name;
+    if name.is_empty() || name.len() > TEXT_BYTES || name.contains(['/', '+', '#', '\0']) {
+        return Err("the device's name must have 1 to 255 bytes and none of / + #: change it".into());
+    }
+    let fits = |text: &String| text.len() <= TEXT_BYTES;
+    if hello.labels.len() > LABELS || !hello.labels.iter().all(|(key, value)| fits(key) && fits(value)) {
+        return Err("at most 100 labels of 255 bytes: remove some".into());
+    }
+    if !fits(&hello.version) {
+        return Err("the daemon's version has more than 255 bytes".into());
+    }
+    Ok(())
+}
+
+/// Gives the number of the batch's last message.
+fn check_batch(batch: &Batch, device: DeviceId) -> Result<u64, String> {
+    let named = batch.route.split_once('/').is_some_and(|(w, r)| is_name(w) && is_name(r));
+    if !named {
+        return Err("a batch whose route is not WORKLOAD/ROUTE".into());
+    }
+    if batch.messages.is_empty() || batch.messages.len() > MAX_BATCH_MESSAGES {
+        return Err(format!("a batch of {} messages", batch.messages.len()));
+    }
+    if batch.messages.iter().any(|message| message.origin != device) {
+        return Err("a message of another device".into());
+    }
+    if batch.after >= batch.first_seq {
+        return Err("a batch that begins before what it follows".into());
+    }
+    batch
+        .first_seq
+        .checked_add(batch.messages.len() as u64 - 1)
+        .ok_or_else(|| "a batch whose numbers overflow".into())
 }
