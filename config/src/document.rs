@@ -35,6 +35,7 @@ pub struct ReleaseRef {
     /// The release's version.
     pub version: u64,
     /// SHA-256 of the sealed release.
+    #[serde(with = "crate::hash::as_bytes")]
     pub sha256: [u8; 32],
     /// All devices of the site that run this workload, so that `site` routes have queues before
     /// anyone is seen. In ascending order of their keys.

@@ -1,8 +1,15 @@
 //! The sealed form of a document: COSE_Sign1 (RFC 9052) with Ed25519 over the exact bytes received.
+//!
+//! Always tagged, in one encoding only: protected header `{alg: EdDSA, kid: signer's key}`, no
+//! unprotected header, CBOR payload. The external data names the kind, so that one kind of document
+//! never passes for another. Whatever else COSE allows is refused.
 
-use ed25519_dalek::SigningKey;
+use coset::{
+    CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana,
+};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
-use crate::identity::PublicKey;
+use crate::{cbor, identity::PublicKey, limits::SEALED_BYTES};
 
 /// What a sealed document is. Part of what is signed, so one kind never passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +22,21 @@ pub enum Kind {
     Request,
 }
 
+impl Kind {
+    const fn context(self) -> &'static [u8] {
+        match self {
+            Self::Release => b"wayside/v1/release",
+            Self::Assignment => b"wayside/v1/assignment",
+            Self::Request => b"wayside/v1/request",
+        }
+    }
+}
+
 /// Why a sealed document was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// Larger than [`crate::limits::SEALED_BYTES`].
-    #[error("the document is {0} bytes, more than the limit")]
+    #[error("the document is {0} bytes, more than the limit of {SEALED_BYTES}")]
     TooLarge(usize),
     /// Not COSE_Sign1, or not as this version writes it.
     #[error("not a signed document: {0}")]
@@ -35,23 +52,185 @@ pub enum EnvelopeError {
 /// Encodes `document` and signs it.
 ///
 /// # Errors
-/// Never for the documents of this crate; an encoder's error is passed on.
+/// [`EnvelopeError::TooLarge`], for nobody would accept it.
 pub fn seal<T: serde::Serialize>(
-    _key: &SigningKey,
-    _kind: Kind,
-    _document: &T,
+    key: &SigningKey,
+    kind: Kind,
+    document: &T,
 ) -> Result<Vec<u8>, EnvelopeError> {
-    Err(EnvelopeError::Malformed(String::new()))
+    let sealed = CoseSign1Builder::new()
+        .protected(header(PublicKey::from_bytes(key.verifying_key().to_bytes())))
+        .payload(cbor::encode(document))
+        .create_signature(kind.context(), |bytes| key.sign(bytes).to_bytes().to_vec())
+        .build()
+        .to_tagged_vec()
+        .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
+    if sealed.len() > SEALED_BYTES { Err(EnvelopeError::TooLarge(sealed.len())) } else { Ok(sealed) }
 }
 
 /// Verifies `sealed` against `trusted` and decodes it. Gives the signer and the document.
 ///
 /// # Errors
-/// See [`EnvelopeError`]; nothing is decoded before the signature holds.
+/// See [`EnvelopeError`]; the document is not decoded before the signature holds.
 pub fn open<T: serde::de::DeserializeOwned>(
-    _sealed: &[u8],
-    _kind: Kind,
-    _trusted: &[PublicKey],
+    sealed: &[u8],
+    kind: Kind,
+    trusted: &[PublicKey],
 ) -> Result<(PublicKey, T), EnvelopeError> {
-    Err(EnvelopeError::Malformed(String::new()))
+    let (signer, message) = read(sealed)?;
+    if !trusted.contains(&signer) {
+        return Err(EnvelopeError::Untrusted(signer));
+    }
+    message.verify_signature(kind.context(), |signature, bytes| {
+        let key = VerifyingKey::from_bytes(signer.as_bytes()).map_err(|_| EnvelopeError::BadSignature)?;
+        let signature = Signature::from_slice(signature).map_err(|_| EnvelopeError::BadSignature)?;
+        key.verify_strict(bytes, &signature).map_err(|_| EnvelopeError::BadSignature)
+    })?;
+    let document = cbor::decode(message.payload.as_deref().unwrap_or_default())
+        .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
+    Ok((signer, document))
+}
+
+/// Who claims to have signed `sealed`. Proves nothing until [`open`] is called with that key.
+///
+/// # Errors
+/// [`EnvelopeError::TooLarge`] or [`EnvelopeError::Malformed`].
+pub fn claimed_signer(sealed: &[u8]) -> Result<PublicKey, EnvelopeError> {
+    read(sealed).map(|(signer, _)| signer)
+}
+
+fn header(signer: PublicKey) -> Header {
+    HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(signer.as_bytes().to_vec()).build()
+}
+
+fn read(sealed: &[u8]) -> Result<(PublicKey, CoseSign1), EnvelopeError> {
+    let malformed = |what: &str| EnvelopeError::Malformed(what.to_owned());
+    if sealed.len() > SEALED_BYTES {
+        return Err(EnvelopeError::TooLarge(sealed.len()));
+    }
+    let message = CoseSign1::from_tagged_slice(sealed)
+        .map_err(|error| malformed(&format!("not a tagged COSE_Sign1: {error}")))?;
+    let signer = <[u8; 32]>::try_from(message.protected.header.key_id.as_slice())
+        .map(PublicKey::from_bytes)
+        .map_err(|_| malformed("its key identifier is not an Ed25519 key"))?;
+    let expected = header(signer).to_vec().map_err(|error| malformed(&error.to_string()))?;
+    if message.protected.original_data.as_ref() != Some(&expected) {
+        return Err(malformed("its protected header is not exactly EdDSA and the signer's key"));
+    }
+    if !message.unprotected.is_empty() {
+        return Err(malformed("it has an unprotected header"));
+    }
+    if message.payload.is_none() {
+        return Err(malformed("it has no payload"));
+    }
+    // The frame around what is signed has one form too, so that a document has one hash.
+    if message.clone().to_tagged_vec().ok().as_deref() != Some(sealed) {
+        return Err(malformed("its encoding is not the shortest one"));
+    }
+    Ok((signer, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{document::Request, hash};
+
+    fn key(seed: u8) -> (SigningKey, PublicKey) {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let public = PublicKey::from_bytes(key.verifying_key().to_bytes());
+        (key, public)
+    }
+
+    fn request(body: &str) -> Request {
+        Request { device: key(9).1, issued_ms: 1_700_000_000_000, body: body.into() }
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        let sealed = seal(&key(1).0, Kind::Request, &request("{}")).unwrap();
+        assert_eq!(hash::hex(&sealed[..10]), "d2845826a20127045820");
+        insta::assert_snapshot!(hash::hex(&hash::sha256(&sealed)), @"d42b28232be69dfa72452d0975851df3c043205d5c8a9274ebafafe80b5db97f");
+    }
+
+    #[test]
+    fn only_the_right_kind_and_signer_open() {
+        let ((alice, alice_id), (_, bob_id)) = (key(1), key(2));
+        let sealed = seal(&alice, Kind::Request, &request("{}")).unwrap();
+        assert_eq!(open(&sealed, Kind::Request, &[bob_id, alice_id]), Ok((alice_id, request("{}"))));
+        assert_eq!(open::<Request>(&sealed, Kind::Release, &[alice_id]), Err(EnvelopeError::BadSignature));
+        assert_eq!(
+            open::<Request>(&sealed, Kind::Request, &[bob_id]),
+            Err(EnvelopeError::Untrusted(alice_id))
+        );
+        assert_eq!(claimed_signer(&sealed), Ok(alice_id));
+    }
+
+    #[test]
+    fn what_cose_allows_beyond_our_form_is_refused() {
+        let (alice, alice_id) = key(1);
+        let sign = |builder: CoseSign1Builder| {
+            builder
+                .payload(cbor::encode(&request("{}")))
+                .create_signature(Kind::Request.context(), |bytes| alice.sign(bytes).to_bytes().to_vec())
+                .build()
+        };
+        let extra = HeaderBuilder::new().text_value("x".into(), ciborium::Value::Null).build();
+        let mut protected = header(alice_id);
+        protected.content_type = Some(coset::ContentType::Text("a/b".into()));
+        let other_alg = HeaderBuilder::new()
+            .algorithm(iana::Algorithm::ES256)
+            .key_id(alice_id.as_bytes().to_vec())
+            .build();
+        let good = || CoseSign1Builder::new().protected(header(alice_id));
+        let untagged = sign(good()).to_vec().unwrap();
+        let mut indefinite = sign(good()).to_tagged_vec().unwrap();
+        indefinite[1] = 0x9f;
+        indefinite.push(0xff);
+        let mut trailing = sign(good()).to_tagged_vec().unwrap();
+        trailing.push(0);
+        for bytes in [
+            sign(good().unprotected(extra)).to_tagged_vec().unwrap(),
+            sign(CoseSign1Builder::new().protected(protected)).to_tagged_vec().unwrap(),
+            sign(CoseSign1Builder::new().protected(other_alg)).to_tagged_vec().unwrap(),
+            sign(CoseSign1Builder::new()).to_tagged_vec().unwrap(),
+            untagged,
+            indefinite,
+            trailing,
+            Vec::new(),
+        ] {
+            let result = open::<Request>(&bytes, Kind::Request, &[alice_id]);
+            assert!(matches!(result, Err(EnvelopeError::Malformed(_))), "{result:?}");
+        }
+        assert_eq!(
+            open::<Request>(&vec![0; SEALED_BYTES + 1], Kind::Request, &[alice_id]),
+            Err(EnvelopeError::TooLarge(SEALED_BYTES + 1))
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn what_is_sealed_opens(body in ".{0,200}") {
+            let (alice, alice_id) = key(1);
+            let sealed = seal(&alice, Kind::Request, &request(&body)).unwrap();
+            prop_assert_eq!(open(&sealed, Kind::Request, &[alice_id]), Ok((alice_id, request(&body))));
+        }
+
+        #[test]
+        fn any_changed_byte_is_refused(at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let (alice, alice_id) = key(1);
+            let mut sealed = seal(&alice, Kind::Request, &request("body")).unwrap();
+            let at = at.index(sealed.len());
+            sealed[at] ^= flip;
+            prop_assert!(open::<Request>(&sealed, Kind::Request, &[alice_id]).is_err());
+        }
+
+        #[test]
+        fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(open::<Request>(&bytes, Kind::Request, &[key(1).1]).is_err());
+        }
+    }
 }

@@ -3,13 +3,16 @@
 //! Device settings, workloads (Compose files with an `x-wayside` block), fleet documents and the
 //! envelopes around them. Parse, validate, sign, verify: no I/O, no clock.
 
+pub mod cbor;
 pub mod compose;
 pub mod diagnostic;
 pub mod document;
 pub mod envelope;
+pub mod hash;
 pub mod identity;
 pub mod join;
 pub mod limits;
 pub mod settings;
+pub mod statefile;
 pub mod topic;
 pub mod workload;

@@ -22,3 +22,9 @@ pub const MEMBERS: usize = 1000;
 pub const REQUEST_AGE_MS: u64 = 5 * 60 * 1000;
 /// An MQTT topic, in bytes.
 pub const TOPIC_BYTES: usize = 1024;
+/// A state file of the daemon.
+pub const STATE_FILE_BYTES: usize = 64 << 20;
+/// The least a route's buffer may be: it must hold a message of the largest size.
+pub const BUFFER_MIN_BYTES: u64 = 2 << 20;
+/// The most a route's buffer may be.
+pub const BUFFER_MAX_BYTES: u64 = 1 << 40;

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{cbor, hash};
+
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +70,14 @@ pub struct ModuleSpec {
     pub volumes: Vec<VolumeMount>,
     /// Published ports.
     pub ports: Vec<PortMapping>,
+}
+
+impl ModuleSpec {
+    /// What its container's label carries: a changed specification has another hash.
+    #[must_use]
+    pub fn spec_hash(&self) -> String {
+        hash::hex(&hash::sha256(&cbor::encode(self)))
+    }
 }
 
 /// A named volume in a container. Volumes of a workload are the device's own, kept across updates.
