@@ -384,3 +384,6 @@ fn is_site(release: &Release) -> bool {
         Destination::Module(_) | Destination::Cloud => false,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -361,3 +361,6 @@ fn check_batch(batch: &Batch, device: DeviceId) -> Result<u64, String> {
         .checked_add(batch.messages.len() as u64 - 1)
         .ok_or_else(|| "a batch whose numbers overflow".into())
 }
+
+#[cfg(test)]
+mod tests;
