@@ -1,0 +1,95 @@
+//! One connection while it stands: commands become frames, frames become events.
+
+use std::time::Duration;
+
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::{sync::mpsc, time::timeout};
+use wayside_actors::{device::io::Uplink as Command, frame::ToDevice};
+
+use super::client::{Event, Stopped};
+use super::dial::Link;
+use crate::{
+    transport::CLOSED,
+    wire::{Frame, MAX_FRAME_BYTES, read_frame},
+};
+
+/// A cloud that takes nothing for this long, though its side of the connection is alive, is left.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// For what was written to arrive before the connection is closed.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Runs until either side ends it. Gives the reason.
+pub(super) async fn run(
+    link: Link,
+    commands: &mut mpsc::Receiver<Command>,
+    events: &mpsc::Sender<Event>,
+) -> String {
+    let Link { endpoint, connection, mut to_cloud, mut from_cloud } = link;
+    let reason = tokio::select! {
+        reason = read(&mut from_cloud, &connection, events) => reason,
+        reason = write(&mut to_cloud, &connection, commands) => reason,
+    };
+    connection.close(CLOSED, b"closed by the device");
+    // Lets the last packet leave; what is still unanswered then is given up.
+    let _ = timeout(Duration::from_millis(500), endpoint.wait_idle()).await;
+    reason
+}
+
+async fn read(stream: &mut RecvStream, connection: &Connection, events: &mpsc::Sender<Event>) -> String {
+    loop {
+        match read_frame::<ToDevice>(stream, MAX_FRAME_BYTES).await {
+            Ok(Some(frame)) => {
+                tracing::trace!(?frame, "from cloud");
+                if events.send(Event::Frame(frame)).await.is_err() {
+                    return Stopped.to_string();
+                }
+            }
+            Ok(None) => return end_of(connection, "the cloud ended the conversation"),
+            Err(error) => return end_of(connection, &error.to_string()),
+        }
+    }
+}
+
+async fn write(
+    stream: &mut SendStream,
+    connection: &Connection,
+    commands: &mut mpsc::Receiver<Command>,
+) -> String {
+    loop {
+        let frame = match commands.recv().await {
+            Some(Command::Connect) => continue,
+            Some(Command::Send(frame)) => frame,
+            None | Some(Command::Close) => {
+                let _ = stream.finish();
+                let _ = timeout(DRAIN, stream.stopped()).await;
+                return "closed by this device".into();
+            }
+        };
+        tracing::trace!(?frame, "to cloud");
+        let bytes = match frame.encode() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, "a frame for the cloud was not sent");
+                return error.to_string();
+            }
+        };
+        match timeout(STUCK, stream.write_chunk(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return end_of(connection, &error.to_string()),
+            Err(_) => return format!("the cloud took nothing for {} s", STUCK.as_secs()),
+        }
+    }
+}
+
+/// Why the connection ended, or `otherwise` when it is still there.
+fn end_of(connection: &Connection, otherwise: &str) -> String {
+    match connection.close_reason() {
+        None => otherwise.into(),
+        Some(ConnectionError::ApplicationClosed(close)) => {
+            format!("the cloud closed the connection: {}", String::from_utf8_lossy(&close.reason))
+        }
+        Some(ConnectionError::TimedOut) => "the connection to the cloud fell silent".into(),
+        Some(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,202 @@
+//! The bytes of the conversation between a device and the cloud.
+//!
+//! ```text
+//! frame   = length (u32, big-endian) body
+//! body    = CBOR array [kind, field, ...]        at most MAX_FRAME_BYTES
+//! ```
+//!
+//! Fields stand in a fixed order and are integers, byte strings, texts, booleans, null or arrays of
+//! those. A receiver skips fields after the ones it knows: a newer peer may add some. It refuses a
+//! kind that it does not know, for it cannot know what it would miss. Of a `Hello` of another protocol
+//! version only the version is read, so that the answer can say which one is spoken here.
+
+mod to_cloud;
+mod to_device;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use wayside_actors::message::{Batch, Confirm, MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, Message};
+use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
+
+use crate::codec::{CodecError, Decoder, Encoder};
+
+/// The largest body of a frame.
+pub const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// The largest body of the first frame, which comes from someone who is not admitted yet.
+pub const MAX_HELLO_BYTES: usize = 64 << 10;
+
+/// The longest name: of a device, module, route or queue.
+pub(crate) const MAX_NAME_BYTES: usize = 1024;
+
+/// Why a frame could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// A frame is larger than it may be; nothing of it was read.
+    #[error("a frame of {bytes} bytes is larger than the {limit} that are allowed")]
+    TooLarge {
+        /// Its body.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("a frame of unknown kind {0}: the peer speaks a newer protocol; update this side")]
+    UnknownKind(u64),
+    /// The body is not what its kind says.
+    #[error("a {kind} frame cannot be read: {source}")]
+    Malformed {
+        /// Which kind.
+        kind: &'static str,
+        /// Why.
+        source: CodecError,
+    },
+    /// The stream ended inside a frame or could not be read.
+    #[error("the connection ended inside a frame: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A type that travels as frames.
+pub trait Frame: Sized {
+    /// The frame's bytes, its length before them.
+    ///
+    /// # Errors
+    /// [`WireError::TooLarge`] when the body is over [`MAX_FRAME_BYTES`].
+    fn encode(&self) -> Result<Bytes, WireError>;
+
+    /// Reads a frame's body.
+    ///
+    /// # Errors
+    /// When the kind is unknown or the body is not what its kind says.
+    fn decode(body: Bytes) -> Result<Self, WireError>;
+}
+
+/// Reads the next frame, of at most `limit` bytes; `None` when the stream ended before one began.
+///
+/// Memory grows with what arrives, not with what a length claims.
+///
+/// # Errors
+/// See [`WireError`]; after one the stream is of no use.
+pub async fn read_frame<F: Frame>(
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> Result<Option<F>, WireError> {
+    let mut head = [0; 4];
+    let first = stream.read(&mut head).await?;
+    if first == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut head[first..]).await?;
+    let bytes = u32::from_be_bytes(head) as usize;
+    if bytes > limit {
+        return Err(WireError::TooLarge { bytes, limit });
+    }
+    let mut body = BytesMut::with_capacity(bytes.min(16 << 10));
+    let mut stream = stream.take(bytes as u64);
+    while stream.read_buf(&mut body).await? > 0 {}
+    if body.len() < bytes {
+        return Err(WireError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    F::decode(body.freeze()).map(Some)
+}
+
+/// Puts the length before a body that `write` makes of `kind` and `fields` fields.
+fn framed(kind: u64, fields: usize, write: impl FnOnce(&mut Encoder)) -> Result<Bytes, WireError> {
+    let mut encoder = Encoder::appending_to(vec![0; 4]);
+    encoder.array(1 + fields);
+    encoder.uint(kind);
+    write(&mut encoder);
+    let mut out = encoder.into_bytes();
+    let bytes = out.len() - 4;
+    if bytes > MAX_FRAME_BYTES {
+        return Err(WireError::TooLarge { bytes, limit: MAX_FRAME_BYTES });
+    }
+    out[..4].copy_from_slice(&(bytes as u32).to_be_bytes());
+    Ok(out.into())
+}
+
+/// Reads a body: its kind and how many fields follow go to `read`, which reads them all.
+fn unframed<T>(
+    body: Bytes,
+    read: impl FnOnce(u64, u64, &mut Decoder) -> Result<T, WireError>,
+) -> Result<T, WireError> {
+    let malformed = |source| WireError::Malformed { kind: "protocol", source };
+    let mut decoder = Decoder::new(body);
+    let count = decoder.array(u64::MAX, "a frame").map_err(malformed)?;
+    let (kind, fields) = match count {
+        0 => return Err(malformed(CodecError::MissingFields { record: "frame", found: 0, expected: 1 })),
+        1.. => (decoder.uint().map_err(malformed)?, count - 1),
+    };
+    let value = read(kind, fields, &mut decoder)?;
+    decoder.finish().map_err(malformed)?;
+    Ok(value)
+}
+
+/// Writes a key.
+pub(crate) fn put_key(encoder: &mut Encoder, key: &PublicKey) {
+    encoder.bytes(key.as_bytes());
+}
+
+/// Reads a key.
+pub(crate) fn key(decoder: &mut Decoder) -> Result<PublicKey, CodecError> {
+    decoder.array_of_bytes("a key of 32 bytes").map(PublicKey::from_bytes)
+}
+
+/// Writes a message: `[origin, source, topic, payload, accepted_ms]`.
+pub(crate) fn put_message(encoder: &mut Encoder, message: &Message) {
+    encoder.array(5);
+    put_key(encoder, &message.origin);
+    encoder.text(&message.source);
+    encoder.text(&message.topic);
+    encoder.bytes(&message.payload);
+    encoder.uint(message.accepted_ms);
+}
+
+/// Reads a message.
+pub(crate) fn message(decoder: &mut Decoder) -> Result<Message, CodecError> {
+    decoder.record("message", 5, |d| {
+        Ok(Message {
+            origin: key(d)?,
+            source: d.text(MAX_NAME_BYTES, "a module's name")?,
+            topic: d.text(TOPIC_BYTES, "a topic")?,
+            payload: d.bytes(MAX_PAYLOAD_BYTES, "a payload")?,
+            accepted_ms: d.uint()?,
+        })
+    })
+}
+
+fn put_batch(encoder: &mut Encoder, batch: &Batch) {
+    encoder.text(&batch.route);
+    encoder.uint(batch.epoch);
+    encoder.uint(batch.after);
+    encoder.uint(batch.first_seq);
+    encoder.array(batch.messages.len());
+    batch.messages.iter().for_each(|message| put_message(encoder, message));
+}
+
+fn batch(decoder: &mut Decoder) -> Result<Batch, CodecError> {
+    Ok(Batch {
+        route: decoder.text(MAX_NAME_BYTES, "a route")?,
+        epoch: decoder.uint()?,
+        after: decoder.uint()?,
+        first_seq: decoder.uint()?,
+        messages: decoder.list(MAX_BATCH_MESSAGES as u64, "a batch of messages", message)?,
+    })
+}
+
+fn put_confirm(encoder: &mut Encoder, confirm: &Confirm) {
+    encoder.text(&confirm.route);
+    encoder.uint(confirm.epoch);
+    encoder.uint(confirm.upto);
+}
+
+fn confirm(decoder: &mut Decoder) -> Result<Confirm, CodecError> {
+    Ok(Confirm {
+        route: decoder.text(MAX_NAME_BYTES, "a route")?,
+        epoch: decoder.uint()?,
+        upto: decoder.uint()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+
+use proptest::{collection, prelude::*};
+use wayside_actors::{
+    frame::{Answer, Ask, Desired, Hello, PROTOCOL, Question, ToCloud, ToDevice},
+    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+};
+
+use super::*;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn body(frame: &impl Frame) -> Bytes {
+    frame.encode().unwrap().slice(4..)
+}
+
+fn decode<F: Frame>(body: &[u8]) -> Result<F, WireError> {
+    F::decode(Bytes::copy_from_slice(body))
+}
+
+/// The protocol is these bytes. A change here needs a new protocol version, or a field at an end.
+#[test]
+fn bytes_are_pinned() {
+    let hello = ToCloud::Hello(Hello {
+        protocol: PROTOCOL,
+        name: "ewr".into(),
+        version: "0.1.0".into(),
+        labels: vec![("plant".into(), "p7".into())],
+        token: Some("t".into()),
+    });
+    assert_eq!(hex(&hello.encode().unwrap()), "0000001c8601016365777265302e312e30818265706c616e746270376174");
+
+    let batch = ToCloud::Batch(Batch {
+        route: "w/r".into(),
+        epoch: 7,
+        after: 0,
+        first_seq: 1,
+        messages: vec![Message {
+            origin: PublicKey::from_bytes([1; 32]),
+            source: "s".into(),
+            topic: "o".into(),
+            payload: Bytes::from_static(b"\x00\xff"),
+            accepted_ms: 1000,
+        }],
+    });
+    let origin = "01".repeat(32);
+    assert_eq!(
+        hex(&batch.encode().unwrap()),
+        format!("0000003986036377{}2f72070001818558{}{origin}61736{}4200ff1903e8", "", "20", "16f"),
+    );
+
+    let report = ToCloud::Report(Report {
+        number: 1,
+        full: true,
+        modules: BTreeMap::from([(
+            "w/m".into(),
+            ModuleStatus {
+                state: ModuleState::Running,
+                image: "i".into(),
+                restarts: 0,
+                exit_code: Some(-1),
+                problem: String::new(),
+            },
+        )]),
+        queues: BTreeMap::from([("q".into(), QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4 })]),
+        assignment: Some(9),
+        ..Report::default()
+    });
+    assert_eq!(hex(&body(&report)), "8a0201f5818663772f6d02616900206080818561710102030480f609f6");
+
+    let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
+    assert_eq!(hex(&body(&answer)), "840405f4626e6f");
+
+    assert_eq!(hex(&body(&ToDevice::Welcome)), "811840");
+    assert_eq!(hex(&body(&ToDevice::Refused { reason: "no".into() })), "821841626e6f");
+    let desired = Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"r")] };
+    assert_eq!(hex(&body(&ToDevice::Desired(desired))), "83184241618141 72".replace(' ', ""));
+    let confirm = Confirm { route: "w/r".into(), epoch: 7, upto: 300 };
+    assert_eq!(hex(&body(&ToDevice::Confirm(confirm))), "84184363772f720719012c");
+    let question = Question::Logs { module: "m".into(), tail: 10, since_ms: 0 };
+    assert_eq!(hex(&body(&ToDevice::Ask(Ask { id: 1, question }))), "83184401840161 6d0a00".replace(' ', ""));
+}
+
+#[test]
+fn another_protocol_version_is_read_as_such() {
+    // [1, 2, {1: 2}]: a version that does things differently after its number.
+    let frame = decode::<ToCloud>(&[0x83, 1, 2, 0xa1, 1, 2]).unwrap();
+    assert!(matches!(frame, ToCloud::Hello(Hello { protocol: 2, .. })));
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let words = |body: &[u8]| decode::<ToCloud>(body).unwrap_err().to_string();
+    assert_eq!(
+        words(&[0x82, 9, 1]),
+        "a frame of unknown kind 9: the peer speaks a newer protocol; update this side"
+    );
+    assert_eq!(words(&[0x82, 3, 1]), "a batch frame cannot be read: batch has 1 fields, 5 are needed");
+    assert_eq!(words(&[0x81, 1]), "a hello frame cannot be read: hello has 0 fields, 1 are needed");
+    assert_eq!(words(&[0x80]), "a protocol frame cannot be read: frame has 0 fields, 1 are needed");
+    assert_eq!(words(&[]), "a protocol frame cannot be read: the data ends early");
+    assert_eq!(
+        words(&[0x84, 4, 1, 0xf5, 0x60, 0]),
+        "a protocol frame cannot be read: 1 bytes follow the end"
+    );
+}
+
+#[test]
+fn too_large_a_frame_is_not_written() {
+    let answer = ToCloud::Answer(Answer { id: 1, result: Ok("x".repeat(MAX_FRAME_BYTES)) });
+    assert!(matches!(answer.encode(), Err(WireError::TooLarge { .. })));
+}
+
+#[tokio::test]
+async fn frames_are_read_one_after_another_and_lengths_are_checked_first() {
+    let mut bytes = ToDevice::Welcome.encode().unwrap().to_vec();
+    bytes.extend(ToDevice::Refused { reason: "no".into() }.encode().unwrap());
+    bytes.extend([0xff, 0xff, 0xff, 0xff]);
+    let mut stream = bytes.as_slice();
+    let limit = MAX_FRAME_BYTES;
+    assert_eq!(read_frame::<ToDevice>(&mut stream, limit).await.unwrap(), Some(ToDevice::Welcome));
+    assert!(matches!(read_frame(&mut stream, limit).await.unwrap(), Some(ToDevice::Refused { .. })));
+    assert!(matches!(read_frame::<ToDevice>(&mut stream, limit).await, Err(WireError::TooLarge { .. })));
+
+    assert_eq!(read_frame::<ToDevice>(&mut [].as_slice(), limit).await.unwrap(), None);
+    let cut = read_frame::<ToDevice>(&mut [0, 0, 0, 9, 0x81].as_slice(), limit).await;
+    assert!(matches!(cut, Err(WireError::Io(_))), "{cut:?}");
+}
+
+prop_compose! {
+    fn any_key()(bytes in any::<[u8; 32]>()) -> PublicKey {
+        PublicKey::from_bytes(bytes)
+    }
+}
+
+prop_compose! {
+    fn any_message()(
+        origin in any_key(), source in ".{0,20}", topic in ".{0,40}",
+        payload in collection::vec(any::<u8>(), 0..300), accepted_ms in any::<u64>(),
+    ) -> Message {
+        Message { origin, source, topic, payload: payload.into(), accepted_ms }
+    }
+}
+
+fn any_state() -> impl Strategy<Value = ModuleState> {
+    use ModuleState::{BackOff, Creating, Ended, Failed, Running, Starting, Stopping};
+    prop::sample::select(vec![Creating, Starting, Running, BackOff, Ended, Stopping, Failed])
+}
+
+prop_compose! {
+    fn any_module()(
+        state in any_state(), image in ".{0,30}", restarts in any::<u32>(),
+        exit_code in any::<Option<i64>>(), problem in ".{0,30}",
+    ) -> ModuleStatus {
+        ModuleStatus { state, image, restarts, exit_code, problem }
+    }
+}
+
+prop_compose! {
+    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>())
+    -> QueueStatus {
+        QueueStatus { depth, bytes, appended, dropped }
+    }
+}
+
+prop_compose! {
+    fn any_report()(
+        number in any::<u64>(), full in any::<bool>(),
+        modules in collection::btree_map(".{0,20}", any_module(), 0..4),
+        modules_gone in collection::vec(".{0,20}", 0..4),
+        queues in collection::btree_map(".{0,20}", any_queue(), 0..4),
+        queues_gone in collection::vec(".{0,20}", 0..4),
+        peers in proptest::option::of(collection::vec(any_key(), 0..4)),
+        assignment in any::<Option<u64>>(),
+        problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
+    ) -> Report {
+        Report { number, full, modules, modules_gone, queues, queues_gone, peers, assignment, problems }
+    }
+}
+
+prop_compose! {
+    fn any_hello()(
+        name in ".{0,20}", version in ".{0,20}", labels in collection::vec((".{0,9}", ".{0,9}"), 0..4),
+        token in proptest::option::of(".{0,20}"),
+    ) -> Hello {
+        Hello { protocol: PROTOCOL, name, version, labels, token }
+    }
+}
+
+prop_compose! {
+    fn any_batch()(
+        route in ".{0,20}", epoch in any::<u64>(), after in any::<u64>(), first_seq in any::<u64>(),
+        messages in collection::vec(any_message(), 0..4),
+    ) -> Batch {
+        Batch { route, epoch, after, first_seq, messages }
+    }
+}
+
+fn any_to_cloud() -> impl Strategy<Value = ToCloud> {
+    let answer = (any::<u64>(), any::<bool>(), ".{0,50}")
+        .prop_map(|(id, good, text)| Answer { id, result: if good { Ok(text) } else { Err(text) } });
+    prop_oneof![
+        any_hello().prop_map(ToCloud::Hello),
+        any_report().prop_map(ToCloud::Report),
+        any_batch().prop_map(ToCloud::Batch),
+        answer.prop_map(ToCloud::Answer),
+    ]
+}
+
+fn any_bytes() -> impl Strategy<Value = Bytes> {
+    collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn any_to_device() -> impl Strategy<Value = ToDevice> {
+    let desired = (any_bytes(), collection::vec(any_bytes(), 0..4))
+        .prop_map(|(assignment, releases)| Desired { assignment, releases });
+    let confirm = (".{0,20}", any::<u64>(), any::<u64>()).prop_map(|(route, epoch, upto)| Confirm {
+        route,
+        epoch,
+        upto,
+    });
+    let ask =
+        (any::<u64>(), ".{0,20}", any::<u32>(), any::<u64>()).prop_map(|(id, module, tail, since_ms)| Ask {
+            id,
+            question: Question::Logs { module, tail, since_ms },
+        });
+    prop_oneof![
+        Just(ToDevice::Welcome),
+        ".{0,50}".prop_map(|reason| ToDevice::Refused { reason }),
+        desired.prop_map(ToDevice::Desired),
+        confirm.prop_map(ToDevice::Confirm),
+        ask.prop_map(ToDevice::Ask),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn to_cloud_comes_back_as_it_was(frame in any_to_cloud()) {
+        prop_assert_eq!(ToCloud::decode(body(&frame)).unwrap(), frame);
+    }
+
+    #[test]
+    fn to_device_comes_back_as_it_was(frame in any_to_device()) {
+        prop_assert_eq!(ToDevice::decode(body(&frame)).unwrap(), frame);
+    }
+
+    #[test]
+    fn random_bytes_are_an_error_at_worst(bytes in any_bytes()) {
+        let _ = ToCloud::decode(bytes.clone());
+        let _ = ToDevice::decode(bytes);
+    }
+
+    #[test]
+    fn a_damaged_frame_is_an_error_at_worst(frame in any_to_cloud(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        let mut bytes = body(&frame).to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let _ = ToCloud::decode(bytes.clone().into());
+        bytes.truncate(at);
+        prop_assert!(ToCloud::decode(bytes.into()).is_err());
+    }
+}

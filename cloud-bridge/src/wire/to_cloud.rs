@@ -1,0 +1,202 @@
+//! Frames from a device to the cloud.
+
+use bytes::Bytes;
+use wayside_actors::{
+    frame::{Answer, Hello, PROTOCOL, ToCloud},
+    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+};
+
+use super::{
+    Frame, MAX_FRAME_BYTES, MAX_NAME_BYTES, WireError, batch, framed, key, put_batch, put_key, unframed,
+};
+use crate::codec::{CodecError, Decoder, Encoder};
+
+const HELLO: u64 = 1;
+const REPORT: u64 = 2;
+const BATCH: u64 = 3;
+const ANSWER: u64 = 4;
+
+impl Frame for ToCloud {
+    fn encode(&self) -> Result<Bytes, WireError> {
+        match self {
+            Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
+            Self::Report(report) => framed(REPORT, 9, |e| put_report(e, report)),
+            Self::Batch(batch) => framed(BATCH, 5, |e| put_batch(e, batch)),
+            Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
+        }
+    }
+
+    fn decode(body: Bytes) -> Result<Self, WireError> {
+        unframed(body, |kind, fields, d| {
+            let (kind, read) = match kind {
+                HELLO => ("hello", hello(fields, d).map(Self::Hello)),
+                REPORT => ("report", d.fields("report", fields, 9, report).map(Self::Report)),
+                BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
+                ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
+                unknown => return Err(WireError::UnknownKind(unknown)),
+            };
+            read.map_err(|source| WireError::Malformed { kind, source })
+        })
+    }
+}
+
+fn put_hello(encoder: &mut Encoder, hello: &Hello) {
+    encoder.uint(u64::from(hello.protocol));
+    encoder.text(&hello.name);
+    encoder.text(&hello.version);
+    encoder.array(hello.labels.len());
+    for (label, value) in &hello.labels {
+        encoder.array(2);
+        encoder.text(label);
+        encoder.text(value);
+    }
+    encoder.option(hello.token.as_deref(), Encoder::text);
+}
+
+/// Another protocol version may mean other fields: they are not looked at.
+fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
+    let protocol = decoder.fields("hello", fields.min(1), 1, |d| d.small("a protocol version"))?;
+    if protocol != PROTOCOL {
+        decoder.fields("hello", fields - 1, 0, |_| Ok(()))?;
+        let (name, version) = (String::new(), String::new());
+        return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None });
+    }
+    decoder.fields("hello", fields - 1, 4, |d| {
+        Ok(Hello {
+            protocol,
+            name: d.text(MAX_NAME_BYTES, "a device's name")?,
+            version: d.text(MAX_NAME_BYTES, "a version")?,
+            labels: d.list(u64::MAX, "labels", |d| {
+                d.record("label", 2, |d| {
+                    Ok((d.text(MAX_NAME_BYTES, "a label")?, d.text(MAX_NAME_BYTES, "a label's value")?))
+                })
+            })?,
+            token: d.option(|d| d.text(MAX_NAME_BYTES, "a join token"))?,
+        })
+    })
+}
+
+fn put_report(encoder: &mut Encoder, report: &Report) {
+    encoder.uint(report.number);
+    encoder.boolean(report.full);
+    encoder.array(report.modules.len());
+    for (module, status) in &report.modules {
+        put_module(encoder, module, status);
+    }
+    put_texts(encoder, &report.modules_gone);
+    encoder.array(report.queues.len());
+    for (queue, status) in &report.queues {
+        put_queue(encoder, queue, status);
+    }
+    put_texts(encoder, &report.queues_gone);
+    encoder.option(report.peers.as_deref(), |e, peers| {
+        e.array(peers.len());
+        peers.iter().for_each(|peer| put_key(e, peer));
+    });
+    encoder.option(report.assignment, Encoder::uint);
+    encoder.option(report.problems.as_deref(), put_texts);
+}
+
+fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
+    Ok(Report {
+        number: decoder.uint()?,
+        full: decoder.boolean()?,
+        modules: decoder.list(u64::MAX, "modules", module)?,
+        modules_gone: texts(decoder)?,
+        queues: decoder.list(u64::MAX, "queues", queue)?,
+        queues_gone: texts(decoder)?,
+        peers: decoder.option(|d| d.list(u64::MAX, "peers", key))?,
+        assignment: decoder.option(Decoder::uint)?,
+        problems: decoder.option(texts)?,
+    })
+}
+
+fn put_module(encoder: &mut Encoder, module: &str, status: &ModuleStatus) {
+    encoder.array(6);
+    encoder.text(module);
+    encoder.uint(state_number(status.state));
+    encoder.text(&status.image);
+    encoder.uint(u64::from(status.restarts));
+    encoder.option(status.exit_code, Encoder::int);
+    encoder.text(&status.problem);
+}
+
+fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
+    decoder.record("module", 6, |d| {
+        let name = d.text(MAX_NAME_BYTES, "a module")?;
+        let status = ModuleStatus {
+            state: state(d.uint()?)?,
+            image: d.text(MAX_FRAME_BYTES, "an image")?,
+            restarts: d.small("a number of restarts")?,
+            exit_code: d.option(Decoder::int)?,
+            problem: d.text(MAX_FRAME_BYTES, "a problem")?,
+        };
+        Ok((name, status))
+    })
+}
+
+fn put_queue(encoder: &mut Encoder, queue: &str, status: &QueueStatus) {
+    encoder.array(5);
+    encoder.text(queue);
+    encoder.uint(status.depth);
+    encoder.uint(status.bytes);
+    encoder.uint(status.appended);
+    encoder.uint(status.dropped);
+}
+
+fn queue(decoder: &mut Decoder) -> Result<(String, QueueStatus), CodecError> {
+    decoder.record("queue", 5, |d| {
+        let name = d.text(MAX_NAME_BYTES, "a queue")?;
+        let status =
+            QueueStatus { depth: d.uint()?, bytes: d.uint()?, appended: d.uint()?, dropped: d.uint()? };
+        Ok((name, status))
+    })
+}
+
+fn put_answer(encoder: &mut Encoder, answer: &Answer) {
+    encoder.uint(answer.id);
+    encoder.boolean(answer.result.is_ok());
+    match &answer.result {
+        Ok(text) | Err(text) => encoder.text(text),
+    }
+}
+
+fn answer(decoder: &mut Decoder) -> Result<Answer, CodecError> {
+    let (id, good) = (decoder.uint()?, decoder.boolean()?);
+    let text = decoder.text(MAX_FRAME_BYTES, "an answer")?;
+    Ok(Answer { id, result: if good { Ok(text) } else { Err(text) } })
+}
+
+fn put_texts(encoder: &mut Encoder, texts: &[String]) {
+    encoder.array(texts.len());
+    texts.iter().for_each(|text| encoder.text(text));
+}
+
+fn texts(decoder: &mut Decoder) -> Result<Vec<String>, CodecError> {
+    decoder.list(u64::MAX, "a list of texts", |d| d.text(MAX_FRAME_BYTES, "a text"))
+}
+
+const fn state_number(state: ModuleState) -> u64 {
+    match state {
+        ModuleState::Creating => 0,
+        ModuleState::Starting => 1,
+        ModuleState::Running => 2,
+        ModuleState::BackOff => 3,
+        ModuleState::Ended => 4,
+        ModuleState::Stopping => 5,
+        ModuleState::Failed => 6,
+    }
+}
+
+fn state(number: u64) -> Result<ModuleState, CodecError> {
+    Ok(match number {
+        0 => ModuleState::Creating,
+        1 => ModuleState::Starting,
+        2 => ModuleState::Running,
+        3 => ModuleState::BackOff,
+        4 => ModuleState::Ended,
+        5 => ModuleState::Stopping,
+        6 => ModuleState::Failed,
+        _ => return Err(CodecError::Expected("a module's state that this version knows")),
+    })
+}

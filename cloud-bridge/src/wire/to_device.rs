@@ -1,0 +1,88 @@
+//! Frames from the cloud to a device.
+
+use bytes::Bytes;
+use wayside_actors::frame::{Ask, Desired, Question, ToDevice};
+use wayside_config::limits::{SEALED_BYTES, WORKLOADS};
+
+use super::{Frame, MAX_FRAME_BYTES, MAX_NAME_BYTES, WireError, confirm, framed, put_confirm, unframed};
+use crate::codec::{CodecError, Decoder, Encoder};
+
+const WELCOME: u64 = 64;
+const REFUSED: u64 = 65;
+const DESIRED: u64 = 66;
+const CONFIRM: u64 = 67;
+const ASK: u64 = 68;
+
+const LOGS: u64 = 1;
+
+impl Frame for ToDevice {
+    fn encode(&self) -> Result<Bytes, WireError> {
+        match self {
+            Self::Welcome => framed(WELCOME, 0, |_| ()),
+            Self::Refused { reason } => framed(REFUSED, 1, |e| e.text(reason)),
+            Self::Desired(desired) => framed(DESIRED, 2, |e| put_desired(e, desired)),
+            Self::Confirm(confirm) => framed(CONFIRM, 3, |e| put_confirm(e, confirm)),
+            Self::Ask(ask) => framed(ASK, 2, |e| put_ask(e, ask)),
+        }
+    }
+
+    fn decode(body: Bytes) -> Result<Self, WireError> {
+        unframed(body, |kind, fields, d| {
+            let (kind, read) = match kind {
+                WELCOME => ("welcome", d.fields("welcome", fields, 0, |_| Ok(Self::Welcome))),
+                REFUSED => (
+                    "refused",
+                    d.fields("refused", fields, 1, |d| {
+                        Ok(Self::Refused { reason: d.text(MAX_FRAME_BYTES, "a reason")? })
+                    }),
+                ),
+                DESIRED => ("desired", d.fields("desired", fields, 2, desired).map(Self::Desired)),
+                CONFIRM => ("confirm", d.fields("confirm", fields, 3, confirm).map(Self::Confirm)),
+                ASK => ("ask", d.fields("ask", fields, 2, ask).map(Self::Ask)),
+                unknown => return Err(WireError::UnknownKind(unknown)),
+            };
+            read.map_err(|source| WireError::Malformed { kind, source })
+        })
+    }
+}
+
+fn put_desired(encoder: &mut Encoder, desired: &Desired) {
+    encoder.bytes(&desired.assignment);
+    encoder.array(desired.releases.len());
+    desired.releases.iter().for_each(|release| encoder.bytes(release));
+}
+
+fn desired(decoder: &mut Decoder) -> Result<Desired, CodecError> {
+    Ok(Desired {
+        assignment: decoder.bytes(SEALED_BYTES, "an assignment")?,
+        releases: decoder
+            .list(WORKLOADS as u64, "a list of releases", |d| d.bytes(SEALED_BYTES, "a release"))?,
+    })
+}
+
+fn put_ask(encoder: &mut Encoder, ask: &Ask) {
+    encoder.uint(ask.id);
+    match &ask.question {
+        Question::Logs { module, tail, since_ms } => {
+            encoder.array(4);
+            encoder.uint(LOGS);
+            encoder.text(module);
+            encoder.uint(u64::from(*tail));
+            encoder.uint(*since_ms);
+        }
+    }
+}
+
+fn ask(decoder: &mut Decoder) -> Result<Ask, CodecError> {
+    Ok(Ask {
+        id: decoder.uint()?,
+        question: decoder.record("question", 4, |d| match d.uint()? {
+            LOGS => Ok(Question::Logs {
+                module: d.text(MAX_NAME_BYTES, "a module")?,
+                tail: d.small("a number of lines")?,
+                since_ms: d.uint()?,
+            }),
+            _ => Err(CodecError::Expected("a question that this version knows")),
+        })?,
+    })
+}
