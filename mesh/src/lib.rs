@@ -1,1 +1,3 @@
 //! The LAN: Zenoh session, key space, discovery, durable queues on sled, the MQTT listener.
+
+pub mod mqtt;

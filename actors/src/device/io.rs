@@ -129,6 +129,9 @@ pub enum Mqtt {
         /// Topic as the module sees it (`device/module/topic`) and message.
         messages: Vec<(String, Message)>,
     },
+    /// The queue, whose endpoint is a module, is closed: what is held of it is not delivered any more,
+    /// and a later queue of that name counts anew. Not answered.
+    Forget(Queue),
     /// The modules that may connect now; others are disconnected.
     Modules(Vec<ModuleId>),
 }

@@ -67,6 +67,16 @@ pub enum Event {
         /// Who.
         module: ModuleId,
     },
+    /// What the listener wants to find again after a restart under [`session_mark`]: who the client
+    /// is and what it subscribes to. A client is told of its session only once it is kept.
+    Session {
+        /// Answered by `Accept` (or `Refuse`, where it cannot be kept) with the same ticket.
+        ticket: u64,
+        /// Whose.
+        module: ModuleId,
+        /// The mark's value, at most 4 KiB; `None` removes the mark.
+        kept: Option<Vec<u8>>,
+    },
     /// Messages came from a neighbour.
     Arrived {
         /// The neighbour, by its key.
@@ -83,6 +93,12 @@ pub enum Event {
     },
     /// The time asked for has come.
     Woken,
+}
+
+/// The name of the mark that holds a module's MQTT session.
+#[must_use]
+pub fn session_mark(module: &ModuleId) -> String {
+    format!("session/{module}")
 }
 
 /// What the router wants done.

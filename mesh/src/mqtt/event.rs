@@ -1,0 +1,65 @@
+//! What the listener tells the device. Each variant has its twin among the router's or a delivery's events.
+
+use bytes::Bytes;
+use wayside_actors::queue::Queue;
+use wayside_config::workload::ModuleId;
+
+/// Something a module did. Events of one module come in the order of its doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MqttEvent {
+    /// It published. See `router::Event::Published`; the receiver adds the wall clock.
+    Published {
+        /// Answered by `accept` or `refuse`, for QoS 0 too: unanswered publishes are counted.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// A valid topic that does not begin with `$`.
+        topic: String,
+        /// At most [`wayside_actors::message::MAX_PAYLOAD_BYTES`].
+        payload: Bytes,
+        /// 0, 1 or 2.
+        qos: u8,
+        /// For QoS 2 only, and not for a will.
+        packet_id: Option<u16>,
+    },
+    /// It released a QoS 2 identifier. See `router::Event::Released`.
+    Released {
+        /// Answered by `accept`.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// The identifier.
+        packet_id: u16,
+    },
+    /// It began a clean session. See `router::Event::SessionCleared`.
+    SessionCleared {
+        /// Who.
+        module: ModuleId,
+    },
+    /// Its session changed and must be found again after a restart. See `router::Event::Session`.
+    Session {
+        /// Answered by `accept` or `refuse`.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// At most [`super::settings::MAX_SESSION_BYTES`]; `None` when nothing is to be kept.
+        kept: Option<Vec<u8>>,
+    },
+    /// It is connected and subscribes to something: `delivery::Event::Up` for its queues.
+    Online {
+        /// Who.
+        module: ModuleId,
+    },
+    /// It is gone, or subscribes to nothing any more: `delivery::Event::Down` for its queues.
+    Offline {
+        /// Who.
+        module: ModuleId,
+    },
+    /// It acknowledged everything up to this number: `delivery::Event::Acked` without an epoch.
+    Acked {
+        /// The queue.
+        queue: Queue,
+        /// The highest number acknowledged without a gap.
+        upto: u64,
+    },
+}

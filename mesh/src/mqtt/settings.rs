@@ -1,0 +1,44 @@
+//! Who may connect, and how much of everything a client may take.
+
+use std::time::Duration;
+
+use wayside_config::workload::ModuleId;
+
+/// Knows the modules' passwords.
+pub trait Authenticator: Send + Sync {
+    /// The module's password, or `None` if it has none. The listener compares, in constant time.
+    fn password(&self, module: &ModuleId) -> Option<Vec<u8>>;
+}
+
+/// Limits of the listener.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Connections in all.
+    pub max_connections: usize,
+    /// Connections of one address that have not yet shown a password.
+    pub max_strangers: usize,
+    /// From the connection to its CONNECT.
+    pub connect_timeout: Duration,
+    /// A client that takes nothing of what is sent for so long is disconnected.
+    pub write_timeout: Duration,
+    /// How long closing waits for outstanding acknowledgements.
+    pub drain_timeout: Duration,
+    /// Depth of the event channel. When it is full, reading stops.
+    pub events: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_strangers: 32,
+            connect_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            events: 1024,
+        }
+    }
+}
+
+/// The most bytes a kept session takes: a mark's value.
+pub const MAX_SESSION_BYTES: usize = 4096;
