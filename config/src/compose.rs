@@ -1,1 +1,180 @@
 //! Reads a Compose file with an `x-wayside` block; refuses by name, file and line what it does not support.
+//!
+//! All findings of a file are reported at once. What passes means the same to `docker compose` on a
+//! laptop and to Wayside on a device; what would not is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    diagnostic::{Problems, Report, quote},
+    limits::{COMPOSE_BYTES, MODULES},
+    workload::{ModuleSpec, Target, Workload, is_name},
+};
+
+mod keys;
+mod ports;
+mod service;
+#[cfg(test)]
+mod tests;
+mod value;
+mod wayside;
+mod words;
+mod yaml;
+
+use yaml::{Entry, Node};
+
+/// Reads the text of a Compose file. `file_name` is what the findings call it. Gives the workload
+/// and the warnings.
+///
+/// # Errors
+/// A report of everything that is wrong.
+pub fn parse(file_name: &str, text: &str) -> Result<(Workload, Report), Report> {
+    let mut problems = Problems::default();
+    if text.len() > COMPOSE_BYTES {
+        let message = format!("the file has {} bytes, more than the limit of {COMPOSE_BYTES}", text.len());
+        problems.error(&(0..0), message, "split the workload");
+        return Err(problems.into_report(file_name, ""));
+    }
+    let workload = yaml::parse(text, &mut problems).and_then(|root| read(&root, &mut problems));
+    match workload {
+        Some(workload) if !problems.has_errors() => Ok((workload, problems.into_report(file_name, text))),
+        Some(_) | None => {
+            if !problems.has_errors() {
+                problems.error(
+                    &(0..0),
+                    "the file is empty",
+                    "write a Compose file with `name` and `services`",
+                );
+            }
+            Err(problems.into_report(file_name, text))
+        }
+    }
+}
+
+/// What the top of a file holds, until all of it has been seen.
+#[derive(Default)]
+struct Top<'a> {
+    name: Option<String>,
+    has_name: bool,
+    services: Option<&'a Entry>,
+    volumes: BTreeSet<String>,
+    wayside: Option<&'a Entry>,
+}
+
+/// `None` only after an error was reported.
+fn read(root: &Node, problems: &mut Problems) -> Option<Workload> {
+    if root.is_null() {
+        return None;
+    }
+    let mut top = Top::default();
+    for entry in root.map("the file", problems)? {
+        top.read(entry, problems);
+    }
+    if !top.has_name {
+        problems.error(&(0..0), "the workload has no `name`", "add `name: ...` at the top of the file");
+    }
+    let modules = top.modules(problems);
+    let names: BTreeSet<&str> = top
+        .services
+        .and_then(|entry| entries(&entry.value))
+        .unwrap_or_default()
+        .iter()
+        .map(|e| e.key.as_str())
+        .collect();
+    let (target, routes) = match top.wayside {
+        Some(entry) => wayside::read(&entry.value, &names, problems),
+        None => {
+            let help =
+                "add `x-wayside:` with `target` and `routes`, or `target: all` to say that this is meant";
+            problems.warning(&(0..0), "no `x-wayside` block: every device runs this workload", help);
+            (Target::default(), Vec::new())
+        }
+    };
+    Some(Workload { name: top.name?, target, modules, routes })
+}
+
+impl<'a> Top<'a> {
+    fn read(&mut self, entry: &'a Entry, problems: &mut Problems) {
+        let Entry { key, key_span, value } = entry;
+        match key.as_str() {
+            "name" => {
+                self.has_name = true;
+                self.name = value.text_that("name", NAME_RULE, problems, is_name);
+            }
+            "services" => self.services = Some(entry),
+            "volumes" => self.volumes = volumes(value, problems),
+            "x-wayside" => self.wayside = Some(entry),
+            "version" => {
+                problems.warning(key_span, "`version` has no meaning any more", "remove it");
+            }
+            extension if extension.starts_with("x-") => {
+                if keys::closest(extension, &["x-wayside"]).is_some() {
+                    let message = format!("{} is ignored, as Compose ignores extensions", quote(extension));
+                    problems.warning(key_span, message, "did you mean `x-wayside`?");
+                }
+            }
+            other => keys::TOP.refuse(other, key_span, problems),
+        }
+    }
+
+    fn modules(&self, problems: &mut Problems) -> BTreeMap<String, ModuleSpec> {
+        let Some(entry) = self.services else {
+            problems.error(&(0..0), "the workload has no `services`", "add at least one service");
+            return BTreeMap::new();
+        };
+        let Some(services) = entry.value.map("services", problems) else { return BTreeMap::new() };
+        if services.is_empty() || services.len() > MODULES {
+            let message = format!("`services` has {} entries", services.len());
+            problems.error(&entry.key_span, message, format!("write 1 to {MODULES} services"));
+        }
+        let mut modules = BTreeMap::new();
+        for Entry { key, key_span, value } in services {
+            if !is_name(key) {
+                problems.error(
+                    key_span,
+                    format!("{} cannot name a service", quote(key)),
+                    format!("write {NAME_RULE}"),
+                );
+            } else if key == "cloud" {
+                let help = "rename it: in a route, `to: cloud` means the cloud";
+                problems.error(key_span, "a service cannot be named `cloud`", help);
+            }
+            modules.insert(key.clone(), service::read(key, key_span, value, &self.volumes, problems));
+        }
+        modules
+    }
+}
+
+const NAME_RULE: &str = "1 to 63 of a-z, 0-9, `-` and `_`, beginning with a letter or digit";
+
+fn entries(node: &Node) -> Option<&[Entry]> {
+    match &node.value {
+        yaml::Value::Map(entries) => Some(entries),
+        yaml::Value::List(_) | yaml::Value::Scalar { .. } => None,
+    }
+}
+
+fn volumes(node: &Node, problems: &mut Problems) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    if node.is_null() {
+        return names;
+    }
+    for Entry { key, key_span, value } in node.map("volumes", problems).unwrap_or_default() {
+        if !is_name(key) {
+            problems.error(
+                key_span,
+                format!("{} cannot name a volume", quote(key)),
+                format!("write {NAME_RULE}"),
+            );
+        }
+        if !value.is_null() {
+            for option in value.map(key, problems).unwrap_or_default() {
+                if !option.key.starts_with("x-") {
+                    keys::VOLUME.refuse(&option.key, &option.key_span, problems);
+                }
+            }
+        }
+        names.insert(key.clone());
+    }
+    names
+}

@@ -15,4 +15,5 @@ pub mod limits;
 pub mod settings;
 pub mod statefile;
 pub mod topic;
+mod units;
 pub mod workload;

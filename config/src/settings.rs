@@ -1,1 +1,331 @@
 //! The device settings file `wayside.toml`; every field is optional.
+//!
+//! ```toml
+//! name = "ewr"
+//! labels = { plant = "p7" }
+//! operators = ["..."]            # keys that `wayside key` prints
+//! mqtt_port = 1883
+//! mqtt_loopback = false
+//! state = "/var/lib/wayside"
+//! store_max = "4GiB"
+//!
+//! [cloud]
+//! join = "wayside://HOST:PORT/?key=KEY&token=TOKEN"
+//! # or: address = "HOST:PORT", key = "KEY", token = "TOKEN"
+//!
+//! [mesh]
+//! multicast = true
+//! listen = ["tcp/192.168.1.5:7447"]
+//! ```
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use crate::{
+    diagnostic::{Problems, Report, quote},
+    identity::PublicKey,
+    join::{JoinLink, parse_address, parse_token},
+    limits::SETTINGS_BYTES,
+    units,
+};
+
+/// How a device is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// For people and in topics; the host's name when not given.
+    pub name: Option<String>,
+    /// What targets may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// The keys that this device obeys; empty to obey the first one that hands it a release.
+    pub operators: Vec<PublicKey>,
+    /// TCP port of the MQTT listener.
+    pub mqtt_port: u16,
+    /// Whether the MQTT listener is on 127.0.0.1 too.
+    pub mqtt_loopback: bool,
+    /// The state directory; the platform's default when not given.
+    pub state: Option<PathBuf>,
+    /// The most bytes that all queues together keep on disk.
+    pub store_max_bytes: u64,
+    /// The cloud, when there is one.
+    pub cloud: Option<JoinLink>,
+    /// The mesh.
+    pub mesh: MeshSettings,
+}
+
+/// How a device meets its neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MeshSettings {
+    /// Whether neighbours are looked for by multicast.
+    pub multicast: bool,
+    /// Zenoh endpoints to listen on, such as `tcp/192.168.1.5:7447`; empty for every address of the host.
+    pub listen: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            labels: BTreeMap::new(),
+            operators: Vec::new(),
+            mqtt_port: 1883,
+            mqtt_loopback: false,
+            state: None,
+            store_max_bytes: 4 << 30,
+            cloud: None,
+            mesh: MeshSettings::default(),
+        }
+    }
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self { multicast: true, listen: Vec::new() }
+    }
+}
+
+/// What a device's name may be.
+pub const DEVICE_NAME_RULE: &str =
+    "1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";
+
+/// Whether `text` may name a device: see [`DEVICE_NAME_RULE`].
+#[must_use]
+pub fn is_device_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=64).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+impl Settings {
+    /// Reads the text of a settings file. `file_name` is what the findings call it.
+    ///
+    /// # Errors
+    /// A report that names the line.
+    pub fn parse(file_name: &str, text: &str) -> Result<Self, Report> {
+        let mut problems = Problems::default();
+        if text.len() > SETTINGS_BYTES {
+            let message =
+                format!("the file has {} bytes, more than the limit of {SETTINGS_BYTES}", text.len());
+            problems.error(&(0..0), message, "");
+            return Err(problems.into_report(file_name, ""));
+        }
+        match toml::from_str::<File>(text) {
+            Ok(file) => file.check(&mut problems).ok_or_else(|| problems.into_report(file_name, text)),
+            Err(error) => {
+                problems.error(&error.span().unwrap_or(0..0), error.message(), "");
+                Err(problems.into_report(file_name, text))
+            }
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Option<Spanned<String>>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    operators: Vec<PublicKey>,
+    mqtt_port: Option<std::num::NonZeroU16>,
+    #[serde(default)]
+    mqtt_loopback: bool,
+    state: Option<PathBuf>,
+    store_max: Option<Size>,
+    cloud: Option<Spanned<Cloud>>,
+    #[serde(default)]
+    mesh: MeshSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cloud {
+    join: Option<Spanned<String>>,
+    address: Option<Spanned<String>>,
+    key: Option<PublicKey>,
+    token: Option<Spanned<String>>,
+}
+
+impl File {
+    fn check(self, problems: &mut Problems) -> Option<Settings> {
+        if let Some(name) = self.name.as_ref().filter(|name| !is_device_name(name.get_ref())) {
+            let message = format!("{} cannot name a device", quote(name.get_ref()));
+            problems.error(&name.span(), message, format!("write {DEVICE_NAME_RULE}"));
+        }
+        let cloud = self.cloud.and_then(|cloud| read_cloud(cloud, problems));
+        if problems.has_errors() {
+            return None;
+        }
+        let default = Settings::default();
+        Some(Settings {
+            name: self.name.map(Spanned::into_inner),
+            labels: self.labels,
+            operators: self.operators,
+            mqtt_port: self.mqtt_port.map_or(default.mqtt_port, Into::into),
+            mqtt_loopback: self.mqtt_loopback,
+            state: self.state,
+            store_max_bytes: self.store_max.map_or(default.store_max_bytes, |size| size.0),
+            cloud,
+            mesh: self.mesh,
+        })
+    }
+}
+
+fn read_cloud(cloud: Spanned<Cloud>, problems: &mut Problems) -> Option<JoinLink> {
+    let span = cloud.span();
+    let failed = |span, error: crate::join::BadJoinLink, problems: &mut Problems| {
+        problems.error(&span, error.to_string(), "");
+        None
+    };
+    match cloud.into_inner() {
+        Cloud { join: Some(link), address: None, key: None, token: None } => {
+            link.get_ref().parse().or_else(|error| failed(link.span(), error, problems).ok_or(())).ok()
+        }
+        Cloud { join: None, address: Some(address), key: Some(key), token } => {
+            let token = match token {
+                None => None,
+                Some(token) => match parse_token(token.get_ref()) {
+                    Ok(text) => Some(text),
+                    Err(error) => return failed(token.span(), error, problems),
+                },
+            };
+            match parse_address(address.get_ref()) {
+                Ok((host, port)) => Some(JoinLink { host, port, key, token }),
+                Err(error) => failed(address.span(), error, problems),
+            }
+        }
+        Cloud { .. } => {
+            let help = "write `join` with a link, or `address` and `key` and, for a new device, `token`";
+            problems.error(&span, "`cloud` does not say where the cloud is", help);
+            None
+        }
+    }
+}
+
+/// `"4GiB"` or a number of bytes.
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Number(u64),
+        }
+        let size = match Written::deserialize(deserializer)? {
+            Written::Text(text) => units::bytes(&text),
+            Written::Number(bytes) => Some(bytes),
+        };
+        size.filter(|bytes| *bytes >= 16 << 20)
+            .map(Self)
+            .ok_or_else(|| de::Error::custom("expected a size of at least 16 MiB, such as \"4GiB\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_needed() {
+        assert_eq!(Settings::parse("wayside.toml", ""), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let key = PublicKey::from_bytes([7; 32]);
+        let text = format!(
+            r#"
+            name = "ewr"
+            labels = {{ plant = "p7" }}
+            operators = ["{key}"]
+            mqtt_port = 2883
+            mqtt_loopback = true
+            state = "/srv/wayside"
+            store_max = "1GiB"
+            [cloud]
+            address = "cloud:7443"
+            key = "{key}"
+            [mesh]
+            multicast = false
+            listen = ["tcp/10.0.0.1:7447"]
+            "#
+        );
+        let settings = Settings::parse("wayside.toml", &text).unwrap();
+        let cloud = JoinLink { host: "cloud".into(), port: 7443, key, token: None };
+        assert_eq!(
+            settings,
+            Settings {
+                name: Some("ewr".into()),
+                labels: BTreeMap::from([("plant".into(), "p7".into())]),
+                operators: vec![key],
+                mqtt_port: 2883,
+                mqtt_loopback: true,
+                state: Some("/srv/wayside".into()),
+                store_max_bytes: 1 << 30,
+                cloud: Some(cloud.clone()),
+                mesh: MeshSettings { multicast: false, listen: vec!["tcp/10.0.0.1:7447".into()] },
+            }
+        );
+        let joined = Settings::parse("f", &format!("[cloud]\njoin = \"{cloud}\"")).unwrap();
+        assert_eq!(joined.cloud, Some(cloud));
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown() {
+        let show = |text: &str| Settings::parse("wayside.toml", text).unwrap_err().to_string();
+        insta::assert_snapshot!(show("name = \"a\"\nmqtt_prot = 1883"), @r"
+        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `operators`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`
+         --> wayside.toml:2:1
+          |
+        2 | mqtt_prot = 1883
+          | ^^^^^^^^^
+        ");
+        insta::assert_snapshot!(show("name = \"a b\"\n[cloud]\njoin = \"http://x\""), @r#"
+        error: `a b` cannot name a device
+         --> wayside.toml:1:8
+          |
+        1 | name = "a b"
+          |        ^^^^^
+          |
+          = help: write 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit
+
+        error: expected wayside://HOST:PORT/?key=KEY&token=TOKEN, as `wayside-cloud` prints it
+         --> wayside.toml:3:8
+          |
+        3 | join = "http://x"
+          |        ^^^^^^^^^^
+        "#);
+        insta::assert_snapshot!(show("[cloud]\ntoken = \"x\""), @r"
+        error: `cloud` does not say where the cloud is
+         --> wayside.toml:1:1
+          |
+        1 | [cloud]
+          | ^^^^^^^
+          |
+          = help: write `join` with a link, or `address` and `key` and, for a new device, `token`
+        ");
+        insta::assert_snapshot!(show("store_max = \"1k\""), @r#"
+        error: expected a size of at least 16 MiB, such as "4GiB"
+         --> wayside.toml:1:13
+          |
+        1 | store_max = "1k"
+          |             ^^^^
+        "#);
+        assert!(show("name = ").contains("wayside.toml:1:8"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z_=\"\\[\\]{} \n0-9.:/]{0,200}") {
+            let _ = Settings::parse("f", &text).map_err(|report| report.to_string());
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The keys of Compose: which are supported, and what to say of the others.
+
+use std::ops::Range;
+
+use crate::diagnostic::{Problems, quote};
+
+/// A place in the file where only certain keys stand.
+pub(super) struct Keys {
+    /// As messages call the place.
+    pub(super) place: &'static str,
+    /// What may stand there.
+    pub(super) supported: &'static [&'static str],
+    /// What Compose knows and Wayside does not, each with the way out.
+    pub(super) refused: &'static [(&'static str, &'static str)],
+}
+
+impl Keys {
+    /// Reports a key that is not supported here.
+    pub(super) fn refuse(&self, key: &str, span: &Range<usize>, problems: &mut Problems) {
+        if let Some((_, help)) = self.refused.iter().find(|(name, _)| *name == key) {
+            problems.error(span, format!("{} is not supported", quote(key)), *help);
+            return;
+        }
+        let help = closest(key, self.supported).map_or_else(
+            || format!("remove it; supported here: {}", self.supported.join(", ")),
+            |name| format!("did you mean `{name}`?"),
+        );
+        problems.error(span, format!("unknown key {} in {}", quote(key), self.place), help);
+    }
+}
+
+/// The candidate at most two edits away from `key`, the nearest first.
+pub(super) fn closest<'a>(key: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|candidate| (edits(key, candidate), *candidate))
+        .filter(|(edits, candidate)| *edits <= 2 && *edits < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein distance over bytes; large at once when the lengths are far apart.
+fn edits(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The top of the file.
+pub(super) const TOP: Keys = Keys {
+    place: "a Compose file",
+    supported: &["name", "services", "volumes", "x-wayside", "version"],
+    refused: &[
+        ("networks", "remove it: the modules of a workload share one network on each device"),
+        ("secrets", "not supported yet; remove it, and let the module fetch what it needs"),
+        ("configs", "not supported yet; remove it, and put small settings in `environment`"),
+        ("include", "not supported yet; put all services in one file"),
+        ("models", "not supported yet; remove it"),
+    ],
+};
+
+/// A named volume.
+pub(super) const VOLUME: Keys = Keys {
+    place: "a volume",
+    supported: &[],
+    refused: &[
+        ("driver", "remove it: volumes are the engine's own local ones"),
+        ("driver_opts", "remove it: volumes are the engine's own local ones"),
+        ("external", "remove it: volumes of a workload are made on each device"),
+        ("labels", "not supported yet; remove it"),
+        ("name", "remove it: the volume is named by its key"),
+    ],
+};
+
+/// The `x-wayside` block.
+pub(super) const WAYSIDE: Keys =
+    Keys { place: "`x-wayside`", supported: &["target", "routes"], refused: &[] };
+
+/// `x-wayside.target`.
+pub(super) const TARGET: Keys = Keys { place: "`target`", supported: &["devices", "labels"], refused: &[] };
+
+/// A route.
+pub(super) const ROUTE: Keys =
+    Keys { place: "a route", supported: &["from", "to", "buffer", "when_full"], refused: &[] };
+
+/// A service.
+pub(super) const SERVICE: Keys = Keys {
+    place: "a service",
+    supported: &[
+        "image",
+        "command",
+        "entrypoint",
+        "environment",
+        "working_dir",
+        "user",
+        "restart",
+        "labels",
+        "stop_grace_period",
+        "stop_signal",
+        "init",
+        "read_only",
+        "tmpfs",
+        "mem_limit",
+        "cpus",
+        "pids_limit",
+        "volumes",
+        "ports",
+    ],
+    refused: SERVICE_REFUSED,
+};
+
+const LATER: &str = "not supported yet; remove it";
+const NETWORK: &str = "remove it: the modules of a workload share one network on each device";
+const CPU: &str = "use `cpus`";
+const MEMORY: &str = "use `mem_limit`";
+const PRIVILEGE: &str = "remove it: modules run without privileges";
+
+const SERVICE_REFUSED: &[(&str, &str)] = &[
+    ("annotations", "use `labels`"),
+    ("attach", "remove it: `wayside logs` shows what a module writes"),
+    ("blkio_config", LATER),
+    ("build", "build and push the image first, then name it with `image`"),
+    ("cap_add", PRIVILEGE),
+    ("cap_drop", "remove it: modules have no capabilities to drop"),
+    ("cgroup", PRIVILEGE),
+    ("cgroup_parent", PRIVILEGE),
+    ("configs", "not supported yet; put small settings in `environment`"),
+    ("container_name", "remove it: containers are named by device, workload and service"),
+    ("cpu_count", CPU),
+    ("cpu_percent", CPU),
+    ("cpu_period", CPU),
+    ("cpu_quota", CPU),
+    ("cpu_rt_period", CPU),
+    ("cpu_rt_runtime", CPU),
+    ("cpu_shares", CPU),
+    ("cpuset", CPU),
+    ("credential_spec", LATER),
+    ("depends_on", "remove it: modules start together, and a route keeps messages until its end is there"),
+    ("deploy", "use `mem_limit`, `cpus` and `restart`; which devices run it stands in `x-wayside.target`"),
+    ("develop", "remove it before the workload is applied"),
+    ("device_cgroup_rules", PRIVILEGE),
+    ("devices", PRIVILEGE),
+    ("dns", NETWORK),
+    ("dns_opt", NETWORK),
+    ("dns_search", NETWORK),
+    ("domainname", NETWORK),
+    ("env_file", "write the variables under `environment`: the file is not on the device"),
+    ("expose", "remove it: modules reach each other by routes; `ports` publishes on the device"),
+    ("extends", "not supported yet; write the service out, or use a YAML anchor"),
+    ("external_links", NETWORK),
+    ("extra_hosts", NETWORK),
+    ("gpus", LATER),
+    ("group_add", PRIVILEGE),
+    ("healthcheck", LATER),
+    ("hostname", NETWORK),
+    ("ipc", PRIVILEGE),
+    ("isolation", LATER),
+    ("label_file", "write the labels under `labels`"),
+    ("links", NETWORK),
+    ("logging", "remove it: the daemon reads what a module writes"),
+    ("mac_address", NETWORK),
+    ("mem_reservation", MEMORY),
+    ("mem_swappiness", MEMORY),
+    ("memswap_limit", MEMORY),
+    ("models", LATER),
+    ("network_mode", NETWORK),
+    ("networks", NETWORK),
+    ("oom_kill_disable", MEMORY),
+    ("oom_score_adj", MEMORY),
+    ("pid", PRIVILEGE),
+    ("platform", "remove it: the image is chosen for the device it runs on"),
+    ("post_start", LATER),
+    ("pre_stop", LATER),
+    ("privileged", PRIVILEGE),
+    ("profiles", "remove it: every service of a workload runs"),
+    ("provider", LATER),
+    ("pull_policy", "remove it: an image that is missing is pulled"),
+    ("runtime", LATER),
+    ("scale", "remove it: each device runs a service once"),
+    ("secrets", "not supported yet; let the module fetch what it needs"),
+    ("security_opt", PRIVILEGE),
+    ("shm_size", "use `tmpfs`"),
+    ("stdin_open", "remove it: nobody types into a module"),
+    ("storage_opt", LATER),
+    ("sysctls", PRIVILEGE),
+    ("tty", "remove it: nobody types into a module"),
+    ("ulimits", LATER),
+    ("userns_mode", PRIVILEGE),
+    ("uts", PRIVILEGE),
+    ("volumes_from", "name a volume under `volumes` in both services"),
+    ("x-wayside", "move it to the top of the file: it speaks for the whole workload"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_key() {
+        assert_eq!(closest("imge", SERVICE.supported), Some("image"));
+        assert_eq!(closest("enviroment", SERVICE.supported), Some("environment"));
+        assert_eq!(closest("x-waside", TOP.supported), Some("x-wayside"));
+        assert_eq!(closest("zzz", SERVICE.supported), None);
+        assert_eq!(closest("ab", &["to"]), None);
+    }
+
+    #[test]
+    fn no_key_is_both_supported_and_refused() {
+        for keys in [&TOP, &SERVICE, &VOLUME] {
+            assert!(keys.refused.iter().all(|(name, _)| !keys.supported.contains(name)));
+        }
+        assert!(SERVICE_REFUSED.is_sorted());
+    }
+}
