@@ -34,6 +34,12 @@ impl Message {
     pub fn cost_bytes(&self) -> usize {
         self.payload.len() + self.topic.len() + self.source.len() + 64
     }
+
+    /// The topic under which a module gets it: `device/module/topic`.
+    #[must_use]
+    pub fn topic_from(&self, device_name: &str) -> String {
+        format!("{device_name}/{}/{}", self.source, self.topic)
+    }
 }
 
 /// Consecutive messages of one queue, as they travel to a device or to the cloud.
@@ -43,8 +49,11 @@ pub struct Batch {
     pub route: String,
     /// Which life of the origin's store numbered them; a new store counts from 1 again.
     pub epoch: u64,
-    /// The number that comes before `first_seq` in what is sent: usually `first_seq - 1`, less where
-    /// the queue dropped or lost a part. A receiver that has not stored up to here has missed a batch.
+    /// The last number of the unconfirmed batch that was sent just before this one; 0 when there is
+    /// none, for then everything before `first_seq` is settled: confirmed, or dropped by its queue.
+    /// A receiver that has not stored up to here has missed a batch: it stores nothing and confirms
+    /// what it has. One that has takes the messages beyond what it has stored. In an epoch that it
+    /// does not know it has stored up to 0.
     pub after: u64,
     /// Sequence number of the first message; the rest follow without gaps.
     pub first_seq: u64,

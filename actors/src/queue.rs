@@ -27,7 +27,8 @@ pub enum Endpoint {
     Cloud,
 }
 
-/// How far a queue has come. Sequence numbers start at 1 and have no gaps.
+/// How far a queue has come. Sequence numbers have no gaps. They start at 1, or higher where a
+/// queue of the same name was dropped before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueState {
     /// The highest number that its destination confirmed; 0 for none.
@@ -41,7 +42,7 @@ pub struct QueueState {
 /// A change to the queue store. Changes committed together are on the disk together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreOp {
-    /// Adds `message` as number `seq`, which is the queue's last plus one.
+    /// Adds `message` as number `seq`: the queue's last plus one, or any number in a new queue.
     Append {
         /// The queue.
         queue: Queue,
@@ -50,7 +51,8 @@ pub enum StoreOp {
         /// The message.
         message: Message,
     },
-    /// Everything up to `upto` is confirmed and may go.
+    /// Everything up to `upto` is confirmed or dropped and may go. Nothing happens when it is gone
+    /// already, or the queue is.
     Trim {
         /// The queue.
         queue: Queue,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_config::{identity::DeviceId, workload::ModuleId};
+use wayside_config::identity::DeviceId;
 
 /// How a module is doing, as its machine sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct QueueStatus {
 /// A report: everything (`full`), or what changed since the report before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Counts up by one from the first report of a connection, which is full.
+    /// 1 for a full report, then up by one with each delta. A connection begins with a full one.
     pub number: u64,
     /// Whether this replaces all that was reported before.
     pub full: bool,
@@ -71,12 +71,31 @@ pub struct Report {
     pub peers: Option<Vec<DeviceId>>,
     /// The version of the assignment that the device holds, when it changed.
     pub assignment: Option<u64>,
+    /// Publishes since the daemon started that no route wanted, when that changed.
+    pub unrouted: Option<u64>,
     /// What is wrong with the device itself (no engine, disk full, ...), when it changed.
     pub problems: Option<Vec<String>>,
 }
 
-/// The module a status belongs to, as reports name it.
-#[must_use]
-pub fn module_key(module: &ModuleId) -> String {
-    module.to_string()
+impl Report {
+    /// Brings what was known so far up to date with a newer report.
+    pub fn merge(&mut self, newer: Self) {
+        if newer.full {
+            *self = newer;
+            return;
+        }
+        self.number = newer.number;
+        for gone in &newer.modules_gone {
+            self.modules.remove(gone);
+        }
+        for gone in &newer.queues_gone {
+            self.queues.remove(gone);
+        }
+        self.modules.extend(newer.modules);
+        self.queues.extend(newer.queues);
+        self.peers = newer.peers.or_else(|| self.peers.take());
+        self.assignment = newer.assignment.or(self.assignment);
+        self.unrouted = newer.unrouted.or(self.unrouted);
+        self.problems = newer.problems.or_else(|| self.problems.take());
+    }
 }

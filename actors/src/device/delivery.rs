@@ -4,14 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::Message,
-    queue::{Queue, StoreOp},
+    queue::StoreOp,
 };
 
 /// What can happen to a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The queue holds messages up to this number.
+    /// The queue holds messages up to `last`.
     Appended {
+        /// Everything up to this number is confirmed or dropped.
+        acked: u64,
         /// The queue's last number.
         last: u64,
     },
@@ -26,9 +28,12 @@ pub enum Event {
     Down,
     /// Messages that were asked for.
     Loaded {
-        /// Number of the first one. May be higher than asked for where the store lost a part.
+        /// The number that was asked for.
+        from: u64,
+        /// Number of the first one. Higher than `from` where the store lost a part.
         first_seq: u64,
-        /// Consecutive messages.
+        /// Consecutive messages. Empty when the store has none to give: then everything before
+        /// `first_seq` is lost, and with `first_seq` equal to `from` it may be asked again later.
         messages: Vec<Message>,
     },
     /// The destination has stored everything up to this number.
@@ -54,10 +59,10 @@ pub enum Effect {
         /// At most about this many bytes.
         max_bytes: usize,
     },
+    /// Say whether the destination can be reached: answered by `Up` or `Down`.
+    AskUp,
     /// Send to the queue's endpoint.
     Send {
-        /// The queue.
-        queue: Queue,
         /// The store's epoch.
         epoch: u64,
         /// See [`crate::message::Batch::after`].

@@ -23,6 +23,8 @@ pub enum Event {
     Peers(Vec<DeviceId>),
     /// The assignment's version.
     Assignment(u64),
+    /// Publishes since the daemon started that no route wanted.
+    Unrouted(u64),
     /// What is wrong, by who noticed it; an empty list clears that source.
     Problems {
         /// `engine`, `mesh`, `uplink`, `store`, ...

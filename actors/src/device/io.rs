@@ -2,6 +2,8 @@
 //!
 //! Adapters carry these out and answer with events. They decide nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use wayside_config::{
     document::Member,
@@ -10,7 +12,7 @@ use wayside_config::{
 };
 
 use crate::{
-    frame::{Desired, ToCloud},
+    frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
     report::Report,
@@ -29,18 +31,24 @@ pub enum Io {
     Uplink(Uplink),
     /// To the queue store.
     Store(Store),
-    /// Replaces the persisted desired state as a whole, atomically.
+    /// Replaces the persisted desired state as a whole, atomically: always a persist step.
     SaveDesired(Desired),
-    /// Replaces the persisted list of operators' keys that this device obeys.
-    SaveOperators(Vec<DeviceId>),
-    /// A report for whoever asks on this device (`wayside status`) and for the uplink.
+    /// Read the persisted desired state; answered by `reconciler::Event::Desired` with `restored`,
+    /// or not at all where there is none.
+    LoadDesired,
+    /// Check the signatures of desired state that came from the cloud; when they hold, answered by
+    /// `reconciler::Event::Desired`.
+    Verify(Desired),
+    /// Answer an operator's question, by `uplink::Event::Answer`.
+    Answer(Ask),
+    /// A report for whoever asks on this device (`wayside status`).
     Publish(Report),
 }
 
 /// Container engine. Each answers the module machine named, or the reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Engine {
-    /// List this device's containers; answered by `reconciler::Event::Observed`.
+    /// List this device's containers; answered by `reconciler::Event::Observed`, or `EngineLost`.
     List,
     /// Make a container; answered by `module::Event::Created` or `Failed`.
     Create {
@@ -48,6 +56,8 @@ pub enum Engine {
         module: ModuleId,
         /// As its release says.
         spec: Box<ModuleSpec>,
+        /// For the label `wayside.spec`.
+        spec_hash: String,
     },
     /// Start it; answered by `Started` or `Failed`.
     Start {
@@ -96,7 +106,9 @@ pub enum Mesh {
         /// How far.
         confirm: Confirm,
     },
-    /// Offer desired state to a neighbour.
+    /// The membership was restarted: bring `TokenSeen` for every token that is there.
+    Tokens,
+    /// Hand desired state to a neighbour. From `wayside apply` on this device, not from a machine.
     Offer {
         /// The neighbour.
         to: DeviceId,
@@ -126,12 +138,20 @@ pub enum Mqtt {
         queue: Queue,
         /// Number of the first message.
         first_seq: u64,
-        /// Topic as the module sees it (`device/module/topic`) and message.
-        messages: Vec<(String, Message)>,
+        /// Their topics as the module sees them: [`Message::topic_from`].
+        messages: Vec<Message>,
     },
     /// The queue, whose endpoint is a module, is closed: what is held of it is not delivered any more,
     /// and a later queue of that name counts anew. Not answered.
     Forget(Queue),
+    /// Say whether the module's session can take messages: answered by `delivery::Event::Up` or
+    /// `Down` for its endpoint.
+    AskUp {
+        /// Which.
+        module: ModuleId,
+    },
+    /// The names of devices in the topics that modules see. A device without one goes by its key.
+    Names(BTreeMap<DeviceId, String>),
     /// The modules that may connect now; others are disconnected.
     Modules(Vec<ModuleId>),
 }

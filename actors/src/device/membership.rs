@@ -18,8 +18,13 @@ pub enum Event {
         /// Whose.
         device: DeviceId,
     },
-    /// An actor was restarted and asks who is there.
-    Asked,
+    /// A delivery asks whether its device is there: answered by `Up` or `Down`.
+    Asked {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Health was restarted: say everything again.
+    HealthRestarted,
     /// The time asked for has come.
     Woken,
 }
@@ -27,7 +32,7 @@ pub enum Event {
 /// What the membership wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
-    /// The device is there: deliveries to it start, and it is offered its desired state.
+    /// The device is there: deliveries to it start.
     Up(DeviceId),
     /// The device has been gone for longer than a link takes to flap.
     Down(DeviceId),

@@ -1,7 +1,7 @@
 //! One module: from wanted to running, and back when it ends.
 
 use serde::{Deserialize, Serialize};
-use wayside_config::workload::{ModuleId, ModuleSpec};
+use wayside_config::workload::ModuleSpec;
 
 use crate::report::ModuleStatus;
 
@@ -9,7 +9,12 @@ use crate::report::ModuleStatus;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// It should run like this. A changed specification replaces the container.
-    Wanted(Box<ModuleSpec>),
+    Wanted {
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+        /// Of the specification and what the daemon adds; a container carries it as a label.
+        spec_hash: String,
+    },
     /// It should not be here.
     Unwanted,
     /// The engine already has a container for it, made from the specification with this hash.
@@ -20,9 +25,11 @@ pub enum Event {
         spec_hash: String,
         /// Whether it runs.
         running: bool,
-        /// How it ended, if it did.
+        /// How it ended; `None` while it runs or when it was never started.
         exit_code: Option<i64>,
     },
+    /// The engine has no container for it.
+    Missing,
     /// The engine made it.
     Created {
         /// The container.
@@ -58,7 +65,12 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
     /// See [`crate::device::io::Engine::Create`].
-    Create(Box<ModuleSpec>),
+    Create {
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+        /// For its label.
+        spec_hash: String,
+    },
     /// See [`crate::device::io::Engine::Start`].
     Start {
         /// The container.
@@ -79,5 +91,5 @@ pub enum Effect {
     /// How it is doing.
     Report(ModuleStatus),
     /// It is gone for good; its actor may end.
-    Gone(ModuleId),
+    Gone,
 }

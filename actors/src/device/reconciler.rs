@@ -1,5 +1,7 @@
 //! Desired against observed: which modules should be here, and which containers should not.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use wayside_config::{
     document::{Assignment, Release},
@@ -24,8 +26,14 @@ pub enum Event {
         /// Whether this was read from this device's own disk.
         restored: bool,
     },
-    /// The containers that carry this device's label.
-    Observed(Vec<Observed>),
+    /// The engine's answer to `List`.
+    Observed {
+        /// What the daemon adds to every container (network, broker address, ...), as text. A part
+        /// of the specification hash, so a container made with other additions is replaced.
+        additions: String,
+        /// The containers that carry this device's label.
+        containers: Vec<Observed>,
+    },
     /// The engine's event stream (re)connected: look again.
     EngineBack,
     /// The engine does not answer.
@@ -33,14 +41,14 @@ pub enum Event {
         /// In words, with what to do.
         problem: String,
     },
-    /// A neighbour came: it gets what it should run, if this device knows.
-    PeerUp(DeviceId),
     /// A module machine was restarted and has forgotten what it was told.
     ModuleRestarted(ModuleId),
     /// A module is gone for good.
     ModuleGone(ModuleId),
-    /// The router was restarted and wants the routes again.
+    /// The router was restarted: it and the MQTT listener want the routes and modules again.
     RouterRestarted,
+    /// Health was restarted: say everything again.
+    HealthRestarted,
     /// The time asked for has come.
     Woken,
 }
@@ -56,7 +64,7 @@ pub struct Observed {
     pub spec_hash: String,
     /// Whether it runs.
     pub running: bool,
-    /// How it ended, if it did.
+    /// How it ended; `None` while it runs or when it was never started.
     pub exit_code: Option<i64>,
 }
 
@@ -67,12 +75,21 @@ pub enum Effect {
     Save(Desired),
     /// See [`crate::device::io::Engine::List`].
     List,
-    /// The module should run.
-    Want(ModuleId, Box<ModuleSpec>),
+    /// The module should run like this.
+    Want {
+        /// Which.
+        module: ModuleId,
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+        /// Of the specification and what the daemon adds.
+        spec_hash: String,
+    },
     /// The module should not be here.
     Unwant(ModuleId),
     /// The engine has a container for the module.
     Found(ModuleId, Observed),
+    /// The engine has no container for the module.
+    Missing(ModuleId),
     /// See [`crate::device::io::Engine::RemoveOrphan`].
     RemoveOrphan {
         /// The container.
@@ -84,13 +101,8 @@ pub enum Effect {
     Modules(Vec<ModuleId>),
     /// The version of the assignment that holds now.
     Assigned(u64),
-    /// Pass desired state on to a neighbour that it names.
-    Offer {
-        /// The neighbour.
-        to: DeviceId,
-        /// What.
-        desired: Desired,
-    },
+    /// The names of devices in the topics that modules see.
+    Names(BTreeMap<DeviceId, String>),
     /// Something is wrong with the device as a whole; an empty list clears it.
     Problems(Vec<String>),
 }

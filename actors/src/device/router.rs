@@ -77,6 +77,12 @@ pub enum Event {
         /// The mark's value, at most 4 KiB; `None` removes the mark.
         kept: Option<Vec<u8>>,
     },
+    /// The module's connection ended: its publishes that wait for room are forgotten unanswered,
+    /// for it sends them again when it is back.
+    Disconnected {
+        /// Who.
+        module: ModuleId,
+    },
     /// Messages came from a neighbour.
     Arrived {
         /// The neighbour, by its key.
@@ -91,6 +97,10 @@ pub enum Event {
         /// The highest confirmed number.
         upto: u64,
     },
+    /// A delivery machine was restarted and has forgotten how far its queue is.
+    DeliveryRestarted(Queue),
+    /// Health was restarted: say everything again.
+    HealthRestarted,
     /// The time asked for has come.
     Woken,
 }
@@ -125,10 +135,12 @@ pub enum Effect {
         /// How far.
         confirm: Confirm,
     },
-    /// The queue holds messages up to this number. Starts its delivery machine if there is none.
+    /// The queue holds messages up to `last`. Starts its delivery machine if there is none.
     Appended {
         /// The queue.
         queue: Queue,
+        /// Everything up to this number is confirmed or dropped.
+        acked: u64,
         /// Its last number.
         last: u64,
     },
@@ -145,6 +157,6 @@ pub enum Effect {
     Status(Queue, QueueStatus),
     /// A queue is gone.
     StatusGone(Queue),
-    /// Names of devices for the topics that modules see; told to delivery machines through the wiring.
-    Names(BTreeMap<DeviceId, String>),
+    /// Publishes since the daemon started that no route wanted, when that changed.
+    Unrouted(u64),
 }

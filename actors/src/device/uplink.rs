@@ -26,8 +26,10 @@ pub enum Event {
     Report(Report),
     /// The answer to a question.
     Answer(crate::frame::Answer),
-    /// An actor was restarted and asks whether the cloud can be reached.
+    /// A delivery asks whether the cloud can be reached: answered by `Up` or `Down`.
     Asked,
+    /// Health was restarted: say everything again.
+    HealthRestarted,
     /// The daemon is draining: say what is left to say and close.
     Stop,
     /// The time asked for has come.
@@ -43,8 +45,10 @@ pub enum Effect {
     Close,
     /// See [`crate::device::io::Uplink::Send`].
     Send(ToCloud),
-    /// The cloud can be reached: deliveries to it start, health sends a full report.
+    /// The cloud can be reached: deliveries to it start.
     Up,
+    /// A connection begins with a full report.
+    FullWanted,
     /// The cloud cannot be reached.
     Down,
     /// Desired state came; the adapter checks signatures and tells the reconciler.

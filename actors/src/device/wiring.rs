@@ -30,8 +30,8 @@ pub enum Actor {
     Health,
 }
 
-/// An event and the actor that it is for. An event for a module or a queue that has no actor
-/// yet starts one.
+/// An event and the actor that it is for. For a module or a queue that has no actor, one is started
+/// when [`Event::starts`] says so; other events are dropped then, for they are late.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// For the reconciler.
@@ -61,4 +61,22 @@ pub enum Out {
     Io(Io),
     /// The actor is no longer needed.
     End(Actor),
+}
+
+impl Event {
+    /// Whether this event starts the actor that it is for, where there is none: a module that is
+    /// wanted, a queue that holds something.
+    #[must_use]
+    pub const fn starts(&self) -> bool {
+        match self {
+            Self::Module(_, event) => matches!(event, module::Event::Wanted { .. }),
+            Self::Delivery(_, event) => matches!(event, delivery::Event::Appended { .. }),
+            Self::Reconciler(_)
+            | Self::Router(_)
+            | Self::Deliveries(..)
+            | Self::Membership(_)
+            | Self::Uplink(_)
+            | Self::Health(_) => false,
+        }
+    }
 }
