@@ -1,1 +1,12 @@
-//! Whole programs, real containers, several hosts.
+//! The laboratory of the end-to-end tests, the demo and the benchmarks: hosts are containers.
+
+pub mod build;
+pub mod cloud;
+pub mod command;
+pub mod device;
+pub mod engine;
+pub mod http;
+pub mod lab;
+pub mod operator;
+pub mod wait;
+pub mod weather;

@@ -1,0 +1,222 @@
+//! A host that runs `wayside up` beside its own engine's socket.
+
+use std::{process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{
+    command::{Ended, capture},
+    engine::{self, SOCKET, docker, try_docker},
+    lab::Lab,
+    wait::until,
+};
+
+/// How a device is started. The default is no configuration at all: no name, no cloud, no operator.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Arguments after `wayside up`.
+    pub arguments: Vec<String>,
+    /// Without the engine's socket.
+    pub no_engine: bool,
+    /// Not on `wan`.
+    pub no_wan: bool,
+}
+
+impl Options {
+    /// A device that obeys the laboratory's operator and joins the cloud by its link.
+    ///
+    /// # Errors
+    /// When the operator's key cannot be made.
+    pub fn joining(lab: &Lab, link: &str) -> Result<Self> {
+        let mut options = Self::obeying(lab)?;
+        options.arguments.extend(["--join".to_owned(), link.to_owned()]);
+        Ok(options)
+    }
+
+    /// A device that obeys the laboratory's operator.
+    ///
+    /// # Errors
+    /// When the operator's key cannot be made.
+    pub fn obeying(lab: &Lab) -> Result<Self> {
+        let arguments = vec!["--operator".to_owned(), lab.operator().key()?];
+        Ok(Self { arguments, ..Self::default() })
+    }
+}
+
+/// A running (or killed) device. The laboratory removes it.
+#[derive(Clone, Debug)]
+pub struct Device {
+    name: String,
+    container: String,
+    wan: String,
+    lan: String,
+}
+
+impl Device {
+    pub(crate) fn start(lab: &Lab, name: &str, options: &Options) -> Result<Self> {
+        let volume = lab.name(name);
+        docker(["volume", "create", "--label", &lab.label(), &volume])?;
+        let (state, socket) = (format!("{volume}:/var/lib/wayside"), format!("{SOCKET}:{SOCKET}"));
+        let mut mounts = vec!["--volume", &state];
+        if !options.no_engine {
+            mounts.extend(["--volume", &socket]);
+        }
+        let mut arguments = vec!["/wayside", "up", "--name", name];
+        arguments.extend(options.arguments.iter().map(String::as_str));
+        let container = lab.spawn(name, "lan", &mounts, &arguments)?;
+        let device = Self { name: name.to_owned(), container, wan: lab.name("wan"), lan: lab.name("lan") };
+        if !options.no_wan {
+            device.restore_uplink()?;
+        }
+        Ok(device)
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The engine's name of its container.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// `wayside ARGUMENTS` on the device itself, whatever its exit code.
+    ///
+    /// # Errors
+    /// When there is no `docker` command.
+    pub fn try_wayside(&self, arguments: &[&str]) -> Result<Ended> {
+        try_docker([&["exec", &self.container, "/wayside"], arguments].concat())
+    }
+
+    /// `wayside ARGUMENTS` on the device itself.
+    ///
+    /// # Errors
+    /// When its exit code is not 0.
+    pub fn wayside(&self, arguments: &[&str]) -> Result<String> {
+        docker([&["exec", &self.container, "/wayside"], arguments].concat())
+    }
+
+    /// What the device says of itself.
+    ///
+    /// # Errors
+    /// When its daemon does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let text = self.wayside(&["status", "--json"])?;
+        serde_json::from_str(&text).context(text)
+    }
+
+    /// Waits until its daemon answers, and returns what it says.
+    ///
+    /// # Errors
+    /// When it does not within half a minute; with its log.
+    pub fn wait_up(&self) -> Result<Value> {
+        let up = until("the daemon to answer", Duration::from_secs(30), || self.status().map(Some));
+        up.with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// The daemon's log.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub fn log(&self) -> Result<String> {
+        let ended = capture(&mut engine::command(["logs", &self.container]))?;
+        Ok(ended.stdout + &ended.stderr)
+    }
+
+    /// Ends the daemon with a signal such as `KILL` or `TERM`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        docker(["kill", "--signal", signal, &self.container]).map(drop)
+    }
+
+    /// Starts the daemon again on its state.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn start_again(&self) -> Result<()> {
+        docker(["start", &self.container]).map(drop)
+    }
+
+    /// Waits until the daemon has ended. Returns its exit code.
+    ///
+    /// # Errors
+    /// When it still runs after `limit`.
+    pub fn wait_ended(&self, limit: Duration) -> Result<i64> {
+        until("the daemon to end", limit, || {
+            let state = &engine::inspect(&self.container)?["State"];
+            Ok((state["Running"] == false).then(|| state["ExitCode"].as_i64()).flatten())
+        })
+    }
+
+    /// Pulls the plug of `wan`.
+    ///
+    /// # Errors
+    /// When it is not plugged in.
+    pub fn cut_uplink(&self) -> Result<()> {
+        docker(["network", "disconnect", &self.wan, &self.container]).map(drop)
+    }
+
+    /// Plugs `wan` in again.
+    ///
+    /// # Errors
+    /// When it is plugged in.
+    pub fn restore_uplink(&self) -> Result<()> {
+        docker(["network", "connect", &self.wan, &self.container]).map(drop)
+    }
+
+    /// Pulls the plug of `lan`.
+    ///
+    /// # Errors
+    /// When it is not plugged in.
+    pub fn cut_lan(&self) -> Result<()> {
+        docker(["network", "disconnect", &self.lan, &self.container]).map(drop)
+    }
+
+    /// Plugs `lan` in again.
+    ///
+    /// # Errors
+    /// When it is plugged in.
+    pub fn restore_lan(&self) -> Result<()> {
+        docker(["network", "connect", &self.lan, &self.container]).map(drop)
+    }
+
+    /// The device's key, as its containers carry it.
+    ///
+    /// # Errors
+    /// When its daemon does not answer.
+    pub fn key(&self) -> Result<String> {
+        let status = self.status()?;
+        status["device"].as_str().map(str::to_owned).with_context(|| format!("no key in {status}"))
+    }
+
+    /// What the engine says of the container of a module, `workload/module`.
+    ///
+    /// # Errors
+    /// When there is not exactly one.
+    pub fn module(&self, module: &str) -> Result<Value> {
+        let key = self.key()?;
+        let (mine, this) = (format!("label=wayside.device={key}"), format!("label=wayside.module={module}"));
+        let ids = docker(["ps", "--all", "--quiet", "--no-trunc", "--filter", &mine, "--filter", &this])?;
+        let [id] = ids.lines().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("containers of {module} on {}: {:?}", self.name, ids.lines().collect::<Vec<_>>());
+        };
+        engine::inspect(id)
+    }
+
+    /// Copies a file out of or into the host, as `docker cp` does.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn copy(&self, from: &str, to: &str) -> Result<()> {
+        capture(Command::new("docker").args(["cp", from, to])).and_then(|ended| {
+            anyhow::ensure!(ended.code == 0, "docker cp {from} {to}: {ended}");
+            Ok(())
+        })
+    }
+}
