@@ -1,0 +1,100 @@
+//! An operator's way onto a LAN: finds the devices, asks one of them. Used by the command line.
+//!
+//! Blocking, for a plain thread: never call it on an actix or current-thread runtime.
+
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use wayside_config::identity::DeviceId;
+use zenoh::{Session, Wait};
+
+use crate::{keys, session::client_config};
+
+/// A light session.
+#[derive(Debug)]
+pub struct Client(Session);
+
+/// Why a device on the LAN could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody was there.
+    #[error(
+        "no device answers on this LAN: {0}; is `wayside up` running on one, and does the network carry multicast?"
+    )]
+    Nobody(String),
+    /// The device that was asked did not answer in time.
+    #[error("device {} does not answer: it is off, not on this LAN, or does not obey the key that signed", .0.short())]
+    NoAnswer(DeviceId),
+    /// The session failed.
+    #[error("asking on the mesh failed: {0}")]
+    Failed(String),
+}
+
+/// A device that is on the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LiveDevice {
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub device: DeviceId,
+}
+
+impl Client {
+    /// Finds a device within about a second.
+    ///
+    /// # Errors
+    /// [`ClientError::Nobody`].
+    pub fn open(scouting: SocketAddrV4, connect: &[SocketAddr]) -> Result<Self, ClientError> {
+        let nobody = |error: zenoh::Error| ClientError::Nobody(error.to_string());
+        let session =
+            zenoh::open(client_config(scouting, connect).map_err(nobody)?).wait().map_err(nobody)?;
+        Ok(Self(session))
+    }
+
+    /// All devices on the mesh of the device that was found, by name.
+    ///
+    /// # Errors
+    /// [`ClientError::Failed`].
+    pub fn devices(&self) -> Result<Vec<LiveDevice>, ClientError> {
+        let replies = self
+            .0
+            .liveliness()
+            .get(keys::ALIVE)
+            .timeout(Duration::from_secs(1))
+            .wait()
+            .map_err(|error| ClientError::Failed(error.to_string()))?;
+        let mut devices: Vec<LiveDevice> = replies
+            .iter()
+            .filter_map(|reply| keys::parse_alive(reply.result().ok()?.key_expr().as_str()))
+            .map(|(device, name)| LiveDevice { name, device })
+            .collect();
+        devices.sort_unstable();
+        devices.dedup();
+        Ok(devices)
+    }
+
+    /// Hands a sealed request to a device and waits for its answer.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] after `patience`.
+    pub fn ask(
+        &self,
+        device: &DeviceId,
+        sealed: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, ClientError> {
+        let replies = self
+            .0
+            .get(keys::control(device))
+            .payload(sealed)
+            .timeout(patience)
+            .wait()
+            .map_err(|error| ClientError::Failed(error.to_string()))?;
+        replies
+            .iter()
+            .find_map(|reply| Some(reply.result().ok()?.payload().to_bytes().into_owned()))
+            .ok_or(ClientError::NoAnswer(*device))
+    }
+}

@@ -1,0 +1,80 @@
+//! Many messages in few bytes: the form in which they lie in the store and travel the mesh.
+//!
+//! ```text
+//! count u32, then for each message: flags u8, [origin 32], [source u16+], [topic u16+], accepted_ms u64, payload u32+
+//! ```
+//! A flag that is not set means: as in the message before. A queue's messages mostly share all three.
+
+use bytes::Bytes;
+use wayside_actors::message::{MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, Message};
+use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
+
+use crate::cursor::{Cursor, DecodeError, put_bytes, put_text, within};
+
+const ORIGIN: u8 = 1;
+const SOURCE: u8 = 2;
+const TOPIC: u8 = 4;
+
+/// Bytes of a module's name at most.
+const SOURCE_BYTES: usize = 63;
+
+/// Appends `messages` to `out`.
+pub(crate) fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
+    out.extend((messages.len() as u32).to_be_bytes());
+    let mut before: Option<&Message> = None;
+    for message in messages {
+        let differs = |flag, same: fn(&Message, &Message) -> bool| {
+            if before.is_some_and(|before| same(before, message)) { 0 } else { flag }
+        };
+        let flags = differs(ORIGIN, |a, b| a.origin == b.origin)
+            | differs(SOURCE, |a, b| a.source == b.source)
+            | differs(TOPIC, |a, b| a.topic == b.topic);
+        out.push(flags);
+        if flags & ORIGIN != 0 {
+            out.extend(message.origin.as_bytes());
+        }
+        if flags & SOURCE != 0 {
+            put_text(out, &message.source);
+        }
+        if flags & TOPIC != 0 {
+            put_text(out, &message.topic);
+        }
+        out.extend(message.accepted_ms.to_be_bytes());
+        put_bytes(out, &message.payload);
+        before = Some(message);
+    }
+}
+
+/// Reads what [`put_messages`] wrote. Payloads share the input's memory.
+pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeError> {
+    let count = cursor.u32("count")? as usize;
+    within(count, MAX_BATCH_MESSAGES, "count")?;
+    let mut messages: Vec<Message> = Vec::new();
+    for _ in 0..count {
+        let flags = cursor.u8("flags")?;
+        if flags & !(ORIGIN | SOURCE | TOPIC) != 0 {
+            return Err(DecodeError::Malformed("flags"));
+        }
+        let before = messages.last();
+        let missing = || DecodeError::Malformed("flags");
+        let origin = if flags & ORIGIN != 0 {
+            PublicKey::from_bytes(cursor.array("origin")?)
+        } else {
+            before.ok_or_else(missing)?.origin
+        };
+        let source = if flags & SOURCE != 0 {
+            cursor.text(SOURCE_BYTES, "source")?
+        } else {
+            before.ok_or_else(missing)?.source.clone()
+        };
+        let topic = if flags & TOPIC != 0 {
+            cursor.text(TOPIC_BYTES, "topic")?
+        } else {
+            before.ok_or_else(missing)?.topic.clone()
+        };
+        let accepted_ms = cursor.u64("accepted_ms")?;
+        let payload: Bytes = cursor.bytes(MAX_PAYLOAD_BYTES, "payload")?;
+        messages.push(Message { origin, source, topic, payload, accepted_ms });
+    }
+    Ok(messages)
+}

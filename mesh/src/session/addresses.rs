@@ -1,0 +1,61 @@
+//! Which of this host's addresses are the LAN's.
+//!
+//! A listener on 0.0.0.0 would be simpler, but then neighbours learn every address of the host and dial
+//! them one after the other, those that lead nowhere too.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// An address and the interface that carries it. A new interface with an old address is a new one:
+/// multicast membership went away with the old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address {
+    pub(super) ip: Ipv4Addr,
+    interface: u32,
+}
+
+/// The IPv4 addresses of interfaces that are up and that may lead to other devices.
+pub(super) fn lan_addresses(exclude: &[Ipv4Addr]) -> Vec<Address> {
+    let mut addresses: Vec<Address> = pnet_datalink::interfaces()
+        .iter()
+        .filter(|interface| {
+            interface.is_up() && !interface.is_loopback() && !is_module_bridge(&interface.name)
+        })
+        .flat_map(|interface| interface.ips.iter().map(|network| (interface.index, network.ip())))
+        .filter_map(|(interface, ip)| match ip {
+            IpAddr::V4(ip) if !exclude.contains(&ip) => Some(Address { ip, interface }),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+        .collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// Bridges that container engines make on this host: containers are behind them, not neighbours.
+fn is_module_bridge(name: &str) -> bool {
+    let made_by_docker = name
+        .strip_prefix("br-")
+        .is_some_and(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+    made_by_docker || ["docker0", "podman0", "cni0"].contains(&name) || name.starts_with("veth")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_of_engines_are_not_the_lan() {
+        assert!(is_module_bridge("docker0"));
+        assert!(is_module_bridge("br-0123456789ab"));
+        assert!(!is_module_bridge("br-lan"));
+        assert!(!is_module_bridge("eth0"));
+    }
+
+    #[test]
+    fn loopback_and_excluded_addresses_are_not_listened_on() {
+        let all = lan_addresses(&[]);
+        assert!(all.iter().all(|address| !address.ip.is_loopback()));
+        if let Some(first) = all.first() {
+            assert!(!lan_addresses(&[first.ip]).contains(first));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The settings that Zenoh gets, and why.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What a peer's session is opened with.
+pub(super) struct Peer<'a> {
+    pub(super) listen: &'a [SocketAddrV4],
+    pub(super) connect: &'a [SocketAddr],
+    pub(super) scouting: Option<SocketAddrV4>,
+}
+
+impl Peer<'_> {
+    pub(super) fn config(&self) -> zenoh::Result<zenoh::Config> {
+        let endpoints = |addresses: Vec<String>| format!("[{}]", addresses.join(","));
+        let listen = endpoints(self.listen.iter().map(|address| format!("\"tcp/{address}\"")).collect());
+        let connect = endpoints(self.connect.iter().map(|address| format!("\"tcp/{address}\"")).collect());
+        let interfaces: Vec<Ipv4Addr> = self.listen.iter().map(|address| *address.ip()).collect();
+        let id = session_id()?;
+        zenoh::Config::from_json5(&format!(
+            r#"{{
+                mode: "peer",
+                id: "{id}",
+                listen: {{ endpoints: {listen} }},
+                connect: {{ endpoints: {connect}, retry: {{ period_init_ms: 250, period_max_ms: 4000 }} }},
+                // Everything is declared at once; nothing here needs to know who is there first.
+                open: {{ return_conditions: {{ connect_scouted: false }} }},
+                scouting: {{
+                    multicast: {scouting},
+                    // One of two peers dials, the one that started later: see `session_id`.
+                    gossip: {{ autoconnect_strategy: {{ peer: {{ to_router: "always", to_peer: "greater-zid" }} }} }},
+                }},
+                transport: {{
+                    unicast: {{ open_timeout: 3000, accept_timeout: 3000, accept_pending: 1000, max_sessions: 4000 }},
+                    link: {{
+                        tx: {{ queue: {{
+                            // Microseconds. Long enough for a burst of batches to drain on a LAN, short enough
+                            // that one stuck neighbour does not hold up the others.
+                            congestion_control: {{ drop: {{ wait_before_drop: 100000, max_wait_before_drop_fragments: 500000 }} }},
+                        }} }},
+                        rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }},
+                    }},
+                }},
+            }}"#,
+            scouting = scouting(self.scouting, &interfaces),
+        ))
+    }
+}
+
+/// The largest message that is put together from fragments: above every limit of [`crate::wire`].
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// A light session that finds one device and reaches the others through it.
+pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zenoh::Result<zenoh::Config> {
+    let connect: Vec<String> = connect.iter().map(|address| format!("\"tcp/{address}\"")).collect();
+    zenoh::Config::from_json5(&format!(
+        r#"{{
+            mode: "client",
+            connect: {{ endpoints: [{}], timeout_ms: 1000 }},
+            scouting: {{ timeout: 1000, multicast: {{ address: "{group}", listen: false }} }},
+            transport: {{ link: {{ rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }} }},
+        }}"#,
+        connect.join(","),
+    ))
+}
+
+fn scouting(group: Option<SocketAddrV4>, interfaces: &[Ipv4Addr]) -> String {
+    let Some(group) = group else {
+        return "{ enabled: false }".into();
+    };
+    let interfaces: Vec<String> = interfaces.iter().map(Ipv4Addr::to_string).collect();
+    format!(
+        r#"{{
+            enabled: true,
+            address: "{group}",
+            // Given by address: Zenoh reads the list of interfaces once in a process's life.
+            interface: "{}",
+            autoconnect_strategy: {{ peer: {{ to_router: "always", to_peer: "greater-zid" }} }},
+        }}"#,
+        interfaces.join(",")
+    )
+}
+
+/// An identifier that is greater than those of all sessions opened before it, as Zenoh compares them.
+///
+/// With `greater-zid` the greater of two peers dials. A peer scouts as it starts, and then only every
+/// eight seconds: so the newcomer must be the one that dials, or joining takes seconds. Where clocks
+/// disagree it does take that long, no longer.
+fn session_id() -> zenoh::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Zenoh compares byte by byte from the least significant.
+    bytes[..6].copy_from_slice(&(since_epoch.as_millis() as u64).to_be_bytes()[2..]);
+    // No leading zero: Zenoh refuses it.
+    bytes[15] |= 0x80;
+    Ok(format!("{:x}", u128::from_le_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_are_accepted() {
+        let peer = Peer {
+            listen: &["127.0.0.1:0".parse().unwrap()],
+            connect: &["127.0.0.1:7447".parse().unwrap()],
+            scouting: Some(super::super::SCOUTING),
+        };
+        peer.config().unwrap();
+        Peer { scouting: None, ..peer }.config().unwrap();
+        client_config(super::super::SCOUTING, &[]).unwrap();
+    }
+
+    #[test]
+    fn later_sessions_have_greater_identifiers() {
+        let first: zenoh::config::ZenohId = session_id().unwrap().parse().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let second: zenoh::config::ZenohId = session_id().unwrap().parse().unwrap();
+        assert!(second > first);
+    }
+}

@@ -1,0 +1,191 @@
+//! Keeps one Zenoh session open: opens it, again when the host's addresses change, without multicast when
+//! there is none, and names what is wrong meanwhile.
+
+use std::{
+    net::{SocketAddrV4, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use zenoh::{Session, liveliness::LivelinessToken};
+
+use super::{
+    MeshSettings,
+    addresses::{Address, lan_addresses},
+    config::Peer,
+    inbox::Inbox,
+    outbox::Outbox,
+};
+use crate::{
+    event::{EventSender, MeshEvent},
+    keys,
+};
+
+/// How often the host's addresses are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How soon opening is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+pub(super) struct Keeper {
+    pub(super) settings: MeshSettings,
+    pub(super) events: EventSender,
+    pub(super) outbox: Outbox,
+    pub(super) closing: Arc<Notify>,
+}
+
+/// What an open session was opened for.
+struct Opened {
+    session: Session,
+    /// Withdrawn when dropped.
+    _token: LivelinessToken,
+    listen: Vec<SocketAddrV4>,
+    addresses: Vec<Address>,
+    multicast: bool,
+}
+
+impl Keeper {
+    pub(super) async fn run(self) {
+        let mut problem = None;
+        loop {
+            let wait = match self.open().await {
+                Ok((opened, trouble)) => {
+                    self.tell(&mut problem, trouble);
+                    let done = self.keep(&opened).await;
+                    self.outbox.use_session(None);
+                    if let Err(error) = opened.session.close().await {
+                        tracing::debug!(%error, "closing the mesh session");
+                    }
+                    if done {
+                        return;
+                    }
+                    Duration::ZERO
+                }
+                Err(trouble) => {
+                    self.tell(&mut problem, Some(trouble));
+                    RETRY_AFTER
+                }
+            };
+            tokio::select! {
+                () = self.closing.notified() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Opens a session, if need be without scouting. Gives it with what is not well, or why there is none.
+    async fn open(&self) -> Result<(Opened, Option<String>), String> {
+        let addresses = self.addresses();
+        let listen: Vec<SocketAddrV4> = if self.settings.listen.is_empty() {
+            addresses.iter().map(|address| SocketAddrV4::new(address.ip, 0)).collect()
+        } else {
+            self.settings.listen.clone()
+        };
+        if listen.is_empty() {
+            return Err(
+                "no network: this host has no IPv4 address on a LAN; connect it, or set `mesh.listen`".into(),
+            );
+        }
+        let peer = |scouting| Peer { listen: &listen, connect: &self.settings.connect, scouting };
+        let mut trouble = None;
+        if let Some(group) = self.settings.scouting {
+            match self.open_as(&peer(Some(group))).await {
+                Ok((session, _token)) => {
+                    return Ok((Opened { session, _token, listen, addresses, multicast: true }, None));
+                }
+                Err(error) => {
+                    trouble = Some(format!(
+                        "no multicast: {error}; neighbours are not found until it works: check the firewall for UDP {group}, \
+                     or name devices in `mesh.connect`"
+                    ))
+                }
+            }
+        }
+        match self.open_as(&peer(None)).await {
+            Ok((session, _token)) => {
+                Ok((Opened { session, _token, listen, addresses, multicast: false }, trouble))
+            }
+            Err(error) => Err(format!("the mesh cannot listen on {listen:?}: {error}; check `mesh.listen`")),
+        }
+    }
+
+    async fn open_as(&self, peer: &Peer<'_>) -> zenoh::Result<(Session, LivelinessToken)> {
+        if let Some(group) = peer.scouting {
+            peer.listen.iter().try_for_each(|address| can_multicast(group, *address))?;
+        }
+        let session = zenoh::open(peer.config()?).await?;
+        let token = self.declare(&session).await?;
+        self.outbox.use_session(Some(session.clone()));
+        tracing::info!(session = %session.zid(), listen = ?peer.listen, scouting = peer.scouting.is_some(), "mesh is open");
+        Ok((session, token))
+    }
+
+    async fn declare(&self, session: &Session) -> zenoh::Result<LivelinessToken> {
+        let device = &self.settings.device;
+        let inbox =
+            Inbox { device: *device, events: self.events.clone(), counters: self.outbox.live_counters() };
+        let (tokens, questions) = (inbox.clone(), inbox.clone());
+        session
+            .declare_subscriber(keys::inbox(device))
+            .callback(move |sample| inbox.arrived(&sample))
+            .background()
+            .await?;
+        session
+            .declare_queryable(keys::control(device))
+            .callback(move |query| questions.asked(query))
+            .background()
+            .await?;
+        session
+            .liveliness()
+            .declare_subscriber(keys::ALIVE)
+            .history(true)
+            .callback(move |sample| tokens.token(&sample))
+            .background()
+            .await?;
+        session.liveliness().declare_token(keys::alive(device, &self.settings.name)).await
+    }
+
+    /// Waits until the session must be opened anew; `true` when it is to be closed for good.
+    async fn keep(&self, opened: &Opened) -> bool {
+        loop {
+            tokio::select! {
+                () = self.closing.notified() => return true,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let now = self.addresses();
+            if now.iter().any(|address| !opened.addresses.contains(address)) {
+                tracing::info!("this host has a new address; opening the mesh again");
+                return false;
+            }
+            if let Some(group) = self.settings.scouting
+                && !opened.multicast
+                && opened.listen.iter().all(|address| can_multicast(group, *address).is_ok())
+            {
+                tracing::info!("multicast works now; opening the mesh again");
+                return false;
+            }
+        }
+    }
+
+    fn addresses(&self) -> Vec<Address> {
+        if self.settings.listen.is_empty() { lan_addresses(&self.settings.exclude) } else { Vec::new() }
+    }
+
+    fn tell(&self, before: &mut Option<String>, now: Option<String>) {
+        if *before != now {
+            if let Some(problem) = &now {
+                tracing::warn!(problem, "the mesh does not work whole");
+            }
+            self.events.life(MeshEvent::Problem(now.clone()));
+            *before = now;
+        }
+    }
+}
+
+/// Whether the group can be joined on this address. Zenoh fails as a whole when it cannot.
+fn can_multicast(group: SocketAddrV4, on: SocketAddrV4) -> zenoh::Result<()> {
+    let socket = UdpSocket::bind((*on.ip(), 0))?;
+    socket.join_multicast_v4(group.ip(), on.ip())?;
+    Ok(())
+}

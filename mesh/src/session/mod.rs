@@ -1,0 +1,132 @@
+//! The device's place on the mesh: a Zenoh session that is kept open whatever the network does.
+
+mod addresses;
+mod config;
+mod inbox;
+mod keeper;
+mod outbox;
+
+use std::{
+    net::{SocketAddr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, mpsc};
+use wayside_actors::{
+    frame::Desired,
+    message::{Batch, Confirm},
+};
+use wayside_config::identity::DeviceId;
+
+pub(crate) use self::config::client_config;
+pub use self::outbox::MeshCounters;
+use self::outbox::{Outbox, Outgoing};
+use crate::event::{self, MeshEvents};
+
+/// How this device takes part.
+#[derive(Clone, Debug)]
+pub struct MeshSettings {
+    /// Its key.
+    pub device: DeviceId,
+    /// Its name, for people.
+    pub name: String,
+    /// Where to listen. Empty: a free port on every IPv4 address of this host, except loopback,
+    /// the engine's bridges and what [`Self::exclude`] names.
+    pub listen: Vec<SocketAddrV4>,
+    /// Devices to dial besides those that are found.
+    pub connect: Vec<SocketAddr>,
+    /// Addresses of this host that are not the LAN: gateways of module networks.
+    pub exclude: Vec<std::net::Ipv4Addr>,
+    /// Where devices look for each other; `None` to look for nobody.
+    pub scouting: Option<SocketAddrV4>,
+}
+
+impl MeshSettings {
+    /// What holds without configuration.
+    #[must_use]
+    pub fn new(device: DeviceId, name: impl Into<String>) -> Self {
+        Self {
+            device,
+            name: name.into(),
+            listen: Vec::new(),
+            connect: Vec::new(),
+            exclude: Vec::new(),
+            scouting: Some(SCOUTING),
+        }
+    }
+}
+
+/// Zenoh's own multicast group and port.
+pub const SCOUTING: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(224, 0, 0, 224), 7446);
+
+/// The mesh could not be started at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the mesh's threads: {0}; free memory or raise the limit of processes")]
+pub struct MeshError(#[from] std::io::Error);
+
+/// A handle to the mesh. Cheap to clone; none of its methods blocks.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    outbox: Outbox,
+    closing: Arc<Notify>,
+    closed: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Mesh {
+    /// Starts the mesh on threads of its own: Zenoh does not live on a current-thread runtime such as
+    /// actix's. Returns at once; whatever keeps it from working comes as [`crate::event::MeshEvent::Problem`]
+    /// and is tried again.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn open(settings: MeshSettings) -> Result<(Self, MeshEvents), MeshError> {
+        let (events, receiver) = event::channel();
+        let closing = Arc::new(Notify::new());
+        let (closed_sender, closed) = tokio::sync::watch::channel(false);
+        let outbox = Outbox::start(settings.device)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("mesh")
+            .enable_all()
+            .build()?;
+        let (keeper_outbox, keeper_closing) = (outbox.clone(), closing.clone());
+        std::thread::Builder::new().name("mesh-keeper".into()).spawn(move || {
+            let keeper = keeper::Keeper { settings, events, outbox: keeper_outbox, closing: keeper_closing };
+            runtime.block_on(async { tokio::spawn(keeper.run()).await.ok() });
+            closed_sender.send_replace(true);
+        })?;
+        Ok((Self { outbox, closing, closed }, receiver))
+    }
+
+    /// Sends messages. `false` when they were dropped, for the link is slower than its senders: the
+    /// delivery sends them again.
+    pub fn send(&self, to: DeviceId, batch: Batch) -> bool {
+        self.outbox.push(Outgoing::Batch(to, batch))
+    }
+
+    /// Confirms messages. `false` as in [`Self::send`].
+    pub fn confirm(&self, to: DeviceId, confirm: Confirm) -> bool {
+        self.outbox.push(Outgoing::Confirm(to, confirm))
+    }
+
+    /// Offers desired state. `false` as in [`Self::send`].
+    pub fn offer(&self, to: DeviceId, desired: Desired) -> bool {
+        self.outbox.push(Outgoing::Offer(to, desired))
+    }
+
+    /// What was sent, received and dropped since the start.
+    #[must_use]
+    pub fn counters(&self) -> MeshCounters {
+        self.outbox.counters()
+    }
+
+    /// Withdraws this device's token and closes its links, for at most two seconds.
+    pub async fn close(&self) {
+        self.closing.notify_one();
+        let mut closed = self.closed.clone();
+        let _ = tokio::time::timeout(Duration::from_secs(2), closed.wait_for(|closed| *closed)).await;
+    }
+}
+
+type OutgoingSender = mpsc::Sender<(usize, Outgoing)>;
