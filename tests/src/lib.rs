@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod command;
 pub mod device;
 pub mod engine;
+pub mod ensure;
 pub mod http;
 pub mod lab;
 pub mod operator;

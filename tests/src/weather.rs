@@ -85,10 +85,10 @@ impl Expected {
         self.payloads.get(&key).map_or(0, |rows| rows.len() as u64)
     }
 
-    /// Compares with what is stored, in the order of storing.
+    /// Compares with what is stored, in the order of storing. By device.
     #[must_use]
-    pub fn compare(&self, stored: &[Stored]) -> Tally {
-        let mut tally = Tally::default();
+    pub fn compare(&self, stored: &[Stored]) -> BTreeMap<String, Tally> {
+        let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
         let mut arrived: BTreeMap<(String, Route), Vec<&str>> = BTreeMap::new();
         for message in stored {
             match route(&message.route) {
@@ -96,13 +96,14 @@ impl Expected {
                     let key = (message.device_name.clone(), route);
                     arrived.entry(key).or_default().push(&message.payload);
                 }
-                None => tally.foreign += 1,
+                None => tallies.entry(message.device_name.clone()).or_default().foreign += 1,
             }
         }
         let nothing = Vec::new();
         for (key, expected) in &self.payloads {
             let arrived = arrived.remove(key).unwrap_or_default();
             let seen = follow(expected, &arrived);
+            let tally = tallies.entry(key.0.clone()).or_default();
             match key.1 {
                 Route::Observations => {
                     tally.sent += expected.len() as u64;
@@ -110,6 +111,7 @@ impl Expected {
                     tally.duplicates += seen.again;
                     tally.misordered += seen.late;
                     tally.foreign += seen.unknown;
+                    tally.lost += expected.len() as u64 - seen.different;
                 }
                 Route::Alarms => {
                     tally.alarms += seen.different;
@@ -118,15 +120,32 @@ impl Expected {
                 }
             }
         }
-        for list in arrived.into_values() {
-            tally.foreign += follow(&nothing, &list).unknown;
+        for ((device, _), list) in arrived {
+            tallies.entry(device).or_default().foreign += follow(&nothing, &list).unknown;
         }
-        tally.lost = tally.sent - tally.delivered;
-        tally
+        tallies
     }
 }
 
 impl Tally {
+    /// All devices together.
+    #[must_use]
+    pub fn sum<'a>(tallies: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for one in tallies {
+            sum.sent += one.sent;
+            sum.delivered += one.delivered;
+            sum.lost += one.lost;
+            sum.duplicates += one.duplicates;
+            sum.misordered += one.misordered;
+            sum.alarms += one.alarms;
+            sum.alarms_wrong += one.alarms_wrong;
+            sum.alarms_missing += one.alarms_missing;
+            sum.foreign += one.foreign;
+        }
+        sum
+    }
+
     /// Whether everything arrived once, in order, and the alarms are those of the file.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -203,7 +222,8 @@ mod tests {
     #[test]
     fn whole_is_whole() {
         let (o, a) = ("weather/observations", "weather/alarms");
-        let tally = expected().compare(&stored(&[(o, "a"), (o, "b"), (a, "!"), (o, "c"), (o, "d")]));
+        let tallies = expected().compare(&stored(&[(o, "a"), (o, "b"), (a, "!"), (o, "c"), (o, "d")]));
+        let tally = Tally::sum(tallies.values());
         assert!(tally.is_whole(), "{tally:?}");
         assert_eq!((tally.sent, tally.delivered, tally.alarms), (4, 4, 1));
     }
@@ -211,15 +231,9 @@ mod tests {
     #[test]
     fn every_fault_is_counted() {
         let (o, a) = ("observations", "alarms");
-        let tally = expected().compare(&stored(&[
-            (o, "a"),
-            (o, "c"),
-            (o, "b"),
-            (o, "a"),
-            (a, "?"),
-            ("x", ""),
-            (o, "z"),
-        ]));
+        let list = [(o, "a"), (o, "c"), (o, "b"), (o, "a"), (a, "?"), ("x", ""), (o, "z")];
+        let tallies = expected().compare(&stored(&list));
+        let tally = Tally::sum(tallies.values());
         let expected = Tally {
             sent: 4,
             delivered: 3,

@@ -1,3 +1,46 @@
 //! The project's own commands.
 
-fn main() {}
+mod bench;
+mod demo;
+mod tidy;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Shows a year of weather on three devices and a cloud, with faults. About a minute and a half.
+    Demo(demo::Arguments),
+    /// Checks everything: format, lints, rules, unit tests, end-to-end tests.
+    Verify(verify::Arguments),
+    /// Runs the benchmarks named, or all.
+    BenchAll(bench::Arguments),
+    /// Checks the rules that lints cannot.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Verify(arguments) => verify::run(&arguments),
+        Task::BenchAll(arguments) => bench::run(&arguments),
+        Task::Tidy => tidy::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The benchmarks: what the daemon costs and how fast it is, in numbers that anybody can make again.
+
+mod apply;
+mod host;
+mod idle;
+mod join;
+
+use std::fs;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde::Serialize;
+use wayside_tests::{build::Binaries, ensure::container_engine};
+
+/// What `cargo bench-all` takes.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Which; all when none is named.
+    names: Vec<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One figure, beside a peer's where there is one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figure {
+    name: &'static str,
+    /// The median of the runs.
+    value: f64,
+    unit: &'static str,
+    peer: Option<&'static str>,
+    peer_value: Option<f64>,
+    ratio: Option<f64>,
+    runs: usize,
+}
+
+/// What is aimed at, by name. In the order of the table.
+const AIMS: [(&str, f64); 5] = [
+    ("idle_rss_mb", 16.0),
+    ("idle_cpu_pct", 0.5),
+    ("join_ms", 300.0),
+    ("apply_to_running_ratio", 1.1),
+    ("binary_mb", 20.0),
+];
+
+/// Runs the benchmarks and prints a table or JSON lines.
+///
+/// # Errors
+/// When a name is not known or a host does not come up.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    for name in &arguments.names {
+        if !AIMS.iter().any(|(known, _)| known == name) {
+            let known = AIMS.map(|(known, _)| known).join(", ");
+            bail!("no benchmark is called `{name}`; there are {known}");
+        }
+    }
+    let wanted = |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|one| one == name);
+    let measured = |list: &[&str]| list.iter().any(|name| wanted(name));
+    let needs_engine = measured(&["idle_rss_mb", "idle_cpu_pct", "join_ms", "apply_to_running_ratio"]);
+    if needs_engine {
+        container_engine()?;
+    }
+    eprintln!("building the release binaries");
+    let binaries = Binaries::build(true)?;
+    let mut figures = Vec::new();
+    if measured(&["idle_rss_mb", "idle_cpu_pct"]) {
+        figures.extend(idle::measure(&binaries)?);
+    }
+    if wanted("join_ms") {
+        figures.push(join::measure(&binaries)?);
+    }
+    if wanted("apply_to_running_ratio") {
+        figures.push(apply::measure(&binaries)?);
+    }
+    if wanted("binary_mb") {
+        #[expect(clippy::cast_precision_loss, reason = "the size of a file is far below 2^52")]
+        let bytes = fs::metadata(binaries.path("wayside"))?.len() as f64;
+        figures.push(Figure::alone("binary_mb", &[bytes / 1e6], "MB"));
+    }
+    figures.retain(|figure| wanted(figure.name));
+    if arguments.json {
+        for figure in &figures {
+            println!("{}", serde_json::to_string(figure)?);
+        }
+    } else {
+        print(&figures);
+    }
+    Ok(())
+}
+
+impl Figure {
+    /// A figure without a peer.
+    fn alone(name: &'static str, runs: &[f64], unit: &'static str) -> Self {
+        let value = round(median(runs));
+        Self { name, value, unit, peer: None, peer_value: None, ratio: None, runs: runs.len() }
+    }
+}
+
+fn print(figures: &[Figure]) {
+    println!("{:<24}{:>10}  {:<6}{:>8}  {:<18}{:>10}{:>6}", "", "value", "", "aim", "peer", "peer's", "runs");
+    for figure in figures {
+        let aim = AIMS.iter().find(|(name, _)| *name == figure.name).map_or(0.0, |(_, aim)| *aim);
+        let peer_value = figure.peer_value.map(|value| value.to_string()).unwrap_or_default();
+        println!(
+            "{:<24}{:>10}  {:<6}{aim:>8}  {:<18}{peer_value:>10}{:>6}",
+            figure.name,
+            figure.value,
+            figure.unit,
+            figure.peer.unwrap_or_default(),
+            figure.runs
+        );
+    }
+}
+
+/// The middle of the values; 0 of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match (sorted.get(middle.wrapping_sub(1)), sorted.get(middle)) {
+        (Some(low), Some(high)) if sorted.len().is_multiple_of(2) => f64::midpoint(*low, *high),
+        (_, Some(value)) => *value,
+        (_, None) => 0.0,
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(&[4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+        assert!(median(&[]).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,105 @@
+//! From `wayside apply` to the container running, beside a bare `docker run` of the same image.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use wayside_tests::{
+    build::{Binaries, WEATHER_IMAGE},
+    cloud::Cloud,
+    device::{Device, Options},
+    engine::{self, docker},
+    lab::Lab,
+    wait::until,
+};
+
+use super::{Figure, host, median, round};
+
+const RUNS: usize = 7;
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub(super) fn measure(binaries: &Binaries) -> Result<Figure> {
+    let lab = Lab::with(binaries.clone())?;
+    let cloud = lab.cloud()?;
+    let device = lab.device("a", &Options::joining(&lab, cloud.join_link())?)?;
+    device.wait_up()?;
+    let folder = tempfile::tempdir()?;
+    let mut ours = Vec::new();
+    let mut bare = Vec::new();
+    // Alternating, so that both see the same machine. The first of each only warms up.
+    for run in 0..=RUNS {
+        let applied = applied(&lab, &cloud, &device, folder.path(), run)?;
+        let bare_run = bare_run(&lab, run)?;
+        if run > 0 {
+            ours.push(applied);
+            bare.push(bare_run);
+        }
+    }
+    let (value, peer_value) = (median(&ours), median(&bare));
+    Ok(Figure {
+        name: "apply_to_running_ratio",
+        value: round(value / peer_value),
+        unit: "",
+        peer: Some("docker run (ms)"),
+        peer_value: Some(round(peer_value)),
+        ratio: Some(round(value / peer_value)),
+        runs: RUNS,
+    })
+}
+
+/// Milliseconds from the command to the start of the process.
+fn applied(lab: &Lab, cloud: &Cloud, device: &Device, folder: &Path, run: usize) -> Result<f64> {
+    let name = format!("bench{run}");
+    let file = folder.join("compose.yaml");
+    fs::write(
+        &file,
+        format!(
+            "name: {name}\nservices:\n  one:\n    image: {WEATHER_IMAGE}\n    command: [/weather-detector]\n"
+        ),
+    )?;
+    let begun = now_s()?;
+    lab.operator().at(cloud, &["apply", &file.to_string_lossy()])?;
+    let module = format!("{name}/one");
+    let started = until(&module, LIMIT, || started_s(&device.module(&module)?))?;
+    lab.operator().at(cloud, &["remove", &name])?;
+    until("the module to be removed", LIMIT, || Ok(device.module(&module).is_err().then_some(())))?;
+    Ok((started - begun) * 1000.0)
+}
+
+fn bare_run(lab: &Lab, run: usize) -> Result<f64> {
+    let name = lab.name(&format!("bare{run}"));
+    let (label, network) = (lab.label(), lab.name("lan"));
+    let begun = now_s()?;
+    docker([
+        "run",
+        "--detach",
+        "--name",
+        &name,
+        "--label",
+        &label,
+        "--network",
+        &network,
+        WEATHER_IMAGE,
+        "/weather-sensor",
+    ])?;
+    let started = started_s(&engine::inspect(&name)?)?.context("it did not start")?;
+    docker(["rm", "--force", &name])?;
+    Ok((started - begun) * 1000.0)
+}
+
+/// When the process of a container began, if it runs.
+fn started_s(container: &Value) -> Result<Option<f64>> {
+    let state = &container["State"];
+    match state["StartedAt"].as_str() {
+        Some(time) if state["Running"] == true => host::epoch_s(time).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn now_s() -> Result<f64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
+}

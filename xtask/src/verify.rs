@@ -1,0 +1,85 @@
+//! Everything that has to hold before a change is good. Continues after a failure, so that one run shows all.
+
+use std::{
+    env,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use wayside_tests::{ensure::container_engine, ensure::find};
+
+use crate::tidy;
+
+/// What `cargo verify` takes.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Leave out the end-to-end tests, the only ones that need a container engine. Not for CI.
+    #[arg(long)]
+    quick: bool,
+}
+
+type Check = (&'static str, fn() -> Result<()>);
+
+const CHECKS: [Check; 5] = [
+    ("format", || cargo(&["fmt", "--all", "--check"])),
+    ("tidy", tidy::run),
+    ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
+    ("deny", deny),
+    ("unit tests", || cargo(&["test", "--workspace", "--exclude", "wayside-tests"])),
+];
+
+const END_TO_END: Check =
+    ("end-to-end tests", || cargo(&["test", "--package", "wayside-tests", "--", "--test-threads=1"]));
+
+/// Runs all checks and prints how each went.
+///
+/// # Errors
+/// When one failed.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut checks = CHECKS.to_vec();
+    if !arguments.quick {
+        container_engine()?;
+        checks.push(END_TO_END);
+    }
+    let mut results = Vec::new();
+    for (name, check) in checks {
+        println!("== {name}");
+        let started = Instant::now();
+        let result = check();
+        if let Err(error) = &result {
+            eprintln!("{name}: {error:#}");
+        }
+        results.push((name, result.is_ok(), started.elapsed()));
+    }
+    println!();
+    for (name, passed, took) in &results {
+        println!("{:<6} {name:<18} {:>6} s", if *passed { "ok" } else { "FAILED" }, seconds(*took));
+    }
+    let failed = results.iter().filter(|(_, passed, _)| !passed).count();
+    ensure!(failed == 0, "{failed} of {} checks failed", results.len());
+    Ok(())
+}
+
+/// `cargo deny`, which is built here when it is missing.
+fn deny() -> Result<()> {
+    if find("cargo-deny").is_none() {
+        println!("building cargo-deny, which is missing");
+        cargo(&["install", "--locked", "--quiet", "cargo-deny"])?;
+    }
+    cargo(&["deny", "check", "bans", "licenses", "sources"])
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = command.args(arguments).status().context("cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1}", took.as_secs_f64())
+}
