@@ -96,15 +96,9 @@ impl<E> Pipeline<E> {
             };
             self.moved.notify_waiters();
             if group.is_empty() {
-                let mut state = self.state.borrow_mut();
-                if let Some(done) = state.ending.as_mut() {
-                    if let Some(done) = done.take() {
-                        // Nobody waits for the end any more: that is no failure.
-                        let _ = done.send(());
-                    }
+                if self.has_ended() {
                     return;
                 }
-                drop(state);
                 self.filled.notified().await;
                 continue;
             }
@@ -120,6 +114,16 @@ impl<E> Pipeline<E> {
                 on_broken();
             }
         }
+    }
+
+    /// Whether it was asked to end. Tells who asked.
+    fn has_ended(&self) -> bool {
+        let Some(done) = &mut self.state.borrow_mut().ending else { return false };
+        if let Some(done) = done.take() {
+            // Whoever asked may have stopped waiting: that is no failure.
+            let _ = done.send(());
+        }
+        true
     }
 
     async fn until(&self, condition: impl Fn(&State<E>) -> bool) {
