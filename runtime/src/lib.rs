@@ -1,1 +1,4 @@
 //! The device: hosts the actors, drives the container engine, and is the command line wayside.
+
+pub mod engine;
+pub mod state;

@@ -1,0 +1,148 @@
+//! What a container is made from: the release's specification and what the daemon adds.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    MountVolumeOptions, NetworkingConfig, PortBinding,
+};
+use serde::Serialize;
+use wayside_config::workload::{ModuleId, ModuleSpec};
+
+use super::{Broker, Ready, Settings, names};
+
+/// Processes a module may have when it does not say.
+const PIDS: u32 = 512;
+
+/// Logs that the engine keeps of a container: three files of this size.
+const LOG_FILE: &str = "10m";
+const LOG_FILES: &str = "3";
+
+/// Part of [`additions`]; raised when containers are made in another way from the same things.
+const FORMAT: u32 = 1;
+
+/// What the daemon adds to every container, as text: a container that was made with other additions
+/// is made again.
+pub(super) fn additions(settings: &Settings, ready: &Ready) -> String {
+    #[derive(Serialize)]
+    struct Additions<'a> {
+        format: u32,
+        network: &'a str,
+        gateway: Option<String>,
+        mqtt_port: u16,
+        device_name: &'a str,
+    }
+    let gateway = match ready.broker {
+        Broker::Gateway(address) => Some(address.to_string()),
+        // Found by name: the daemon's address may change with each start of its container.
+        Broker::Container(_) => None,
+    };
+    let additions = Additions {
+        format: FORMAT,
+        network: &ready.network,
+        gateway,
+        mqtt_port: settings.mqtt_port,
+        device_name: &settings.name,
+    };
+    serde_json::to_string(&additions).expect("plain fields")
+}
+
+/// The engine's form of a module.
+pub(super) fn body(
+    settings: &Settings,
+    ready: &Ready,
+    module: &ModuleId,
+    spec: &ModuleSpec,
+    spec_hash: &str,
+) -> ContainerCreateBody {
+    let device = settings.identity.device();
+    let mut labels: HashMap<_, _> = spec.labels.clone().into_iter().collect();
+    labels.insert(names::DEVICE.into(), device.to_string());
+    labels.insert(names::MODULE.into(), module.to_string());
+    labels.insert(names::SPEC.into(), spec_hash.into());
+    // As in Compose: other modules of the workload find it by its service name.
+    let endpoint = EndpointSettings { aliases: Some(vec![module.module.clone()]), ..Default::default() };
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        cmd: spec.command.clone(),
+        entrypoint: spec.entrypoint.clone(),
+        env: Some(environment(settings, module, spec)),
+        user: spec.user.clone(),
+        working_dir: spec.working_dir.clone(),
+        labels: Some(labels),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: i64::try_from(spec.stop_grace_ms.div_ceil(1000)).ok(),
+        exposed_ports: Some(spec.ports.iter().map(port_name).collect()),
+        host_config: Some(host_config(settings, ready, module, spec)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(ready.network.clone(), endpoint)])),
+        }),
+        ..Default::default()
+    }
+}
+
+fn environment(settings: &Settings, module: &ModuleId, spec: &ModuleSpec) -> Vec<String> {
+    let mut environment = spec.environment.clone();
+    let added = [
+        ("WAYSIDE_MQTT_HOST", names::BROKER.to_owned()),
+        ("WAYSIDE_MQTT_PORT", settings.mqtt_port.to_string()),
+        ("WAYSIDE_MQTT_USERNAME", module.to_string()),
+        ("WAYSIDE_MQTT_PASSWORD", settings.identity.mqtt_password(module)),
+        ("WAYSIDE_DEVICE", settings.name.clone()),
+        ("WAYSIDE_MODULE", module.module.clone()),
+    ];
+    environment.extend(added.map(|(name, value)| (name.to_owned(), value)));
+    environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn host_config(settings: &Settings, ready: &Ready, module: &ModuleId, spec: &ModuleSpec) -> HostConfig {
+    let mut port_bindings = HashMap::<String, Option<Vec<PortBinding>>>::new();
+    for port in &spec.ports {
+        let binding =
+            PortBinding { host_ip: port.host_ip.clone(), host_port: Some(port.host_port.to_string()) };
+        port_bindings.entry(port_name(port)).or_default().get_or_insert_default().push(binding);
+    }
+    let log = HashMap::from([("max-size".into(), LOG_FILE.into()), ("max-file".into(), LOG_FILES.into())]);
+    HostConfig {
+        network_mode: Some(ready.network.clone()),
+        extra_hosts: match ready.broker {
+            Broker::Gateway(address) => Some(vec![format!("{}:{address}", names::BROKER)]),
+            Broker::Container(_) => None,
+        },
+        port_bindings: Some(port_bindings),
+        init: Some(spec.init),
+        readonly_rootfs: Some(spec.read_only),
+        tmpfs: Some(spec.tmpfs.iter().map(|path| tmpfs(path)).collect()),
+        memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+        nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
+        pids_limit: Some(spec.pids.unwrap_or(PIDS).into()),
+        mounts: Some(spec.volumes.iter().map(|volume| mount(settings, module, volume)).collect()),
+        cap_drop: Some(vec!["ALL".into()]),
+        security_opt: Some(vec!["no-new-privileges".into()]),
+        log_config: Some(HostConfigLogConfig { typ: Some("json-file".into()), config: Some(log) }),
+        ..Default::default()
+    }
+}
+
+fn port_name(port: &wayside_config::workload::PortMapping) -> String {
+    format!("{}/{}", port.container_port, if port.udp { "udp" } else { "tcp" })
+}
+
+/// `/path` or `/path:options`.
+fn tmpfs(entry: &str) -> (String, String) {
+    let (path, options) = entry.split_once(':').unwrap_or((entry, ""));
+    (path.to_owned(), options.to_owned())
+}
+
+fn mount(settings: &Settings, module: &ModuleId, volume: &wayside_config::workload::VolumeMount) -> Mount {
+    let device = settings.identity.device();
+    let labels = HashMap::from([(names::DEVICE.to_owned(), device.to_string())]);
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(names::volume(&device, &module.workload, &volume.volume)),
+        target: Some(volume.path.clone()),
+        read_only: Some(volume.read_only),
+        volume_options: Some(MountVolumeOptions { labels: Some(labels), ..Default::default() }),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,140 @@
+//! The container engine over its API: runs what machines ask for, tells what happens to containers.
+//!
+//! An adapter: it decides nothing but the order of the engine's own calls.
+
+mod create;
+mod errors;
+mod link;
+mod logs;
+mod names;
+mod timestamp;
+mod watch;
+mod work;
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use bollard::Docker;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch as latest},
+};
+use wayside_actors::device::{io, wiring};
+use wayside_config::workload::ModuleId;
+
+use crate::state::Identity;
+
+/// Events that wait for the actors; when it is full the engine's stream waits.
+const EVENTS: usize = 256;
+
+/// What every container of this device gets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose containers they are.
+    pub identity: Identity,
+    /// The device's name, for its modules.
+    pub name: String,
+    /// Port of the MQTT listener.
+    pub mqtt_port: u16,
+}
+
+/// A handle on the engine's tasks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<io::Engine>,
+}
+
+/// An engine that answers, and how its containers reach the daemon.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    docker: Docker,
+    /// For people.
+    pub version: String,
+    /// Where modules find the MQTT listener.
+    pub broker: Broker,
+    /// The network of the device's modules.
+    network: String,
+}
+
+/// Where the MQTT listener is, as modules see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// The daemon runs on the host: it listens on the gateway of the modules' network.
+    Gateway(Ipv4Addr),
+    /// The daemon is a container: it listens on its own address in that network.
+    Container(Ipv4Addr),
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    ready: latest::Sender<Result<Ready, String>>,
+    events: mpsc::Sender<wiring::Event>,
+}
+
+impl Broker {
+    /// The address to listen on.
+    #[must_use]
+    pub fn address(self) -> Ipv4Addr {
+        match self {
+            Self::Gateway(address) | Self::Container(address) => address,
+        }
+    }
+}
+
+impl Engine {
+    /// Starts the tasks on `runtime`. They look for an engine, and keep looking.
+    #[must_use]
+    pub fn start(runtime: &Handle, settings: Settings) -> (Self, mpsc::Receiver<wiring::Event>) {
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let ready = latest::Sender::new(Err("the container engine has not answered yet".into()));
+        let shared = Arc::new(Shared { settings, ready, events });
+        // A module's machine waits for each answer before it asks again, so this holds at most a
+        // few commands a module.
+        let (commands, taken) = mpsc::unbounded_channel();
+        runtime.spawn(watch::run(Arc::clone(&shared)));
+        runtime.spawn(work::run(Arc::clone(&shared), taken));
+        (Self { shared, commands }, receiver)
+    }
+
+    /// Gives a command; its answer comes as an event.
+    pub fn command(&self, command: io::Engine) {
+        // An error means that the process is ending.
+        let _ = self.commands.send(command);
+    }
+
+    /// The engine as it is now, and when that changes. The error says what is wrong and what to do.
+    #[must_use]
+    pub fn ready(&self) -> latest::Receiver<Result<Ready, String>> {
+        self.shared.ready.subscribe()
+    }
+
+    /// The last lines that a module wrote, oldest first, each after its RFC 3339 time and a space.
+    /// At most `tail` lines (and 10,000, and 1 MiB), from `since_ms` of the wall clock on.
+    ///
+    /// # Errors
+    /// In words, with what to do.
+    pub async fn logs(&self, module: &ModuleId, tail: u32, since_ms: u64) -> Result<String, String> {
+        logs::read(&self.shared, module, tail, since_ms).await
+    }
+
+    /// Stops all containers of this device, each within its grace.
+    pub async fn stop_all(&self) {
+        work::stop_all(&self.shared).await;
+    }
+}
+
+impl Shared {
+    fn engine(&self) -> Result<Ready, String> {
+        self.ready.borrow().clone()
+    }
+
+    fn now(&self, ready: Result<Ready, String>) {
+        self.ready.send_modify(|before| *before = ready);
+    }
+
+    async fn tell(&self, event: wiring::Event) {
+        // An error means that the process is ending.
+        let _ = self.events.send(event).await;
+    }
+}

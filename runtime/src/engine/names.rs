@@ -1,0 +1,30 @@
+//! What containers, networks and volumes of a device are called, and the labels that say so.
+
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+
+/// Whose container it is. Containers without it, or of another device, are never touched.
+pub(super) const DEVICE: &str = "wayside.device";
+/// Which module it is.
+pub(super) const MODULE: &str = "wayside.module";
+/// The hash of what it was made from.
+pub(super) const SPEC: &str = "wayside.spec";
+
+/// The name by which modules find their daemon.
+pub(super) const BROKER: &str = "wayside";
+
+pub(super) fn network(device: &DeviceId) -> String {
+    format!("wayside-{}", device.short())
+}
+
+pub(super) fn container(device: &DeviceId, module: &ModuleId) -> String {
+    format!("wayside-{}-{}-{}", device.short(), module.workload, module.module)
+}
+
+pub(super) fn volume(device: &DeviceId, workload: &str, volume: &str) -> String {
+    format!("wayside-{}-{workload}-{volume}", device.short())
+}
+
+/// A filter for what carries this device's label.
+pub(super) fn of_device(device: &DeviceId) -> String {
+    format!("{DEVICE}={device}")
+}

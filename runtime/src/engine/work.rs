@@ -1,0 +1,279 @@
+//! Carries out commands: side by side for different modules, one after the other for one module.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use bollard::{
+    errors::Error,
+    models::{ContainerSummary, ContainerSummaryStateEnum},
+    query_parameters::{
+        CreateContainerOptions, CreateImageOptions, ListContainersOptions, RemoveContainerOptions,
+        StopContainerOptions,
+    },
+};
+use futures_util::{StreamExt, future::join_all};
+use tokio::{sync::mpsc, task::JoinHandle};
+use wayside_actors::device::{io, module, reconciler, wiring};
+use wayside_config::workload::{ModuleId, ModuleSpec};
+
+use super::{Ready, Shared, create, errors, names};
+
+/// What a stop may take beyond its grace before the call is given up.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// For one image.
+const PULL: Duration = Duration::from_secs(30 * 60);
+
+pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<io::Engine>) {
+    // The last task of each module (or container without one): the next waits for it.
+    let mut last = BTreeMap::<String, JoinHandle<()>>::new();
+    while let Some(command) = commands.recv().await {
+        last.retain(|_, task| !task.is_finished());
+        let subject = subject(&command);
+        let before = last.remove(&subject);
+        let shared = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // Its own outcome has been told.
+                let _ = before.await;
+            }
+            perform(&shared, command).await;
+        });
+        last.insert(subject, task);
+    }
+}
+
+fn subject(command: &io::Engine) -> String {
+    match command {
+        io::Engine::List => String::new(),
+        io::Engine::Create { module, .. }
+        | io::Engine::Start { module, .. }
+        | io::Engine::Stop { module, .. }
+        | io::Engine::Remove { module, .. } => module.to_string(),
+        io::Engine::RemoveOrphan { container } => container.clone(),
+    }
+}
+
+async fn perform(shared: &Shared, command: io::Engine) {
+    use module::Event;
+    let answer = match command {
+        io::Engine::List => {
+            let event =
+                list(shared).await.unwrap_or_else(|problem| reconciler::Event::EngineLost { problem });
+            return shared.tell(wiring::Event::Reconciler(event)).await;
+        }
+        io::Engine::RemoveOrphan { container } => {
+            if let Err(problem) = remove(shared, &container).await {
+                tracing::warn!(container, problem, "an orphan was not removed");
+            } else {
+                tracing::info!(container, "removed a container that nobody wants");
+            }
+            return;
+        }
+        io::Engine::Create { module, spec, spec_hash } => {
+            let made = make(shared, &module, &spec, &spec_hash).await;
+            (module, made.map(|container| Event::Created { container }))
+        }
+        io::Engine::Start { module, container } => {
+            let started = start(shared, &container).await;
+            (module, started.map(|()| Event::Started { container }))
+        }
+        io::Engine::Stop { module, container, grace_ms } => {
+            match stop(shared, &container, grace_ms).await {
+                // The event stream tells how it ended, unless it had ended before.
+                Ok(None) => return,
+                Ok(Some(code)) => (module, Ok(Event::Exited { container, code })),
+                Err(problem) => (module, Err(problem)),
+            }
+        }
+        io::Engine::Remove { module, container } => {
+            let removed = remove(shared, &container).await;
+            (module, removed.map(|()| Event::Removed { container }))
+        }
+    };
+    let (module, answer) = answer;
+    let event = answer.unwrap_or_else(|problem| Event::Failed { problem });
+    shared.tell(wiring::Event::Module(module, event)).await;
+}
+
+async fn list(shared: &Shared) -> Result<reconciler::Event, String> {
+    let ready = shared.engine()?;
+    let containers = containers(shared, &ready).await?;
+    Ok(reconciler::Event::Observed {
+        additions: create::additions(&shared.settings, &ready),
+        containers: containers.into_iter().filter_map(observed).collect(),
+    })
+}
+
+async fn containers(shared: &Shared, ready: &Ready) -> Result<Vec<ContainerSummary>, String> {
+    let label = names::of_device(&shared.settings.identity.device());
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+        ..Default::default()
+    };
+    let listed = ready.docker.list_containers(Some(options)).await;
+    listed.map_err(|error| errors::other("list the containers", &error))
+}
+
+fn observed(summary: ContainerSummary) -> Option<reconciler::Observed> {
+    use ContainerSummaryStateEnum as State;
+    let state = summary.state.unwrap_or(State::EMPTY);
+    let labels = summary.labels.unwrap_or_default();
+    // One that is being removed is as good as gone.
+    (state != State::REMOVING).then_some(())?;
+    Some(reconciler::Observed {
+        container: summary.id?,
+        module: labels.get(names::MODULE).and_then(|module| module.parse().ok()),
+        spec_hash: labels.get(names::SPEC).cloned().unwrap_or_default(),
+        running: matches!(state, State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING),
+        exit_code: summary.status.as_deref().and_then(exit_code),
+    })
+}
+
+/// From `Exited (137) 5 minutes ago`, for the list has it nowhere else.
+fn exit_code(status: &str) -> Option<i64> {
+    status.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
+}
+
+async fn make(
+    shared: &Shared,
+    module: &ModuleId,
+    spec: &ModuleSpec,
+    spec_hash: &str,
+) -> Result<String, String> {
+    let ready = shared.engine()?;
+    let name = names::container(&shared.settings.identity.device(), module);
+    let attempt = async || {
+        let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+        let body = create::body(&shared.settings, &ready, module, spec, spec_hash);
+        ready.docker.create_container(Some(options), body).await
+    };
+    let made = match attempt().await {
+        Err(error) if errors::is_missing_image(&error) => {
+            pull(&ready, &spec.image).await?;
+            attempt().await
+        }
+        Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {
+            remove(shared, &name).await?;
+            attempt().await
+        }
+        other => other,
+    };
+    made.map(|made| made.id).map_err(|error| errors::create(&name, &error))
+}
+
+/// Whether the container carries this device's label: made by an earlier daemon that died before it
+/// heard the engine's answer.
+async fn is_ours(shared: &Shared, ready: &Ready, name: &str) -> bool {
+    let Ok(container) = ready.docker.inspect_container(name, None).await else { return false };
+    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
+    labels.get(names::DEVICE) == Some(&shared.settings.identity.device().to_string())
+}
+
+async fn pull(ready: &Ready, image: &str) -> Result<(), String> {
+    tracing::info!(image, "pulling");
+    // Without a tag the engine would pull them all.
+    let has_tag = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    let reference = if has_tag { image.to_owned() } else { format!("{image}:latest") };
+    let options = CreateImageOptions { from_image: Some(reference), ..Default::default() };
+    let pulling = async {
+        let mut progress = std::pin::pin!(ready.docker.create_image(Some(options), None, None));
+        while let Some(step) = progress.next().await {
+            step.map_err(|error| errors::no_image(image, &errors::said(&error)))?;
+        }
+        Ok(())
+    };
+    let late = |_| errors::no_image(image, &format!("it took more than {} minutes", PULL.as_secs() / 60));
+    tokio::time::timeout(PULL, pulling).await.map_err(late)?
+}
+
+async fn start(shared: &Shared, container: &str) -> Result<(), String> {
+    let ready = shared.engine()?;
+    ready.docker.start_container(container, None).await.map_err(|error| errors::start(&error))
+}
+
+/// Gives the exit code when it had ended before.
+async fn stop(shared: &Shared, container: &str, grace_ms: u64) -> Result<Option<i64>, String> {
+    let ready = shared.engine()?;
+    let failed = |error: Error| errors::other("stop the container", &error);
+    let before = match ready.docker.inspect_container(container, None).await {
+        // Then there is nothing to stop; the event stream tells that it is gone.
+        Err(error) if errors::is_missing(&error) => return Ok(Some(-1)),
+        found => found.map_err(failed)?.state.unwrap_or_default(),
+    };
+    if before.running != Some(true) {
+        return Ok(before.exit_code.or(Some(-1)));
+    }
+    let grace = Duration::from_millis(grace_ms);
+    let docker = ready.docker.clone().with_timeout(grace + STOP_MARGIN);
+    let options = StopContainerOptions { signal: None, t: i32::try_from(grace_ms.div_ceil(1000)).ok() };
+    docker.stop_container(container, Some(options)).await.map_err(failed)?;
+    Ok(None)
+}
+
+async fn remove(shared: &Shared, container: &str) -> Result<(), String> {
+    let ready = shared.engine()?;
+    // Named volumes stay; those without a name belong to the container.
+    let options = RemoveContainerOptions { v: true, force: true, link: false };
+    match ready.docker.remove_container(container, Some(options)).await {
+        Err(error) if !errors::is_missing(&error) && !is_being_removed(&error) => {
+            Err(errors::other("remove the container", &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn is_being_removed(error: &Error) -> bool {
+    errors::is_conflict(error) && errors::said(error).contains("already in progress")
+}
+
+pub(super) async fn stop_all(shared: &Shared) {
+    let Ok(ready) = shared.engine() else { return };
+    let listed = match containers(shared, &ready).await {
+        Ok(listed) => listed,
+        Err(problem) => return tracing::warn!(problem, "modules were not stopped"),
+    };
+    let running = listed.into_iter().filter(|c| c.state == Some(ContainerSummaryStateEnum::RUNNING));
+    let stops = running.filter_map(|container| container.id).map(|id| {
+        let docker = ready.docker.clone();
+        async move {
+            // Without options the engine takes the container's own grace.
+            if let Err(error) = docker.stop_container(&id, None).await {
+                tracing::warn!(container = id, error = errors::said(&error), "a module was not stopped");
+            }
+        }
+    });
+    join_all(stops).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_container_says_how_it_ended() {
+        let summary = |state, status: &str| ContainerSummary {
+            id: Some("c1".into()),
+            state: Some(state),
+            status: Some(status.into()),
+            labels: Some(HashMap::from([
+                (names::MODULE.to_owned(), "weather/sensor".to_owned()),
+                (names::SPEC.to_owned(), "abc".to_owned()),
+            ])),
+            ..Default::default()
+        };
+        use ContainerSummaryStateEnum as State;
+        let ended = observed(summary(State::EXITED, "Exited (137) 5 minutes ago")).unwrap();
+        assert_eq!((ended.running, ended.exit_code), (false, Some(137)));
+        assert_eq!(ended.module, Some("weather/sensor".parse().unwrap()));
+        let created = observed(summary(State::CREATED, "Created")).unwrap();
+        assert_eq!((created.running, created.exit_code), (false, None));
+        let running = observed(summary(State::RUNNING, "Up 3 seconds")).unwrap();
+        assert_eq!((running.running, running.exit_code), (true, None));
+        assert_eq!(observed(summary(State::REMOVING, "Removal In Progress")), None);
+    }
+}

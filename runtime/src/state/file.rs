@@ -1,0 +1,113 @@
+//! Small files that are whole or not there: written aside, synced, renamed; damaged ones saved.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use wayside_config::{limits::STATE_FILE_BYTES, statefile};
+
+use super::StateFolder;
+
+/// What a state file held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<T> {
+    /// There is none.
+    Nothing,
+    /// It is whole.
+    Whole(T),
+    /// It was damaged and is saved aside. In words, with what it means.
+    Damaged(String),
+}
+
+impl StateFolder {
+    /// Reads the file `name`. One that cannot be read is moved to `damaged/`, so that the daemon
+    /// comes up with the rest and nothing is lost for whoever wants to look.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self, name: &str, version: u16) -> Found<T> {
+        let path = self.path().join(name);
+        let read = match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > STATE_FILE_BYTES as u64 => {
+                Err(format!("it has {} bytes, more than any state file", metadata.len()))
+            }
+            Ok(_) => fs::read(&path).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+            Err(error) => Err(error.to_string()),
+        };
+        let decoded =
+            read.and_then(|bytes| statefile::decode(name, version, &bytes).map_err(|e| e.to_string()));
+        match decoded {
+            Ok(value) => Found::Whole(value),
+            Err(reason) => Found::Damaged(self.set_aside(&path, name, &reason)),
+        }
+    }
+
+    /// Replaces the file `name` as a whole. It is on the disk when this returns. Readable by its
+    /// owner only.
+    ///
+    /// # Errors
+    /// The file is as it was before.
+    pub fn write<T: Serialize>(&self, name: &str, version: u16, value: &T) -> io::Result<()> {
+        let new = self.path().join(format!("{name}.new"));
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&statefile::encode(name, version, value))?;
+        file.sync_all()?;
+        fs::rename(&new, self.path().join(name))?;
+        fs::File::open(self.path())?.sync_all()
+    }
+
+    fn set_aside(&self, path: &Path, name: &str, reason: &str) -> String {
+        let aside = self.damaged().join(damaged_name(name));
+        let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(path, &aside));
+        let saved = match moved {
+            Ok(()) => format!("it is saved as {}", aside.display()),
+            Err(error) => format!("and it could not be moved to {}: {error}", aside.display()),
+        };
+        tracing::error!(file = %path.display(), reason, "a state file is damaged; {saved}");
+        format!("the state file {} was damaged ({reason}); {saved}", path.display())
+    }
+}
+
+/// A name in `damaged/` that tells what it was and when it was saved.
+#[must_use]
+pub fn damaged_name(name: &str) -> PathBuf {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{name}-{}", now.as_millis()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        assert_eq!(state.read::<String>("desired", 1), Found::Nothing);
+        state.write("desired", 1, &"first").unwrap();
+        state.write("desired", 1, &"second").unwrap();
+        assert_eq!(state.read("desired", 1), Found::Whole("second".to_owned()));
+    }
+
+    #[test]
+    fn a_damaged_file_is_saved_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        state.write("desired", 1, &"text").unwrap();
+        let path = folder.path().join("desired");
+        let whole = fs::read(&path).unwrap();
+        for damage in [&whole[..whole.len() - 1], b"", b"nonsense"] {
+            fs::write(&path, damage).unwrap();
+            let Found::Damaged(problem) = state.read::<String>("desired", 1) else { panic!("not noticed") };
+            let aside = problem.rsplit_once("saved as ").unwrap().1;
+            assert_eq!(fs::read(aside).unwrap(), damage);
+            assert!(!path.exists());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Who this device is: a key made on first start, and what is derived from it.
+
+use std::io;
+
+use ed25519_dalek::SigningKey;
+use sha2::{Digest, Sha512};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+
+use super::{Found, StateFolder};
+
+const FILE: &str = "device.key";
+const VERSION: u16 = 1;
+
+/// The device's key.
+#[derive(Clone)]
+pub struct Identity {
+    key: SigningKey,
+}
+
+impl Identity {
+    /// Reads the device's key, or makes one. The text is a problem to show, if there is one.
+    ///
+    /// # Errors
+    /// When a new key cannot be written: a device must not change its key with every start.
+    pub fn load(state: &StateFolder) -> io::Result<(Self, Option<String>)> {
+        let problem = match state.read::<[u8; 32]>(FILE, VERSION) {
+            Found::Whole(secret) => return Ok((Self { key: SigningKey::from_bytes(&secret) }, None)),
+            Found::Nothing => None,
+            Found::Damaged(problem) => Some(format!(
+                "{problem}; this device has a new key now and is a new one to everybody: admit it again, and remove the old one"
+            )),
+        };
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+        state.write(FILE, VERSION, &secret)?;
+        Ok((Self { key: SigningKey::from_bytes(&secret) }, problem))
+    }
+
+    /// The device's name to all others.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        DeviceId::from_bytes(self.key.verifying_key().to_bytes())
+    }
+
+    /// The key, for the uplink's handshake.
+    #[must_use]
+    pub fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// The module's MQTT password: the same for as long as the device has its key, so that a
+    /// container outlives the daemon that made it.
+    #[must_use]
+    pub fn mqtt_password(&self, module: &ModuleId) -> String {
+        // The secret stands first, has a fixed length, and the digest is cut in half: no extension
+        // of one password leads to another.
+        let digest = Sha512::new()
+            .chain_update(b"wayside/v1/mqtt-password")
+            .chain_update(self.key.as_bytes())
+            .chain_update(module.to_string())
+            .finalize();
+        wayside_config::hash::hex(&digest[..16])
+    }
+}
+
+/// Without the key.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.device()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_stays_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let (first, problem) = Identity::load(&state).unwrap();
+        assert_eq!(problem, None);
+        assert_eq!(Identity::load(&state).unwrap().0.device(), first.device());
+        let mode = std::fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_key_makes_a_new_device_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let (first, _) = Identity::load(&state).unwrap();
+        std::fs::write(folder.path().join(FILE), "x").unwrap();
+        let (second, problem) = Identity::load(&state).unwrap();
+        assert_ne!(first.device(), second.device());
+        assert!(problem.unwrap().contains("new key"));
+    }
+
+    #[test]
+    fn passwords_differ_by_module_and_device_and_not_by_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let (identity, _) = Identity::load(&state).unwrap();
+        let (sensor, detector) = ("w/sensor".parse().unwrap(), "w/detector".parse().unwrap());
+        assert_eq!(identity.mqtt_password(&sensor), identity.clone().mqtt_password(&sensor));
+        assert_ne!(identity.mqtt_password(&sensor), identity.mqtt_password(&detector));
+        assert_eq!(identity.mqtt_password(&sensor).len(), 32);
+    }
+}

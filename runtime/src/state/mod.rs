@@ -1,0 +1,9 @@
+//! What a daemon keeps in its state directory, besides the queues.
+
+mod file;
+mod folder;
+mod identity;
+
+pub use file::{Found, damaged_name};
+pub use folder::{OpenError, StateFolder, default_folder};
+pub use identity::Identity;
