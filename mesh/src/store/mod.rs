@@ -31,6 +31,13 @@ pub trait QueueStore: Send + Sync {
         max_bytes: usize,
     ) -> Result<Loaded, StoreError>;
 
+    /// What it holds now, as if it were opened now: for a router that is made again after a failure.
+    /// After a write failed it is opened again underneath, if the disk allows. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When it was to be opened again and could not.
+    fn restored(&self) -> Result<Restored, StoreError>;
+
     /// How full it is.
     fn stats(&self) -> StoreStats;
 
