@@ -262,7 +262,7 @@ impl Session {
         }
         let mut window = known
             .filter(|window| window.epoch == batch.epoch)
-            .unwrap_or(Window { epoch: batch.epoch, upto: batch.after });
+            .unwrap_or(Window { epoch: batch.epoch, upto: 0 });
         if batch.after <= window.upto && last > window.upto {
             let messages = (batch.first_seq..).zip(batch.messages).filter(|(seq, _)| *seq > window.upto);
             let messages = messages.collect();
