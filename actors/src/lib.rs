@@ -4,6 +4,7 @@
 //! A machine gets the time and an event, and answers with a list of effects. The device hosts
 //! these types on actix (`host/`), the simulator on a virtual clock (`simulations/`).
 
+pub mod backoff;
 pub mod cloud;
 pub mod device;
 pub mod frame;

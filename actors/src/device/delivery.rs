@@ -1,11 +1,13 @@
 //! One queue's way out: a window of unconfirmed messages, sent again when nothing is heard.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    message::Message,
-    queue::StoreOp,
-};
+pub use self::machine::{Delivery, REFUSED, SILENCE, WINDOW_BYTES, WINDOW_MESSAGES};
+use crate::{message::Message, queue::StoreOp};
 
 /// What can happen to a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

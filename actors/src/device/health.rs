@@ -1,8 +1,13 @@
 //! What the device says of itself: gathers, and reports what changed, at most once a second.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
+pub use self::machine::{Health, REPORT_MS};
 use crate::{
     queue::Queue,
     report::{ModuleStatus, QueueStatus, Report},

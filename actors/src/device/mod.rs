@@ -13,5 +13,6 @@ pub mod membership;
 pub mod module;
 pub mod reconciler;
 pub mod router;
+pub mod spec_hash;
 pub mod uplink;
 pub mod wiring;

@@ -1,8 +1,13 @@
 //! One module: from wanted to running, and back when it ends.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use wayside_config::workload::ModuleSpec;
 
+pub use self::machine::{BACKOFF, Module, STABLE_MS, STOP_SLACK_MS};
 use crate::report::ModuleStatus;
 
 /// What can happen to a module.

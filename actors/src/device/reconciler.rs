@@ -1,5 +1,10 @@
 //! Desired against observed: which modules should be here, and which containers should not.
 
+mod check;
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +14,7 @@ use wayside_config::{
     workload::{ModuleId, ModuleSpec},
 };
 
+pub use self::machine::{LIST_MS, Reconciler};
 use crate::{device::router::RouteTable, frame::Desired};
 
 /// What can happen to the reconciler.

@@ -1,4 +1,14 @@
 //! Which queues a message goes to, what it is numbered there, and what has been seen before.
+//!
+//! `compiled` turns routes into what a publish needs, `book` counts what a queue holds, `marks`
+//! names what is remembered besides messages, `machine` decides.
+
+mod book;
+mod compiled;
+mod machine;
+mod marks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +19,7 @@ use wayside_config::{
     workload::{ModuleId, Route},
 };
 
+pub use self::machine::{Router, STATUS_MS, WAITING_BYTES, WAITING_PUBLISHES};
 use crate::{
     device::io::Members,
     message::{Batch, Confirm},

@@ -1,7 +1,12 @@
 //! The device's side of the conversation with the cloud.
 
+mod machine;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::machine::{HELLO_MS, RECONNECT, Uplink};
 use crate::{
     frame::{Ask, Desired, ToCloud, ToDevice},
     message::Confirm,

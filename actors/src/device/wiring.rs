@@ -2,13 +2,46 @@
 //!
 //! The device (on actix) and the simulator (on a virtual clock) both go through here, so what
 //! they host is wired alike.
+//!
+//! | from | what | heard by |
+//! |---|---|---|
+//! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
+//! | reconciler | `Routes` | router |
+//! | reconciler | `Assigned`, `Problems` | health |
+//! | reconciler | `Save`, `List`, `RemoveOrphan`, `Names`, `Modules` | state files, engine, MQTT |
+//! | module | `Report` | health |
+//! | module | `Gone` | reconciler, health; the actor ends |
+//! | module | the rest | engine |
+//! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
+//! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
+//! | router | `Status`, `StatusGone`, `Unrouted` | health |
+//! | router | `Store`, `Accept`, `Refuse`, `Confirm` | store, MQTT, mesh |
+//! | delivery | `Trimmed` | router |
+//! | delivery | `AskUp` | membership, uplink or MQTT, by its endpoint |
+//! | delivery | `Send` | mesh, uplink or MQTT, by its endpoint |
+//! | delivery | `Load`, `Store` | store |
+//! | membership | `Up`, `Down` | all deliveries to that device |
+//! | membership | `Peers` | health |
+//! | uplink | `Up`, `Down`, `Confirm` | all deliveries to the cloud, or the one confirmed |
+//! | uplink | `FullWanted`, `Problem` | health |
+//! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask` | uplink adapter, verification, answers |
+//! | health | `Report` | uplink, and whoever asks on this device |
+//!
+//! What adapters bring is an [`Event`] as it is: a confirmation from a neighbour is `Acked` for the
+//! delivery of (its route, that device); a session that comes is `Up` for all deliveries to its module.
 
 use serde::{Deserialize, Serialize};
 use wayside_config::workload::ModuleId;
 
 use crate::{
-    device::{delivery, health, io::Io, membership, module, reconciler, router, uplink},
-    queue::Queue,
+    device::{
+        delivery, health,
+        io::{self, Io},
+        membership, module, reconciler, router, uplink,
+    },
+    frame::ToCloud,
+    message::Batch,
+    queue::{Endpoint, Queue},
 };
 
 /// An actor of the device.
@@ -43,7 +76,7 @@ pub enum Event {
     /// For a queue's delivery.
     Delivery(Queue, delivery::Event),
     /// For every delivery whose queue leads to this endpoint.
-    Deliveries(crate::queue::Endpoint, delivery::Event),
+    Deliveries(Endpoint, delivery::Event),
     /// For the membership.
     Membership(membership::Event),
     /// For the uplink.
@@ -79,4 +112,208 @@ impl Event {
             | Self::Health(_) => false,
         }
     }
+}
+
+/// What follows from an effect of the reconciler.
+#[must_use]
+pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
+    use reconciler::Effect as E;
+    vec![match effect {
+        E::Save(desired) => Out::Io(Io::SaveDesired(desired)),
+        E::List => engine(io::Engine::List),
+        E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
+        E::Unwant(module) => to_module(module, module::Event::Unwanted),
+        E::Found(module, found) => {
+            let reconciler::Observed { container, module: _, spec_hash, running, exit_code } = found;
+            to_module(module, module::Event::Found { container, spec_hash, running, exit_code })
+        }
+        E::Missing(module) => to_module(module, module::Event::Missing),
+        E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),
+        E::Routes(table) => to_router(router::Event::Routes(table)),
+        E::Modules(modules) => mqtt(io::Mqtt::Modules(modules)),
+        E::Names(names) => mqtt(io::Mqtt::Names(names)),
+        E::Assigned(version) => to_health(health::Event::Assignment(version)),
+        E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
+    }]
+}
+
+/// What follows from an effect of the machine of `module`.
+#[must_use]
+pub fn module(module: &ModuleId, effect: module::Effect) -> Vec<Out> {
+    use module::Effect as E;
+    let module = module.clone();
+    vec![match effect {
+        E::Create { spec, spec_hash } => engine(io::Engine::Create { module, spec, spec_hash }),
+        E::Start { container } => engine(io::Engine::Start { module, container }),
+        E::Stop { container, grace_ms } => engine(io::Engine::Stop { module, container, grace_ms }),
+        E::Remove { container } => engine(io::Engine::Remove { module, container }),
+        E::Report(status) => to_health(health::Event::Module(module, status)),
+        E::Gone => {
+            return vec![
+                to_health(health::Event::ModuleGone(module.clone())),
+                Out::Tell(Event::Reconciler(reconciler::Event::ModuleGone(module.clone()))),
+                Out::End(Actor::Module(module)),
+            ];
+        }
+    }]
+}
+
+/// What follows from an effect of the router.
+#[must_use]
+pub fn router(effect: router::Effect) -> Vec<Out> {
+    use router::Effect as E;
+    vec![match effect {
+        E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
+        E::Accept { ticket } => mqtt(io::Mqtt::Accept { ticket }),
+        E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
+        E::Confirm { to, confirm } => Out::Io(Io::Mesh(io::Mesh::Confirm { to, confirm })),
+        E::Appended { queue, acked, last } => {
+            Out::Tell(Event::Delivery(queue, delivery::Event::Appended { acked, last }))
+        }
+        E::Skipped { queue, upto } => Out::Tell(Event::Delivery(queue, delivery::Event::Skipped { upto })),
+        E::Closed(queue) => {
+            let end = Out::End(Actor::Delivery(queue.clone()));
+            return match queue.to {
+                Endpoint::Module(_) => vec![end, mqtt(io::Mqtt::Forget(queue))],
+                Endpoint::Device(_) | Endpoint::Cloud => vec![end],
+            };
+        }
+        E::Status(queue, status) => to_health(health::Event::Queue(queue, status)),
+        E::StatusGone(queue) => to_health(health::Event::QueueGone(queue)),
+        E::Unrouted(count) => to_health(health::Event::Unrouted(count)),
+    }]
+}
+
+/// What follows from an effect of the delivery of `queue`.
+#[must_use]
+pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Vec<Out> {
+    use delivery::Effect as E;
+    let queue = queue.clone();
+    vec![match effect {
+        E::Load { from, max_messages, max_bytes } => {
+            Out::Io(Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }))
+        }
+        E::AskUp => match queue.to {
+            Endpoint::Module(module) => mqtt(io::Mqtt::AskUp { module }),
+            Endpoint::Device(device) => Out::Tell(Event::Membership(membership::Event::Asked { device })),
+            Endpoint::Cloud => Out::Tell(Event::Uplink(uplink::Event::Asked)),
+        },
+        E::Send { epoch, after, first_seq, messages } => {
+            let batch = |route, messages| Batch { route, epoch, after, first_seq, messages };
+            match queue.to {
+                Endpoint::Module(_) => mqtt(io::Mqtt::Deliver { queue, first_seq, messages }),
+                Endpoint::Device(to) => {
+                    Out::Io(Io::Mesh(io::Mesh::Send { to, batch: batch(queue.route, messages) }))
+                }
+                Endpoint::Cloud => {
+                    let frame = ToCloud::Batch(batch(queue.route, messages));
+                    Out::Io(Io::Uplink(io::Uplink::Send(frame)))
+                }
+            }
+        }
+        E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
+        E::Trimmed { upto } => to_router(router::Event::Trimmed { queue, upto }),
+    }]
+}
+
+/// What follows from an effect of the membership.
+#[must_use]
+pub fn membership(effect: membership::Effect) -> Vec<Out> {
+    use membership::Effect as E;
+    let deliveries = |device, event| Out::Tell(Event::Deliveries(Endpoint::Device(device), event));
+    vec![match effect {
+        E::Up(device) => deliveries(device, delivery::Event::Up),
+        E::Down(device) => deliveries(device, delivery::Event::Down),
+        E::Peers(peers) => {
+            to_health(health::Event::Peers(peers.into_iter().map(|peer| peer.device).collect()))
+        }
+    }]
+}
+
+/// What follows from an effect of the uplink.
+#[must_use]
+pub fn uplink(effect: uplink::Effect) -> Vec<Out> {
+    use uplink::Effect as E;
+    let deliveries = |event| Out::Tell(Event::Deliveries(Endpoint::Cloud, event));
+    vec![match effect {
+        E::Connect => Out::Io(Io::Uplink(io::Uplink::Connect)),
+        E::Close => Out::Io(Io::Uplink(io::Uplink::Close)),
+        E::Send(frame) => Out::Io(Io::Uplink(io::Uplink::Send(frame))),
+        E::Up => deliveries(delivery::Event::Up),
+        E::Down => deliveries(delivery::Event::Down),
+        E::FullWanted => to_health(health::Event::FullWanted),
+        E::Desired(desired) => Out::Io(Io::Verify(desired)),
+        E::Confirm(confirm) => {
+            let queue = Queue { route: confirm.route, to: Endpoint::Cloud };
+            let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
+            Out::Tell(Event::Delivery(queue, acked))
+        }
+        E::Ask(ask) => Out::Io(Io::Answer(ask)),
+        E::Problem(problem) => {
+            let problems = Some(problem).filter(|problem| !problem.is_empty()).into_iter().collect();
+            to_health(health::Event::Problems { source: "uplink".into(), problems })
+        }
+    }]
+}
+
+/// What follows from an effect of health.
+#[must_use]
+pub fn health(effect: health::Effect) -> Vec<Out> {
+    match effect {
+        health::Effect::Report(report) => vec![
+            Out::Tell(Event::Uplink(uplink::Event::Report(report.clone()))),
+            Out::Io(Io::Publish(report)),
+        ],
+    }
+}
+
+/// What makes an actor whole again that was rebuilt after a failure and has forgotten what it was
+/// told. For the reconciler and the uplink it is also what begins their first life; an uplink
+/// is there only when there is a cloud to talk to. Problems that adapters told health are told
+/// again by whoever hosts them.
+#[must_use]
+pub fn after_restart(actor: &Actor) -> Vec<Out> {
+    match actor {
+        Actor::Reconciler => vec![Out::Io(Io::LoadDesired)],
+        Actor::Module(module) => {
+            let event = reconciler::Event::ModuleRestarted(module.clone());
+            vec![Out::Tell(Event::Reconciler(event))]
+        }
+        // The tickets of waiting publishes are forgotten: clients come again and send anew.
+        Actor::Router => vec![
+            mqtt(io::Mqtt::Modules(Vec::new())),
+            Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted)),
+        ],
+        Actor::Delivery(queue) => vec![to_router(router::Event::DeliveryRestarted(queue.clone()))],
+        Actor::Membership => vec![Out::Io(Io::Mesh(io::Mesh::Tokens))],
+        Actor::Uplink => {
+            vec![Out::Io(Io::Uplink(io::Uplink::Close)), Out::Tell(Event::Uplink(uplink::Event::Start))]
+        }
+        Actor::Health => vec![
+            Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted)),
+            to_router(router::Event::HealthRestarted),
+            Out::Tell(Event::Membership(membership::Event::HealthRestarted)),
+            Out::Tell(Event::Uplink(uplink::Event::HealthRestarted)),
+        ],
+    }
+}
+
+fn engine(engine: io::Engine) -> Out {
+    Out::Io(Io::Engine(engine))
+}
+
+fn mqtt(mqtt: io::Mqtt) -> Out {
+    Out::Io(Io::Mqtt(mqtt))
+}
+
+fn to_module(module: ModuleId, event: module::Event) -> Out {
+    Out::Tell(Event::Module(module, event))
+}
+
+fn to_router(event: router::Event) -> Out {
+    Out::Tell(Event::Router(event))
+}
+
+fn to_health(event: health::Event) -> Out {
+    Out::Tell(Event::Health(event))
 }

@@ -1,0 +1,181 @@
+//! Gathers what is known and tells what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wayside_config::identity::DeviceId;
+
+use super::{Effect, Event};
+use crate::{
+    machine::{Effects, Machine},
+    report::{ModuleStatus, QueueStatus, Report},
+    time::Time,
+};
+
+/// The least time between two reports, in milliseconds, unless a full one is asked for.
+pub const REPORT_MS: u64 = 1_000;
+
+/// The machine that reports.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    modules: BTreeMap<String, ModuleStatus>,
+    queues: BTreeMap<String, QueueStatus>,
+    peers: Vec<DeviceId>,
+    assignment: Option<u64>,
+    unrouted: u64,
+    /// By who noticed.
+    problems: BTreeMap<String, Vec<String>>,
+    /// What the last report does not hold.
+    changed: Changed,
+    number: u64,
+    reported_at: Option<Time>,
+    /// When the next report is due, if there is something to say.
+    due: Option<Time>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Changed {
+    modules: BTreeSet<String>,
+    queues: BTreeSet<String>,
+    peers: bool,
+    assignment: bool,
+    unrouted: bool,
+    problems: bool,
+}
+
+impl Machine for Health {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
+        match event {
+            Event::Module(module, status) => {
+                let name = module.to_string();
+                if self.modules.get(&name) != Some(&status) {
+                    self.modules.insert(name.clone(), status);
+                    self.changed.modules.insert(name);
+                }
+            }
+            Event::ModuleGone(module) => {
+                let name = module.to_string();
+                if self.modules.remove(&name).is_some() {
+                    self.changed.modules.insert(name);
+                }
+            }
+            Event::Queue(queue, status) => {
+                let name = queue.to_string();
+                if self.queues.get(&name) != Some(&status) {
+                    self.queues.insert(name.clone(), status);
+                    self.changed.queues.insert(name);
+                }
+            }
+            Event::QueueGone(queue) => {
+                let name = queue.to_string();
+                if self.queues.remove(&name).is_some() {
+                    self.changed.queues.insert(name);
+                }
+            }
+            Event::Peers(peers) => {
+                self.changed.peers |= self.peers != peers;
+                self.peers = peers;
+            }
+            Event::Assignment(version) => {
+                self.changed.assignment |= self.assignment != Some(version);
+                self.assignment = Some(version);
+            }
+            Event::Unrouted(count) => {
+                self.changed.unrouted |= self.unrouted != count;
+                self.unrouted = count;
+            }
+            Event::Problems { source, problems } => self.set_problems(source, problems),
+            Event::FullWanted => return self.report_all(now, out),
+            Event::Woken => {}
+        }
+        self.report_when_due(now, out);
+    }
+
+    fn woken() -> Event {
+        Event::Woken
+    }
+}
+
+impl Health {
+    fn set_problems(&mut self, source: String, problems: Vec<String>) {
+        let before = if problems.is_empty() {
+            self.problems.remove(&source).unwrap_or_default()
+        } else {
+            self.problems.insert(source, problems.clone()).unwrap_or_default()
+        };
+        self.changed.problems |= before != problems;
+    }
+
+    fn report_when_due(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if self.changed == Changed::default() {
+            return;
+        }
+        let due = self.reported_at.map_or(now, |at| at.plus_millis(REPORT_MS));
+        if due <= now {
+            let report = self.delta();
+            self.report(report, now, out);
+        } else if self.due != Some(due) {
+            self.due = Some(due);
+            out.wake_at(due);
+        }
+    }
+
+    fn report_all(&mut self, now: Time, out: &mut Effects<Effect>) {
+        self.number = 0;
+        let report = Report {
+            full: true,
+            modules: self.modules.clone(),
+            queues: self.queues.clone(),
+            peers: Some(self.peers.clone()),
+            assignment: self.assignment,
+            unrouted: Some(self.unrouted),
+            problems: Some(self.problem_lines()),
+            ..Report::default()
+        };
+        self.report(report, now, out);
+    }
+
+    fn report(&mut self, report: Report, now: Time, out: &mut Effects<Effect>) {
+        self.number += 1;
+        self.reported_at = Some(now);
+        self.due = None;
+        self.changed = Changed::default();
+        out.push(Effect::Report(Report { number: self.number, ..report }));
+    }
+
+    fn delta(&self) -> Report {
+        let changed = &self.changed;
+        let (modules, modules_gone) = split(&changed.modules, &self.modules);
+        let (queues, queues_gone) = split(&changed.queues, &self.queues);
+        Report {
+            modules,
+            modules_gone,
+            queues,
+            queues_gone,
+            peers: changed.peers.then(|| self.peers.clone()),
+            assignment: self.assignment.filter(|_| changed.assignment),
+            unrouted: changed.unrouted.then_some(self.unrouted),
+            problems: changed.problems.then(|| self.problem_lines()),
+            ..Report::default()
+        }
+    }
+
+    fn problem_lines(&self) -> Vec<String> {
+        let lines = self.problems.iter().flat_map(|(source, problems)| {
+            problems.iter().map(move |problem| format!("{source}: {problem}"))
+        });
+        lines.collect()
+    }
+}
+
+/// What is there of `changed`, and the names of what is not there any more.
+fn split<T: Clone>(
+    changed: &BTreeSet<String>,
+    there: &BTreeMap<String, T>,
+) -> (BTreeMap<String, T>, Vec<String>) {
+    let (now, gone): (Vec<_>, Vec<_>) = changed.iter().partition(|name| there.contains_key(*name));
+    let now = now.into_iter().filter_map(|name| Some((name.clone(), there.get(name)?.clone()))).collect();
+    (now, gone.into_iter().cloned().collect())
+}

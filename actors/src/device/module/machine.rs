@@ -1,0 +1,463 @@
+//! The life of one container, as a state machine.
+
+use wayside_config::workload::{ModuleSpec, Restart};
+
+use super::{Effect, Event};
+use crate::{
+    backoff::Backoff,
+    machine::{Effects, Machine},
+    report::{ModuleState, ModuleStatus},
+    time::Time,
+};
+
+/// The wait before a container that ended is started again, and before a failed request is repeated.
+pub const BACKOFF: Backoff = Backoff { first_ms: 1000, cap_ms: 300_000 };
+/// A module that ran this long begins its back-off anew, in milliseconds.
+pub const STABLE_MS: u64 = 60_000;
+/// How much longer than its grace a stop may take before the container is removed by force, in milliseconds.
+pub const STOP_SLACK_MS: u64 = 5_000;
+
+/// The machine of one module.
+///
+/// ```text
+/// Unknown -- Missing --> Creating -> Starting -> Running -> BackOff -> Starting ...
+///    |                                              |  `--> Ended
+///    `------ Found ----> Starting, Running, ...     `-> Stopping -> Removing -> Creating, or gone
+/// ```
+///
+/// It asks for a container only when the one before is known to be gone, so there are never two.
+#[derive(Clone, Debug, Default)]
+pub struct Module {
+    wanted: Option<Wanted>,
+    state: State,
+    /// Ends and failed requests in a row, without a stable run between.
+    failures: u32,
+    /// Starts since this specification was wanted.
+    starts: u32,
+    exit_code: Option<i64>,
+    problem: String,
+    reported: Option<ModuleStatus>,
+    /// These two are of the specification wanted last, for its container may outlive the wish.
+    grace_ms: u64,
+    image: String,
+}
+
+#[derive(Clone, Debug)]
+struct Wanted {
+    spec: Box<ModuleSpec>,
+    hash: String,
+}
+
+/// A container that the engine has, and the hash of what it was made from.
+#[derive(Clone, Debug)]
+struct Container {
+    id: String,
+    hash: String,
+}
+
+#[derive(Clone, Debug, Default)]
+enum State {
+    /// Nobody has said yet what the engine has.
+    #[default]
+    Unknown,
+    Creating {
+        hash: String,
+    },
+    Starting(Container),
+    Running {
+        container: Container,
+        since: Time,
+    },
+    /// Waits, then starts the container, or creates one where there is none.
+    BackOff {
+        container: Option<Container>,
+        until: Time,
+    },
+    Ended(Container),
+    Stopping {
+        container: Container,
+        force_at: Time,
+    },
+    /// With a time to ask again when the engine failed to remove it.
+    Removing {
+        container: Container,
+        retry_at: Option<Time>,
+    },
+}
+
+impl Machine for Module {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
+        match event {
+            Event::Wanted { spec, spec_hash } => self.want(Wanted { spec, hash: spec_hash }, now, out),
+            Event::Unwanted => {
+                self.wanted = None;
+                self.settle(now, out);
+            }
+            Event::Found { container, spec_hash, running, exit_code } => {
+                let container = Container { id: container, hash: spec_hash };
+                self.found(container, running, exit_code, now, out);
+            }
+            Event::Missing => self.missing(out),
+            Event::Created { container } => self.created(container, out),
+            Event::Started { container } => self.started(&container, now),
+            Event::Exited { container, code } => self.exited(&container, code, now, out),
+            Event::Removed { container } => self.removed(&container, out),
+            Event::Failed { problem } => self.failed(problem, now, out),
+            Event::Woken => self.awake(now, out),
+        }
+        self.report(out);
+    }
+
+    fn woken() -> Event {
+        Event::Woken
+    }
+}
+
+/// What happens to it.
+impl Module {
+    fn want(&mut self, wanted: Wanted, now: Time, out: &mut Effects<Effect>) {
+        let changed = self.wanted.as_ref().is_none_or(|before| before.hash != wanted.hash);
+        let grace_ms = wanted.spec.stop_grace_ms;
+        self.image.clone_from(&wanted.spec.image);
+        self.wanted = Some(wanted);
+        // Whoever says so again has forgotten what it was told.
+        self.reported = None;
+        if changed {
+            self.failures = 0;
+            self.starts = 0;
+            self.exit_code = None;
+            self.problem.clear();
+            if let State::BackOff { until, .. } = &mut self.state {
+                *until = now;
+            }
+        }
+        self.settle(now, out);
+        // Only now: what had to be stopped for the change was given the time that it was promised.
+        self.grace_ms = grace_ms;
+    }
+
+    fn found(
+        &mut self,
+        found: Container,
+        running: bool,
+        exit_code: Option<i64>,
+        now: Time,
+        out: &mut Effects<Effect>,
+    ) {
+        if self.holds().is_some_and(|held| held.id != found.id) {
+            return out.push(Effect::Remove { container: found.id });
+        }
+        match &self.state {
+            State::Unknown | State::BackOff { container: None, .. } => {
+                if self.wanted.is_some() {
+                    self.adopt(found, running, exit_code, now, out);
+                }
+            }
+            State::Starting(_) | State::Ended(_) if running => {
+                self.state = State::Running { container: found, since: now };
+            }
+            State::Running { .. } | State::Stopping { .. } if !running => {
+                self.exited(&found.id, exit_code.unwrap_or_default(), now, out);
+            }
+            // Either as it should be, or older than an answer that is on its way.
+            State::Creating { .. }
+            | State::Starting(_)
+            | State::Running { .. }
+            | State::BackOff { .. }
+            | State::Ended(_)
+            | State::Stopping { .. }
+            | State::Removing { .. } => {}
+        }
+    }
+
+    fn missing(&mut self, out: &mut Effects<Effect>) {
+        match &self.state {
+            State::Unknown => self.create(out),
+            State::Creating { .. } | State::BackOff { container: None, .. } | State::Removing { .. } => {}
+            // The list may be older than the container: its removal is the proof that it is gone.
+            State::Starting(held)
+            | State::Running { container: held, .. }
+            | State::BackOff { container: Some(held), .. }
+            | State::Ended(held)
+            | State::Stopping { container: held, .. } => {
+                let held = held.clone();
+                self.remove(held, out);
+            }
+        }
+    }
+
+    fn created(&mut self, id: String, out: &mut Effects<Effect>) {
+        match &self.state {
+            State::Creating { hash } => {
+                let container = Container { id, hash: hash.clone() };
+                if self.fits(&container) {
+                    self.start(container, out);
+                } else {
+                    self.remove(container, out);
+                }
+            }
+            // The reconciler finds it in the engine's list.
+            State::Unknown => {}
+            State::Starting(_)
+            | State::Running { .. }
+            | State::BackOff { .. }
+            | State::Ended(_)
+            | State::Stopping { .. }
+            | State::Removing { .. } => {
+                if self.holds().is_none_or(|held| held.id != id) {
+                    out.push(Effect::Remove { container: id });
+                }
+            }
+        }
+    }
+
+    fn started(&mut self, id: &str, now: Time) {
+        // In any other state it is late: the container has ended again, or is on its way out.
+        if let State::Starting(container) = &self.state
+            && container.id == id
+        {
+            self.starts += 1;
+            self.problem.clear();
+            self.state = State::Running { container: container.clone(), since: now };
+        }
+    }
+
+    fn exited(&mut self, id: &str, code: i64, now: Time, out: &mut Effects<Effect>) {
+        if self.holds().is_none_or(|held| held.id != id) {
+            return;
+        }
+        let container = match &self.state {
+            State::Starting(container) => {
+                self.starts += 1;
+                container.clone()
+            }
+            State::Running { container, since } => {
+                if now.millis_since(*since) >= STABLE_MS {
+                    self.failures = 0;
+                }
+                container.clone()
+            }
+            State::Stopping { container, .. } => {
+                let container = container.clone();
+                return self.remove(container, out);
+            }
+            State::Unknown
+            | State::Creating { .. }
+            | State::BackOff { .. }
+            | State::Ended(_)
+            | State::Removing { .. } => return,
+        };
+        self.exit_code = Some(code);
+        if self.starts_again(code) {
+            self.back_off(Some(container), now, out);
+        } else {
+            self.state = State::Ended(container);
+        }
+    }
+
+    fn removed(&mut self, id: &str, out: &mut Effects<Effect>) {
+        if self.holds().is_some_and(|held| held.id == id) {
+            self.create(out);
+        }
+    }
+
+    fn failed(&mut self, problem: String, now: Time, out: &mut Effects<Effect>) {
+        match &self.state {
+            State::Creating { hash } => {
+                let outdated = self.wanted.as_ref().is_none_or(|wanted| wanted.hash != *hash);
+                if outdated {
+                    return self.create(out);
+                }
+                self.back_off(None, now, out);
+            }
+            State::Starting(container) => {
+                let container = container.clone();
+                self.back_off(Some(container), now, out);
+            }
+            State::Stopping { container, .. } => {
+                let container = container.clone();
+                return self.remove(container, out);
+            }
+            State::Removing { container, .. } => {
+                let retry_at = now.plus_millis(BACKOFF.wait_ms(self.failures));
+                self.failures = self.failures.saturating_add(1);
+                self.state = State::Removing { container: container.clone(), retry_at: Some(retry_at) };
+                out.wake_at(retry_at);
+            }
+            // The answer to something that is no longer asked.
+            State::Unknown | State::Running { .. } | State::BackOff { .. } | State::Ended(_) => return,
+        }
+        self.problem = problem;
+    }
+
+    fn awake(&mut self, now: Time, out: &mut Effects<Effect>) {
+        match &self.state {
+            State::BackOff { .. } => self.settle(now, out),
+            State::Stopping { container, force_at } if *force_at <= now => {
+                let container = container.clone();
+                self.remove(container, out);
+            }
+            State::Removing { container, retry_at: Some(at) } if *at <= now => {
+                let container = container.clone();
+                self.remove(container, out);
+            }
+            State::Unknown
+            | State::Creating { .. }
+            | State::Starting(_)
+            | State::Running { .. }
+            | State::Ended(_)
+            | State::Stopping { .. }
+            | State::Removing { .. } => {}
+        }
+    }
+}
+
+/// What it does about it.
+impl Module {
+    /// Brings what there is closer to what is wanted, as far as nothing has to be waited for.
+    fn settle(&mut self, now: Time, out: &mut Effects<Effect>) {
+        match &self.state {
+            State::Starting(held) | State::Running { container: held, .. } if !self.fits(held) => {
+                let held = held.clone();
+                self.stop(held, now, out);
+            }
+            State::BackOff { container: Some(held), .. } | State::Ended(held) if !self.fits(held) => {
+                let held = held.clone();
+                self.remove(held, out);
+            }
+            State::BackOff { container: Some(held), until } if *until <= now => {
+                let held = held.clone();
+                self.start(held, out);
+            }
+            State::BackOff { container: None, until } if *until <= now || self.wanted.is_none() => {
+                self.create(out);
+            }
+            State::Unknown
+            | State::Creating { .. }
+            | State::Starting(_)
+            | State::Running { .. }
+            | State::BackOff { .. }
+            | State::Ended(_)
+            | State::Stopping { .. }
+            | State::Removing { .. } => {}
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        found: Container,
+        running: bool,
+        exit_code: Option<i64>,
+        now: Time,
+        out: &mut Effects<Effect>,
+    ) {
+        self.exit_code = exit_code;
+        self.starts = u32::from(running || exit_code.is_some());
+        match exit_code {
+            _ if running => self.state = State::Running { container: found, since: now },
+            // It ended while nobody watched, maybe because the device or the engine restarted.
+            Some(code) if self.fits(&found) && self.starts_again(code) => self.start(found, out),
+            None if self.fits(&found) => self.start(found, out),
+            Some(_) | None => self.state = State::Ended(found),
+        }
+        self.settle(now, out);
+    }
+
+    /// Creates what is wanted; where nothing is, there is nothing left to know.
+    fn create(&mut self, out: &mut Effects<Effect>) {
+        self.state = match &self.wanted {
+            Some(Wanted { spec, hash }) => {
+                out.push(Effect::Create { spec: spec.clone(), spec_hash: hash.clone() });
+                State::Creating { hash: hash.clone() }
+            }
+            None => State::Unknown,
+        };
+    }
+
+    fn start(&mut self, container: Container, out: &mut Effects<Effect>) {
+        out.push(Effect::Start { container: container.id.clone() });
+        self.state = State::Starting(container);
+    }
+
+    fn stop(&mut self, container: Container, now: Time, out: &mut Effects<Effect>) {
+        let force_at = now.plus_millis(self.grace_ms.saturating_add(STOP_SLACK_MS));
+        out.push(Effect::Stop { container: container.id.clone(), grace_ms: self.grace_ms });
+        out.wake_at(force_at);
+        self.state = State::Stopping { container, force_at };
+    }
+
+    fn remove(&mut self, container: Container, out: &mut Effects<Effect>) {
+        out.push(Effect::Remove { container: container.id.clone() });
+        self.state = State::Removing { container, retry_at: None };
+    }
+
+    fn back_off(&mut self, container: Option<Container>, now: Time, out: &mut Effects<Effect>) {
+        let until = now.plus_millis(BACKOFF.wait_ms(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::BackOff { container, until };
+        out.wake_at(until);
+    }
+}
+
+/// What it knows.
+impl Module {
+    fn fits(&self, container: &Container) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.hash == container.hash)
+    }
+
+    fn holds(&self) -> Option<&Container> {
+        match &self.state {
+            State::Unknown | State::Creating { .. } => None,
+            State::BackOff { container, .. } => container.as_ref(),
+            State::Starting(container)
+            | State::Running { container, .. }
+            | State::Ended(container)
+            | State::Stopping { container, .. }
+            | State::Removing { container, .. } => Some(container),
+        }
+    }
+
+    /// Whether the restart policy starts it again after it ended with `code`.
+    fn starts_again(&self, code: i64) -> bool {
+        match self.wanted.as_ref().map(|wanted| wanted.spec.restart) {
+            None | Some(Restart::No) => false,
+            Some(Restart::Always | Restart::UnlessStopped) => true,
+            Some(Restart::OnFailure { max_retries }) => {
+                code != 0 && max_retries.is_none_or(|most| self.failures < most)
+            }
+        }
+    }
+
+    fn report(&mut self, out: &mut Effects<Effect>) {
+        if self.wanted.is_none() && matches!(self.state, State::Unknown) {
+            *self = Self::default();
+            return out.push(Effect::Gone);
+        }
+        let status = ModuleStatus {
+            state: self.phase(),
+            image: self.image.clone(),
+            restarts: self.starts.saturating_sub(1),
+            exit_code: self.exit_code,
+            problem: self.problem.clone(),
+        };
+        if self.reported.as_ref() != Some(&status) {
+            self.reported = Some(status.clone());
+            out.push(Effect::Report(status));
+        }
+    }
+
+    fn phase(&self) -> ModuleState {
+        match &self.state {
+            State::Unknown | State::Creating { .. } => ModuleState::Creating,
+            State::Starting(_) => ModuleState::Starting,
+            State::Running { .. } => ModuleState::Running,
+            State::BackOff { .. } if self.problem.is_empty() => ModuleState::BackOff,
+            State::BackOff { .. } | State::Removing { retry_at: Some(_), .. } => ModuleState::Failed,
+            State::Ended(_) => ModuleState::Ended,
+            State::Stopping { .. } | State::Removing { retry_at: None, .. } => ModuleState::Stopping,
+        }
+    }
+}

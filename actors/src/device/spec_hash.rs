@@ -1,0 +1,29 @@
+//! What a container was made from, as a label can carry it.
+
+use sha2::{Digest, Sha256};
+use wayside_config::workload::ModuleSpec;
+
+/// SHA-256, in hexadecimal, of a specification and of what the daemon adds to it. A container whose
+/// label carries another one is replaced.
+#[must_use]
+pub fn spec_hash(spec: &ModuleSpec, additions: &str) -> String {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&(spec, additions), &mut bytes).expect("a specification is writable to memory");
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_with_the_specification_and_with_the_additions() {
+        let spec = ModuleSpec { image: "a".into(), ..ModuleSpec::default() };
+        let other = ModuleSpec { image: "b".into(), ..ModuleSpec::default() };
+        let hash = spec_hash(&spec, "port 1883");
+        assert_eq!(hash.len(), 64);
+        assert_eq!(hash, spec_hash(&spec, "port 1883"));
+        assert_ne!(hash, spec_hash(&other, "port 1883"));
+        assert_ne!(hash, spec_hash(&spec, "port 1884"));
+    }
+}
