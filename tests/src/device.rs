@@ -1,8 +1,8 @@
 //! A host that runs `wayside up` beside its own engine's socket.
 
-use std::{process::Command, time::Duration};
+use std::{cell::OnceCell, process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -51,6 +51,7 @@ pub struct Device {
     container: String,
     wan: String,
     lan: String,
+    key: OnceCell<String>,
 }
 
 impl Device {
@@ -65,7 +66,13 @@ impl Device {
         let mut arguments = vec!["/wayside", "up", "--name", name];
         arguments.extend(options.arguments.iter().map(String::as_str));
         let container = lab.spawn(name, "lan", &mounts, &arguments)?;
-        let device = Self { name: name.to_owned(), container, wan: lab.name("wan"), lan: lab.name("lan") };
+        let device = Self {
+            name: name.to_owned(),
+            container,
+            wan: lab.name("wan"),
+            lan: lab.name("lan"),
+            key: OnceCell::new(),
+        };
         if !options.no_wan {
             device.restore_uplink()?;
         }
@@ -186,13 +193,17 @@ impl Device {
         docker(["network", "connect", &self.lan, &self.container]).map(drop)
     }
 
-    /// The device's key, as its containers carry it.
+    /// The device's key, as its containers carry it. Asked once.
     ///
     /// # Errors
     /// When its daemon does not answer.
     pub fn key(&self) -> Result<String> {
+        if let Some(key) = self.key.get() {
+            return Ok(key.clone());
+        }
         let status = self.status()?;
-        status["device"].as_str().map(str::to_owned).with_context(|| format!("no key in {status}"))
+        let key = status["device"].as_str().with_context(|| format!("no key in {status}"))?;
+        Ok(self.key.get_or_init(|| key.to_owned()).clone())
     }
 
     /// What the engine says of the container of a module, `workload/module`.
@@ -200,13 +211,45 @@ impl Device {
     /// # Errors
     /// When there is not exactly one.
     pub fn module(&self, module: &str) -> Result<Value> {
+        let ids = self.modules(module)?;
+        let [id] = ids.as_slice() else {
+            bail!("containers of {module} on {}: {ids:?}", self.name);
+        };
+        engine::inspect(id)
+    }
+
+    /// Identifiers of all containers of a module, `workload/module`, running or not.
+    ///
+    /// # Errors
+    /// When the daemon or the engine does not answer.
+    pub fn modules(&self, module: &str) -> Result<Vec<String>> {
         let key = self.key()?;
         let (mine, this) = (format!("label=wayside.device={key}"), format!("label=wayside.module={module}"));
         let ids = docker(["ps", "--all", "--quiet", "--no-trunc", "--filter", &mine, "--filter", &this])?;
-        let [id] = ids.lines().collect::<Vec<_>>()[..] else {
-            anyhow::bail!("containers of {module} on {}: {:?}", self.name, ids.lines().collect::<Vec<_>>());
-        };
-        engine::inspect(id)
+        Ok(ids.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until the container of a module runs. Returns what the engine says of it.
+    ///
+    /// # Errors
+    /// When it does not within a minute; with the daemon's log.
+    pub fn wait_running(&self, module: &str) -> Result<Value> {
+        let what = format!("{module} on {} to run", self.name);
+        until(&what, Duration::from_secs(60), || {
+            let container = self.module(module)?;
+            Ok((container["State"]["Running"] == true).then_some(container))
+        })
+        .with_context(|| self.log().unwrap_or_default())
+    }
+
+    /// Waits until no container of a module is left.
+    ///
+    /// # Errors
+    /// When there still is one after half a minute.
+    pub fn wait_gone(&self, module: &str) -> Result<()> {
+        let what = format!("{module} on {} to be removed", self.name);
+        until(&what, Duration::from_secs(30), || Ok(self.modules(module)?.is_empty().then_some(())))
+            .with_context(|| self.log().unwrap_or_default())
     }
 
     /// Copies a file out of or into the host, as `docker cp` does.
@@ -215,7 +258,7 @@ impl Device {
     /// When the engine refuses.
     pub fn copy(&self, from: &str, to: &str) -> Result<()> {
         capture(Command::new("docker").args(["cp", from, to])).and_then(|ended| {
-            anyhow::ensure!(ended.code == 0, "docker cp {from} {to}: {ended}");
+            ensure!(ended.code == 0, "docker cp {from} {to}: {ended}");
             Ok(())
         })
     }

@@ -2,13 +2,16 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::{
     build::{Binaries, HOST_IMAGE},
@@ -16,7 +19,10 @@ use crate::{
     device::{Device, Options},
     engine::{self, docker},
     operator::Operator,
+    wait::until_true,
 };
+
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Two bridge networks, `lan` and `wan`, and whatever hosts are started on them. One at a time on a machine.
 #[derive(Debug)]
@@ -25,6 +31,7 @@ pub struct Lab {
     binaries: Binaries,
     operator: Operator,
     cleaner: Child,
+    files: TempDir,
     _turn: File,
 }
 
@@ -51,7 +58,8 @@ impl Lab {
         binaries.images()?;
         let id = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let operator = Operator::new(binaries.path("wayside"))?;
-        let lab = Self { cleaner: cleaner(&id)?, id, binaries, operator, _turn: turn };
+        let lab =
+            Self { cleaner: cleaner(&id)?, id, binaries, operator, files: tempfile::tempdir()?, _turn: turn };
         for network in ["lan", "wan"] {
             docker(["network", "create", "--label", &lab.label(), &lab.name(network)])?;
         }
@@ -72,6 +80,63 @@ impl Lab {
     /// When its container cannot be started.
     pub fn device(&self, name: &str, options: &Options) -> Result<Device> {
         Device::start(self, name, options)
+    }
+
+    /// Starts a cloud and devices that join it, and waits until the cloud knows them all.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn fleet(&self, names: &[&str]) -> Result<(Cloud, Vec<Device>)> {
+        let cloud = self.cloud()?;
+        let options = Options::joining(self, cloud.join_link())?;
+        let devices = names.iter().map(|name| self.device(name, &options)).collect::<Result<Vec<_>>>()?;
+        for device in &devices {
+            device.wait_up()?;
+        }
+        until_true("all devices at the cloud", JOIN_LIMIT, || {
+            Ok(cloud.get("/api/v1/devices")?.as_array().is_some_and(|known| known.len() == names.len()))
+        })?;
+        Ok((cloud, devices))
+    }
+
+    /// Writes a Compose file into a folder `name` that lasts as long as the laboratory. Returns its path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn compose(&self, name: &str, text: &str) -> Result<String> {
+        let folder = self.files.path().join(name);
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("compose.yaml");
+        fs::write(&file, text)?;
+        Ok(file.to_string_lossy().into_owned())
+    }
+
+    /// An empty folder that lasts as long as the laboratory.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self) -> Result<PathBuf> {
+        Ok(tempfile::tempdir_in(self.files.path())?.keep())
+    }
+
+    /// `wayside ARGUMENTS` by the operator on a host of `lan` that is no device, where `file` of this
+    /// machine is `/compose.yaml`.
+    ///
+    /// # Errors
+    /// When its exit code is not 0; with what it said.
+    pub fn operator_on_lan(&self, file: &str, arguments: &[&str]) -> Result<String> {
+        self.operator.key()?;
+        let key_file = self.operator.key_file();
+        let key_path = key_file.to_string_lossy();
+        let (container, label, network) = (self.name("operator"), self.label(), self.name("lan"));
+        let key = "WAYSIDE_OPERATOR_KEY=/operator.key";
+        let options = ["--name", &container, "--label", &label, "--network", &network, "--env", key];
+        docker([&["create"], options.as_slice(), &[HOST_IMAGE, "/wayside"], arguments].concat())?;
+        docker(["cp", &key_path, &format!("{container}:/operator.key")])?;
+        docker(["cp", file, &format!("{container}:/compose.yaml")])?;
+        let said = docker(["start", "--attach", &container]);
+        docker(["rm", "--force", &container])?;
+        said
     }
 
     /// The operator of this laboratory, with a key of its own.

@@ -10,16 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 use wayside_tests::{
     build::{Binaries, example},
     cloud::Cloud,
-    device::{Device, Options},
+    device::Device,
     ensure::container_engine,
     lab::Lab,
-    wait::{until, until_true},
     weather::{DEVICES, Expected, Tally},
 };
 
@@ -28,8 +27,6 @@ use progress::Progress;
 
 /// From the start of the workload to the last message, with room for a slow machine.
 const RUN_LIMIT: Duration = Duration::from_secs(420);
-
-const JOIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long after the last expected message something more might still arrive.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -72,10 +69,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let expected = Expected::compute(&binaries, None)?;
     let lab = Lab::with(binaries)?;
     let started = Instant::now();
-    let cloud = lab.cloud()?;
+    let (cloud, devices) = lab.fleet(&DEVICES)?;
     println!("The page is at {} while this runs.", cloud.page());
 
-    let devices = start_devices(&lab, &cloud)?;
     let compose = example("weather").join("compose.yaml");
     lab.operator().at(&cloud, &["apply", &compose.to_string_lossy()])?;
     wait_modules(&devices)?;
@@ -110,25 +106,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     verdict(&sum)
 }
 
-fn start_devices(lab: &Lab, cloud: &Cloud) -> Result<Vec<Device>> {
-    let options = Options::joining(lab, cloud.join_link())?;
-    let devices = DEVICES.iter().map(|name| lab.device(name, &options)).collect::<Result<Vec<_>>>()?;
-    for device in &devices {
-        device.wait_up()?;
-    }
-    until("three devices at the cloud", JOIN_LIMIT, || {
-        let known = cloud.get("/api/v1/devices")?;
-        Ok(known.as_array().filter(|list| list.len() == DEVICES.len()).map(drop))
-    })?;
-    Ok(devices)
-}
-
 fn wait_modules(devices: &[Device]) -> Result<()> {
     for device in devices {
         for module in ["weather/sensor", "weather/detector"] {
-            let what = format!("{module} on {} to run", device.name());
-            until_true(&what, JOIN_LIMIT, || Ok(device.module(module)?["State"]["Running"] == true))
-                .with_context(|| device.log().unwrap_or_default())?;
+            device.wait_running(module)?;
         }
     }
     Ok(())

@@ -1,17 +1,13 @@
 //! From `wayside apply` to the container running, beside a bare `docker run` of the same image.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use wayside_tests::{
     build::{Binaries, WEATHER_IMAGE},
     cloud::Cloud,
-    device::{Device, Options},
+    device::Device,
     engine::{self, docker},
     lab::Lab,
     wait::until,
@@ -24,15 +20,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) fn measure(binaries: &Binaries) -> Result<Figure> {
     let lab = Lab::with(binaries.clone())?;
-    let cloud = lab.cloud()?;
-    let device = lab.device("a", &Options::joining(&lab, cloud.join_link())?)?;
-    device.wait_up()?;
-    let folder = tempfile::tempdir()?;
+    let (cloud, devices) = lab.fleet(&["a"])?;
+    let device = devices.first().context("no device")?;
     let mut ours = Vec::new();
     let mut bare = Vec::new();
     // Alternating, so that both see the same machine. The first of each only warms up.
     for run in 0..=RUNS {
-        let applied = applied(&lab, &cloud, &device, folder.path(), run)?;
+        let applied = applied(&lab, &cloud, device, run)?;
         let bare_run = bare_run(&lab, run)?;
         if run > 0 {
             ours.push(applied);
@@ -52,21 +46,18 @@ pub(super) fn measure(binaries: &Binaries) -> Result<Figure> {
 }
 
 /// Milliseconds from the command to the start of the process.
-fn applied(lab: &Lab, cloud: &Cloud, device: &Device, folder: &Path, run: usize) -> Result<f64> {
+fn applied(lab: &Lab, cloud: &Cloud, device: &Device, run: usize) -> Result<f64> {
     let name = format!("bench{run}");
-    let file = folder.join("compose.yaml");
-    fs::write(
-        &file,
-        format!(
-            "name: {name}\nservices:\n  one:\n    image: {WEATHER_IMAGE}\n    command: [/weather-detector]\n"
-        ),
-    )?;
+    let text = format!(
+        "name: {name}\nservices:\n  one:\n    image: {WEATHER_IMAGE}\n    command: [/weather-detector]\n"
+    );
+    let file = lab.compose(&name, &text)?;
     let begun = now_s()?;
-    lab.operator().at(cloud, &["apply", &file.to_string_lossy()])?;
+    lab.operator().at(cloud, &["apply", &file])?;
     let module = format!("{name}/one");
     let started = until(&module, LIMIT, || started_s(&device.module(&module)?))?;
     lab.operator().at(cloud, &["remove", &name])?;
-    until("the module to be removed", LIMIT, || Ok(device.module(&module).is_err().then_some(())))?;
+    device.wait_gone(&module)?;
     Ok((started - begun) * 1000.0)
 }
 

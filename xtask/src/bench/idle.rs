@@ -6,12 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use wayside_tests::{
-    build::Binaries,
-    device::{Device, Options},
-    lab::Lab,
-    wait::until_true,
-};
+use wayside_tests::{build::Binaries, lab::Lab};
 
 use super::{Figure, host};
 
@@ -34,22 +29,11 @@ const WINDOW: Duration = Duration::from_secs(20);
 
 pub(super) fn measure(binaries: &Binaries) -> Result<[Figure; 2]> {
     let lab = Lab::with(binaries.clone())?;
-    let cloud = lab.cloud()?;
-    let options = Options::joining(&lab, cloud.join_link())?;
-    let devices: Vec<Device> =
-        ["a", "b", "c"].iter().map(|name| lab.device(name, &options)).collect::<Result<_>>()?;
+    let (cloud, devices) = lab.fleet(&["a", "b", "c"])?;
+    lab.operator().at(&cloud, &["apply", &lab.compose("idle", COMPOSE)?])?;
     for device in &devices {
-        device.wait_up()?;
-    }
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("compose.yaml");
-    std::fs::write(&file, COMPOSE)?;
-    lab.operator().at(&cloud, &["apply", &file.to_string_lossy()])?;
-    for device in &devices {
-        until_true("two modules", Duration::from_secs(60), || {
-            let one = device.module("idle/one")?["State"]["Running"] == true;
-            Ok(one && device.module("idle/two")?["State"]["Running"] == true)
-        })?;
+        device.wait_running("idle/one")?;
+        device.wait_running("idle/two")?;
     }
     thread::sleep(SETTLE);
     let processes: Vec<u64> = devices.iter().map(host::process).collect::<Result<_>>()?;

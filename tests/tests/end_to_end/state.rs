@@ -1,0 +1,104 @@
+//! The state directory: one daemon at a time, and a damaged file does not take the rest with it.
+
+use std::{fs, time::Duration};
+
+use anyhow::Result;
+use wayside_tests::{
+    build::HOST_IMAGE,
+    device::{Device, Options},
+    engine::try_docker,
+    lab::Lab,
+};
+
+use crate::workloads::idle;
+
+#[test]
+fn a_second_daemon_is_refused() -> Result<()> {
+    let lab = Lab::open()?;
+    let device = lab.device("a", &Options::default())?;
+    device.wait_up()?;
+    let (label, volume) = (lab.label(), format!("{}:/var/lib/wayside", lab.name("a")));
+    let second =
+        try_docker(["run", "--rm", "--label", &label, "--volume", &volume, HOST_IMAGE, "/wayside", "up"])?;
+    assert_ne!(second.code, 0, "{second}");
+    assert!(second.to_string().contains("/var/lib/wayside"), "it does not say which: {second}");
+    device.status()?;
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_is_named_saved_aside_and_the_rest_comes_up() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, devices) = lab.fleet(&["a"])?;
+    lab.operator().at(&cloud, &["apply", &lab.compose("one", &idle("one"))?])?;
+    let device = &devices[0];
+    device.wait_running("one/idle")?;
+    let key = device.key()?;
+    device.signal("KILL")?;
+    overwrite(&lab, device, "desired", b"not what was written")?;
+    device.start_again()?;
+    let status = device.wait_up()?;
+    assert_eq!(status["device"], key.as_str(), "the rest came up");
+    assert!(status["problems"].to_string().contains("desired"), "not named: {status}");
+    assert!(device.log()?.contains("desired"), "not in the log");
+    let folder = lab.folder()?;
+    device.copy(&format!("{}:/var/lib/wayside/damaged", device.container()), &folder.to_string_lossy())?;
+    assert_eq!(fs::read_dir(folder.join("damaged"))?.count(), 1, "not saved aside");
+    // The cloud still wants it: it comes back, in the container that is there.
+    device.wait_running("one/idle")?;
+    Ok(())
+}
+
+#[test]
+fn a_damaged_store_is_named_and_new_messages_flow() -> Result<()> {
+    let lab = Lab::open()?;
+    let device = lab.device("a", &Options::default())?;
+    device.wait_up()?;
+    device.signal("KILL")?;
+    device.wait_ended(Duration::from_secs(10))?;
+    let folder = lab.folder()?;
+    device.copy(&format!("{}:/var/lib/wayside/store", device.container()), &folder.to_string_lossy())?;
+    let mut damaged = 0;
+    for file in files(&folder.join("store"))? {
+        if file.file_name().is_some_and(|name| name == "db" || name == "conf") {
+            fs::write(&file, vec![0xa5; 4096])?;
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "there is no database in the store");
+    let from = format!("{}/.", folder.join("store").to_string_lossy());
+    device.copy(&from, &format!("{}:/var/lib/wayside/store", device.container()))?;
+    device.start_again()?;
+    let status = device.wait_up()?;
+    assert!(status["problems"].to_string().contains("store"), "not named: {status}");
+    Ok(())
+}
+
+#[test]
+fn without_an_engine_the_daemon_stays_up_and_says_so() -> Result<()> {
+    let lab = Lab::open()?;
+    let device = lab.device("a", &Options { no_engine: true, ..Options::default() })?;
+    let status = device.wait_up()?;
+    let problems = status["problems"].to_string();
+    assert!(problems.contains("docker.sock"), "not named: {status}");
+    Ok(())
+}
+
+fn overwrite(lab: &Lab, device: &Device, file: &str, bytes: &[u8]) -> Result<()> {
+    let local = lab.folder()?.join(file);
+    fs::write(&local, bytes)?;
+    device.copy(&local.to_string_lossy(), &format!("{}:/var/lib/wayside/{file}", device.container()))
+}
+
+fn files(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            all.extend(files(&path)?);
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
