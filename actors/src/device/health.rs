@@ -7,7 +7,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
-pub use self::machine::{Health, REPORT_MS};
+pub use self::machine::{Health, IDLE_MS, REPORT_MS};
 use crate::{
     queue::Queue,
     report::{ModuleStatus, QueueStatus, Report},

@@ -13,6 +13,9 @@ use crate::{
 
 /// The least time between two reports, in milliseconds, unless a full one is asked for.
 pub const REPORT_MS: u64 = 1_000;
+/// When nothing changes for this long, in milliseconds, an empty report says that the device is there:
+/// often enough that the cloud does not take it for silent when one is late.
+pub const IDLE_MS: u64 = 20_000;
 
 /// The machine that reports.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +31,7 @@ pub struct Health {
     changed: Changed,
     number: u64,
     reported_at: Option<Time>,
-    /// When the next report is due, if there is something to say.
+    /// When the next report is due.
     due: Option<Time>,
 }
 
@@ -109,10 +112,12 @@ impl Health {
     }
 
     fn report_when_due(&mut self, now: Time, out: &mut Effects<Effect>) {
-        if self.changed == Changed::default() {
-            return;
-        }
-        let due = self.reported_at.map_or(now, |at| at.plus_millis(REPORT_MS));
+        let wait_ms = if self.changed == Changed::default() { IDLE_MS } else { REPORT_MS };
+        let due = match self.reported_at {
+            Some(at) => at.plus_millis(wait_ms),
+            None if wait_ms == IDLE_MS => return,
+            None => now,
+        };
         if due <= now {
             let report = self.delta();
             self.report(report, now, out);
@@ -140,9 +145,11 @@ impl Health {
     fn report(&mut self, report: Report, now: Time, out: &mut Effects<Effect>) {
         self.number += 1;
         self.reported_at = Some(now);
-        self.due = None;
         self.changed = Changed::default();
         out.push(Effect::Report(Report { number: self.number, ..report }));
+        let idle = now.plus_millis(IDLE_MS);
+        self.due = Some(idle);
+        out.wake_at(idle);
     }
 
     fn delta(&self) -> Report {
