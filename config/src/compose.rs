@@ -29,13 +29,21 @@ use yaml::{Entry, Node};
 /// # Errors
 /// A report of everything that is wrong.
 pub fn parse(file_name: &str, text: &str) -> Result<(Workload, Report), Report> {
+    parse_in_folder("", file_name, text)
+}
+
+/// [`parse`] for a file in a folder, whose name the workload has where the file gives none: as in Compose.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_in_folder(folder: &str, file_name: &str, text: &str) -> Result<(Workload, Report), Report> {
     let mut problems = Problems::default();
     if text.len() > COMPOSE_BYTES {
         let message = format!("the file has {} bytes, more than the limit of {COMPOSE_BYTES}", text.len());
         problems.error(&(0..0), message, "split the workload");
         return Err(problems.into_report(file_name, ""));
     }
-    let workload = yaml::parse(text, &mut problems).and_then(|root| read(&root, &mut problems));
+    let workload = yaml::parse(text, &mut problems).and_then(|root| read(&root, folder, &mut problems));
     match workload {
         Some(workload) if !problems.has_errors() => Ok((workload, problems.into_report(file_name, text))),
         Some(_) | None => {
@@ -62,7 +70,7 @@ struct Top<'a> {
 }
 
 /// `None` only after an error was reported.
-fn read(root: &Node, problems: &mut Problems) -> Option<Workload> {
+fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> {
     if root.is_null() {
         return None;
     }
@@ -70,7 +78,9 @@ fn read(root: &Node, problems: &mut Problems) -> Option<Workload> {
     for entry in root.map("the file", problems)? {
         top.read(entry, problems);
     }
-    if !top.has_name {
+    if !top.has_name && is_name(folder) {
+        top.name = Some(folder.to_owned());
+    } else if !top.has_name {
         problems.error(&(0..0), "the workload has no `name`", "add `name: ...` at the top of the file");
     }
     let modules = top.modules(problems);

@@ -38,6 +38,15 @@ fn service_errors(lines: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_file_without_a_name_has_that_of_its_folder() {
+    let text = "services: {a: {image: b}}\n";
+    let name =
+        |folder: &str| parse_in_folder(folder, "compose.yaml", text).map(|(workload, _)| workload.name);
+    assert_eq!(name("weather").unwrap(), "weather");
+    assert!(name("My Folder").unwrap_err().to_string().contains("has no `name`"));
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let text = r#"
 name: grid
