@@ -1,6 +1,6 @@
 //! Scores a station's temperature against the two others of the same hour, whatever order the rows arrive in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, env};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,13 @@ use crate::observation::Observation;
 
 /// The stations that are compared.
 pub const STATIONS: [&str; 3] = ["EWR", "JFK", "LGA"];
+
+/// The station at this device: `STATION`, else the device's name; on a laptop without either, EWR.
+#[must_use]
+pub fn own_station() -> String {
+    let station = env::var("STATION").or_else(|_| env::var("WAYSIDE_DEVICE"));
+    station.map_or_else(|_| STATIONS[0].to_owned(), |name| name.to_uppercase())
+}
 
 /// A deviation from this on is an alarm, in hundredths of a degree Fahrenheit.
 const ALARM_CENTI: i64 = 1000;

@@ -43,8 +43,7 @@ impl Project {
         if self.plugin {
             command.arg("compose");
         }
-        // A device's name comes from the daemon; here there is none.
-        command.env("STATION", "EWR").current_dir(example("weather"));
+        command.current_dir(example("weather"));
         command.args(["--project-name", &self.name]);
         command
     }

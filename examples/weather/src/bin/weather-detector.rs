@@ -1,10 +1,10 @@
 //! Hears the rows of all stations of the site and publishes what is odd at this one.
 
-use std::{collections::VecDeque, env, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, Result};
 use wayside_example_weather::{
-    detector::{Alarm, Detector},
+    detector::{Alarm, Detector, own_station},
     session::{self, Access, Module},
 };
 

@@ -1,20 +1,20 @@
 //! Replays the rows of this device's station.
 //!
-//! `STATION` (else the device's name in upper case), `SENSOR_RATE` rows a second (200),
+//! `STATION` (else the device's name), `SENSOR_RATE` rows a second (200),
 //! `SENSOR_LIMIT` rows at most (all). After the last row it stays, so that nothing starts it again.
 
 use std::{env, str::FromStr, time::Duration, vec};
 
 use anyhow::{Context, Result, ensure};
 use wayside_example_weather::{
+    detector::own_station,
     observation::{Observation, WEATHER_CSV},
     session::{self, Access, Module},
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let station = env::var("STATION").or_else(|_| env::var("WAYSIDE_DEVICE")).unwrap_or_default();
-    let station = station.to_uppercase();
+    let station = own_station();
     let rate: u32 = setting("SENSOR_RATE", 200)?;
     ensure!((1..=1000).contains(&rate), "SENSOR_RATE is rows a second, 1 to 1000");
     let limit: usize = setting("SENSOR_LIMIT", usize::MAX)?;
