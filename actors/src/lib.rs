@@ -13,4 +13,6 @@ pub mod message;
 pub mod queue;
 pub mod report;
 pub mod supervision;
+#[cfg(test)]
+mod testing;
 pub mod time;

@@ -39,6 +39,8 @@ pub enum Event {
     Created {
         /// The container.
         container: String,
+        /// From the request.
+        spec_hash: String,
     },
     /// The engine started it.
     Started {
@@ -59,6 +61,8 @@ pub enum Event {
     },
     /// The engine could not do what was asked.
     Failed {
+        /// The container that something was asked of; `None` when one could not be made.
+        container: Option<String>,
         /// In words, with what to do.
         problem: String,
     },

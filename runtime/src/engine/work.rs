@@ -75,27 +75,27 @@ async fn perform(shared: &Shared, command: io::Engine) {
         }
         io::Engine::Create { module, spec, spec_hash } => {
             let made = make(shared, &module, &spec, &spec_hash).await;
-            (module, made.map(|container| Event::Created { container }))
+            (module, None, made.map(|container| Event::Created { container, spec_hash }))
         }
         io::Engine::Start { module, container } => {
             let started = start(shared, &container).await;
-            (module, started.map(|()| Event::Started { container }))
+            (module, Some(container.clone()), started.map(|()| Event::Started { container }))
         }
         io::Engine::Stop { module, container, grace_ms } => {
             match stop(shared, &container, grace_ms).await {
                 // The event stream tells how it ended, unless it had ended before.
                 Ok(None) => return,
-                Ok(Some(code)) => (module, Ok(Event::Exited { container, code })),
-                Err(problem) => (module, Err(problem)),
+                Ok(Some(code)) => (module, None, Ok(Event::Exited { container, code })),
+                Err(problem) => (module, Some(container), Err(problem)),
             }
         }
         io::Engine::Remove { module, container } => {
             let removed = remove(shared, &container).await;
-            (module, removed.map(|()| Event::Removed { container }))
+            (module, Some(container.clone()), removed.map(|()| Event::Removed { container }))
         }
     };
-    let (module, answer) = answer;
-    let event = answer.unwrap_or_else(|problem| Event::Failed { problem });
+    let (module, asked_of, answer) = answer;
+    let event = answer.unwrap_or_else(|problem| Event::Failed { container: asked_of, problem });
     shared.tell(wiring::Event::Module(module, event)).await;
 }
 

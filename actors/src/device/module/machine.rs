@@ -101,11 +101,13 @@ impl Machine for Module {
                 self.found(container, running, exit_code, now, out);
             }
             Event::Missing => self.missing(out),
-            Event::Created { container } => self.created(container, out),
+            Event::Created { container, spec_hash } => {
+                self.created(Container { id: container, hash: spec_hash }, out);
+            }
             Event::Started { container } => self.started(&container, now),
             Event::Exited { container, code } => self.exited(&container, code, now, out),
             Event::Removed { container } => self.removed(&container, out),
-            Event::Failed { problem } => self.failed(problem, now, out),
+            Event::Failed { container, problem } => self.failed(container, problem, now, out),
             Event::Woken => self.awake(now, out),
         }
         self.report(out);
@@ -189,10 +191,9 @@ impl Module {
         }
     }
 
-    fn created(&mut self, id: String, out: &mut Effects<Effect>) {
+    fn created(&mut self, container: Container, out: &mut Effects<Effect>) {
         match &self.state {
-            State::Creating { hash } => {
-                let container = Container { id, hash: hash.clone() };
+            State::Creating { hash } if *hash == container.hash => {
                 if self.fits(&container) {
                     self.start(container, out);
                 } else {
@@ -201,14 +202,15 @@ impl Module {
             }
             // The reconciler finds it in the engine's list.
             State::Unknown => {}
-            State::Starting(_)
+            State::Creating { .. }
+            | State::Starting(_)
             | State::Running { .. }
             | State::BackOff { .. }
             | State::Ended(_)
             | State::Stopping { .. }
             | State::Removing { .. } => {
-                if self.holds().is_none_or(|held| held.id != id) {
-                    out.push(Effect::Remove { container: id });
+                if self.holds().is_none_or(|held| held.id != container.id) {
+                    out.push(Effect::Remove { container: container.id });
                 }
             }
         }
@@ -264,7 +266,10 @@ impl Module {
         }
     }
 
-    fn failed(&mut self, problem: String, now: Time, out: &mut Effects<Effect>) {
+    fn failed(&mut self, asked_of: Option<String>, problem: String, now: Time, out: &mut Effects<Effect>) {
+        if self.holds().map(|held| &held.id) != asked_of.as_ref() {
+            return;
+        }
         match &self.state {
             State::Creating { hash } => {
                 let outdated = self.wanted.as_ref().is_none_or(|wanted| wanted.hash != *hash);
