@@ -10,8 +10,8 @@ use wayside_example_weather::{
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let station = env::var("STATION").or_else(|_| env::var("WAYSIDE_DEVICE")).unwrap_or_default();
-    let detector = Detector::new(&station.to_uppercase()).with_context(|| {
+    let station = own_station();
+    let detector = Detector::new(&station).with_context(|| {
         format!("no station `{station}`: name the device ewr, jfk or lga, or set STATION")
     })?;
     session::run(&Access::from_environment()?, &mut Scoring { detector, alarms: VecDeque::new() }).await;
