@@ -15,10 +15,15 @@
 //!
 //! [mesh]
 //! multicast = true
-//! listen = ["tcp/192.168.1.5:7447"]
+//! listen = ["192.168.1.5:7447"]
+//! connect = ["192.168.1.6:7447"]
 //! ```
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
@@ -60,8 +65,10 @@ pub struct Settings {
 pub struct MeshSettings {
     /// Whether neighbours are looked for by multicast.
     pub multicast: bool,
-    /// Zenoh endpoints to listen on, such as `tcp/192.168.1.5:7447`; empty for every address of the host.
-    pub listen: Vec<String>,
+    /// TCP addresses to listen on; empty for every address of the host, on a free port.
+    pub listen: Vec<SocketAddrV4>,
+    /// Neighbours to call where multicast does not reach.
+    pub connect: Vec<SocketAddr>,
 }
 
 impl Default for Settings {
@@ -82,7 +89,7 @@ impl Default for Settings {
 
 impl Default for MeshSettings {
     fn default() -> Self {
-        Self { multicast: true, listen: Vec::new() }
+        Self { multicast: true, listen: Vec::new(), connect: Vec::new() }
     }
 }
 
@@ -255,7 +262,8 @@ mod tests {
             key = "{key}"
             [mesh]
             multicast = false
-            listen = ["tcp/10.0.0.1:7447"]
+            listen = ["10.0.0.1:7447"]
+            connect = ["[::1]:7447"]
             "#
         );
         let settings = Settings::parse("wayside.toml", &text).unwrap();
@@ -271,7 +279,11 @@ mod tests {
                 state: Some("/srv/wayside".into()),
                 store_max_bytes: 1 << 30,
                 cloud: Some(cloud.clone()),
-                mesh: MeshSettings { multicast: false, listen: vec!["tcp/10.0.0.1:7447".into()] },
+                mesh: MeshSettings {
+                    multicast: false,
+                    listen: vec!["10.0.0.1:7447".parse().unwrap()],
+                    connect: vec!["[::1]:7447".parse().unwrap()],
+                },
             }
         );
         let joined = Settings::parse("f", &format!("[cloud]\njoin = \"{cloud}\"")).unwrap();

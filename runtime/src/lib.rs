@@ -1,4 +1,5 @@
 //! The device: hosts the actors, drives the container engine, and is the command line wayside.
 
+pub mod control;
 pub mod engine;
 pub mod state;

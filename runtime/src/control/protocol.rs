@@ -1,0 +1,291 @@
+//! What operators ask a daemon, and what it answers. JSON, one line each.
+//!
+//! ```text
+//! {"ask":"status"}                        -> {"ok":{"is":"status", ...}}
+//! {"ask":"apply","assignment":"...", ...} -> {"ok":{"is":"applied","version":3}}
+//! {"ask":"logs","module":"w/m", ...}      -> {"error":"no module is named `w/m`; ..."}
+//! {"ask":"messages"}                      -> one MessageLine a line, until the asker hangs up
+//! ```
+//! The same JSON is the body of a signed [`wayside_config::document::Request`] over the mesh, where
+//! `messages` is refused.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use wayside_actors::{message::Message, report::Report};
+use wayside_config::{
+    document::ReleaseRef,
+    identity::{DeviceId, PublicKey},
+};
+
+/// The longest line either side sends: an [`Ask::Apply`] of many large releases.
+pub const MAX_LINE_BYTES: u64 = 32 << 20;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ask {
+    /// How the device is: [`Answer::Status`].
+    Status,
+    /// Who is on the mesh, this device first: [`Answer::Devices`].
+    Devices,
+    /// What the device has been told to run: [`Answer::Versions`].
+    Versions,
+    /// Run this: [`Answer::Applied`] when it is persisted.
+    Apply {
+        /// A sealed assignment.
+        assignment: Sealed,
+        /// The sealed releases it names that the device may not hold yet; the device adds those it holds.
+        releases: Vec<Sealed>,
+    },
+    /// What a module wrote last: [`Answer::Logs`].
+    Logs {
+        /// `workload/module`, or `module` when only one workload has one of that name.
+        module: String,
+        /// At most this many lines; at most 10,000.
+        tail: u32,
+        /// Only lines from this wall-clock time in milliseconds on; 0 for all.
+        since_ms: u64,
+    },
+    /// What modules publish from now on: a stream of [`MessageLine`]. Over the unix socket only.
+    Messages,
+}
+
+/// What comes back for an [`Ask`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The answer.
+    Ok(Answer),
+    /// What went wrong and what to do.
+    Error(String),
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Ask::Status`].
+    Status(Box<Status>),
+    /// To [`Ask::Devices`].
+    Devices {
+        /// The device asked, then its neighbours by name.
+        devices: Vec<Neighbour>,
+    },
+    /// To [`Ask::Versions`].
+    Versions(Versions),
+    /// To [`Ask::Apply`].
+    Applied {
+        /// The assignment's version.
+        version: u64,
+    },
+    /// To [`Ask::Logs`].
+    Logs {
+        /// Each line begins with its RFC 3339 time and a space, as `docker logs -t` has it.
+        text: String,
+    },
+}
+
+/// How a device is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its key.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The daemon's version.
+    pub version: String,
+    /// Milliseconds since the daemon started.
+    pub uptime_ms: u64,
+    /// The keys it obeys; empty when it obeys the first that hands it a release.
+    pub operators: Vec<PublicKey>,
+    /// The cloud, when it has one.
+    pub cloud: Option<CloudStatus>,
+    /// Addresses on which it takes part in the mesh.
+    pub mesh: Vec<SocketAddr>,
+    /// Modules, queues, neighbours, problems: a full report.
+    pub report: Report,
+}
+
+/// The uplink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudStatus {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Whether the cloud has welcomed the device on the connection there is now.
+    pub connected: bool,
+}
+
+/// A device on the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Its key.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+}
+
+/// What a device has been told to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The device.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The version of its assignment; 0 when it has none.
+    pub assignment: u64,
+    /// The releases that the assignment names.
+    pub releases: Vec<ReleaseRef>,
+}
+
+/// A message as `wayside messages` shows it. The cloud's API has the same form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageLine {
+    /// Its place in the cloud's log; absent on a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Where it was published.
+    pub device: DeviceId,
+    /// That device's name.
+    pub device_name: String,
+    /// `workload/route`.
+    pub route: String,
+    /// The publishing module.
+    pub source: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its number on the route.
+    pub seq: u64,
+    /// When the device accepted it: wall-clock milliseconds.
+    pub accepted_ms: u64,
+    /// When the cloud stored it; absent on a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_ms: Option<u64>,
+    /// The payload, when it is text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// The payload, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+}
+
+impl MessageLine {
+    /// How a device shows a message on its way.
+    #[must_use]
+    pub fn new(message: &Message, device_name: &str, route: &str, seq: u64) -> Self {
+        let payload = std::str::from_utf8(&message.payload).ok().map(ToOwned::to_owned);
+        Self {
+            id: None,
+            device: message.origin,
+            device_name: device_name.to_owned(),
+            route: route.to_owned(),
+            source: message.source.clone(),
+            topic: message.topic.clone(),
+            seq,
+            accepted_ms: message.accepted_ms,
+            stored_ms: None,
+            payload_base64: payload.is_none().then(|| BASE64_STANDARD.encode(&message.payload)),
+            payload,
+        }
+    }
+}
+
+/// The bytes of a sealed document; base64 in JSON.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map(Self).map_err(|_| de::Error::custom("a sealed document is base64"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<T: Serialize>(value: &T) -> String {
+        serde_json::to_string(value).unwrap()
+    }
+
+    #[test]
+    fn the_lines_stay_as_they_are() {
+        assert_eq!(text(&Ask::Status), r#"{"ask":"status"}"#);
+        assert_eq!(
+            text(&Ask::Apply { assignment: Sealed(vec![1, 2]), releases: vec![Sealed(vec![3])] }),
+            r#"{"ask":"apply","assignment":"AQI=","releases":["Aw=="]}"#
+        );
+        assert_eq!(
+            text(&Ask::Logs { module: "w/m".into(), tail: 5, since_ms: 0 }),
+            r#"{"ask":"logs","module":"w/m","tail":5,"since_ms":0}"#
+        );
+        assert_eq!(
+            text(&Reply::Ok(Answer::Applied { version: 3 })),
+            r#"{"ok":{"is":"applied","version":3}}"#
+        );
+        assert_eq!(text(&Reply::Error("no".into())), r#"{"error":"no"}"#);
+    }
+
+    #[test]
+    fn every_answer_survives_its_line() {
+        let device = DeviceId::from_bytes([7; 32]);
+        let reference = ReleaseRef { workload: "w".into(), version: 2, sha256: [9; 32], members: Vec::new() };
+        let status = Status {
+            device,
+            name: "ewr".into(),
+            labels: BTreeMap::new(),
+            version: "0.1.0".into(),
+            uptime_ms: 5,
+            operators: vec![device],
+            cloud: Some(CloudStatus { address: "a:1".into(), connected: true }),
+            mesh: vec!["127.0.0.1:1".parse().unwrap()],
+            report: Report::default(),
+        };
+        for answer in [
+            Answer::Status(Box::new(status)),
+            Answer::Devices { devices: vec![Neighbour { device, name: "ewr".into() }] },
+            Answer::Versions(Versions {
+                device,
+                name: "ewr".into(),
+                labels: BTreeMap::new(),
+                assignment: 1,
+                releases: vec![reference],
+            }),
+            Answer::Logs { text: "a\nb".into() },
+        ] {
+            let reply = Reply::Ok(answer);
+            let line = serde_json::to_string(&reply).unwrap();
+            assert!(!line.contains('\n'));
+            assert_eq!(serde_json::from_str::<Reply>(&line).unwrap(), reply);
+        }
+    }
+
+    #[test]
+    fn a_question_that_is_not_known_is_refused() {
+        for line in [
+            r#"{"ask":"reboot"}"#,
+            r#"{"ask":"logs","module":"m","tail":1,"since_ms":0,"x":1}"#,
+            r#"{"ask":"apply","assignment":"*"}"#,
+        ] {
+            assert!(serde_json::from_str::<Ask>(line).is_err(), "{line}");
+        }
+    }
+}
