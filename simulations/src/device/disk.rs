@@ -1,0 +1,101 @@
+//! A device's disk: what is committed outlives the daemon, and nothing else does.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wayside_actors::{
+    device::delivery,
+    frame::Desired,
+    message::Message,
+    queue::{Queue, QueueState, StoreOp},
+};
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// Which life of the store numbers its messages.
+    pub(super) epoch: u64,
+    pub(super) desired: Option<Desired>,
+    queues: BTreeMap<Queue, Kept>,
+    marks: BTreeMap<String, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    acked: u64,
+    messages: VecDeque<Message>,
+}
+
+impl Disk {
+    pub(super) const fn new(epoch: u64) -> Self {
+        Self { epoch, desired: None, queues: BTreeMap::new(), marks: BTreeMap::new() }
+    }
+
+    pub(super) fn commit(&mut self, op: StoreOp) {
+        match op {
+            StoreOp::Append { queue, seq, message } => {
+                let new = Kept { acked: seq - 1, messages: VecDeque::new() };
+                let kept = self.queues.entry(queue).or_insert(new);
+                assert_eq!(seq, kept.last() + 1, "a queue is numbered without gaps");
+                kept.messages.push_back(message);
+            }
+            StoreOp::Trim { queue, upto } => {
+                if let Some(kept) = self.queues.get_mut(&queue) {
+                    while kept.acked < upto && kept.messages.pop_front().is_some() {
+                        kept.acked += 1;
+                    }
+                }
+            }
+            StoreOp::Drop { queue } => {
+                self.queues.remove(&queue);
+            }
+            StoreOp::Mark { key, value } => {
+                self.marks.insert(key, value);
+            }
+            StoreOp::Unmark { key } => {
+                self.marks.remove(&key);
+            }
+        }
+    }
+
+    /// Every queue and how far it has come.
+    pub(super) fn queues(&self) -> BTreeMap<Queue, QueueState> {
+        self.queues.iter().map(|(queue, kept)| (queue.clone(), kept.state())).collect()
+    }
+
+    pub(super) fn marks(&self) -> BTreeMap<String, Vec<u8>> {
+        self.marks.clone()
+    }
+
+    /// Reads for a delivery.
+    pub(super) fn load(
+        &self,
+        queue: &Queue,
+        from: u64,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> delivery::Event {
+        let Some(kept) = self.queues.get(queue) else {
+            return delivery::Event::Loaded { from, first_seq: from, messages: Vec::new() };
+        };
+        let first_seq = from.max(kept.acked + 1);
+        let mut bytes = 0;
+        let skip = (first_seq - kept.acked - 1) as usize;
+        let wanted = kept.messages.iter().skip(skip).take(max_messages).enumerate();
+        let messages = wanted.take_while(|(at, message)| {
+            bytes += message.cost_bytes();
+            *at == 0 || bytes <= max_bytes
+        });
+        let messages = messages.map(|(_, message)| message.clone()).collect();
+        delivery::Event::Loaded { from, first_seq, messages }
+    }
+}
+
+impl Kept {
+    fn last(&self) -> u64 {
+        self.acked + self.messages.len() as u64
+    }
+
+    fn state(&self) -> QueueState {
+        let bytes = self.messages.iter().map(|message| message.cost_bytes() as u64).sum();
+        QueueState { acked: self.acked, last: self.last(), bytes }
+    }
+}
