@@ -1,6 +1,9 @@
 //! One connection while it stands: commands become frames, frames become events.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{sync::mpsc, time::timeout};
@@ -26,10 +29,13 @@ pub(super) async fn run(
     events: &mpsc::Sender<Event>,
 ) -> String {
     let Link { endpoint, connection, mut to_cloud, mut from_cloud } = link;
+    let closing = AtomicBool::new(false);
     let reason = tokio::select! {
         reason = read(&mut from_cloud, &connection, events) => reason,
-        reason = write(&mut to_cloud, &connection, commands) => reason,
+        reason = write(&mut to_cloud, &connection, commands, &closing) => reason,
     };
+    // The cloud may answer our end with its own before we see that ours arrived.
+    let reason = if closing.into_inner() { "closed by this device".into() } else { reason };
     connection.close(CLOSED, b"closed by the device");
     // Lets the last packet leave; what is still unanswered then is given up.
     let _ = timeout(Duration::from_millis(500), endpoint.wait_idle()).await;
@@ -45,7 +51,11 @@ async fn read(stream: &mut RecvStream, connection: &Connection, events: &mpsc::S
                     return Stopped.to_string();
                 }
             }
-            Ok(None) => return end_of(connection, "the cloud ended the conversation"),
+            Ok(None) => {
+                // Why comes with the end of the connection, which follows.
+                let _ = timeout(DRAIN, connection.closed()).await;
+                return end_of(connection, "the cloud ended the conversation");
+            }
             Err(error) => return end_of(connection, &error.to_string()),
         }
     }
@@ -55,15 +65,17 @@ async fn write(
     stream: &mut SendStream,
     connection: &Connection,
     commands: &mut mpsc::Receiver<Command>,
+    closing: &AtomicBool,
 ) -> String {
     loop {
         let frame = match commands.recv().await {
             Some(Command::Connect) => continue,
             Some(Command::Send(frame)) => frame,
             None | Some(Command::Close) => {
+                closing.store(true, Ordering::Relaxed);
                 let _ = stream.finish();
                 let _ = timeout(DRAIN, stream.stopped()).await;
-                return "closed by this device".into();
+                return String::new();
             }
         };
         tracing::trace!(?frame, "to cloud");
@@ -90,6 +102,7 @@ fn end_of(connection: &Connection, otherwise: &str) -> String {
             format!("the cloud closed the connection: {}", String::from_utf8_lossy(&close.reason))
         }
         Some(ConnectionError::TimedOut) => "the connection to the cloud fell silent".into(),
+        Some(ConnectionError::Reset) => "the cloud was started anew".into(),
         Some(error) => error.to_string(),
     }
 }

@@ -116,13 +116,11 @@ impl Dialer {
 }
 
 fn refused(address: SocketAddr, error: ConnectionError) -> DialError {
-    // The verifier's refusal shows as the TLS alert that it sent.
-    match &error {
-        ConnectionError::TransportError(transport)
-            if transport.reason.contains("invalid peer certificate") =>
-        {
-            DialError::WrongKey(address, error)
-        }
-        _ => DialError::Handshake(address, error),
+    // The verifier's refusal shows as the TLS alert that it led to.
+    if let ConnectionError::TransportError(transport) = &error
+        && transport.reason.contains("invalid peer certificate")
+    {
+        return DialError::WrongKey(address, error);
     }
+    DialError::Handshake(address, error)
 }

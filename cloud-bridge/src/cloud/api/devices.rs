@@ -1,0 +1,188 @@
+//! Devices: what is known of them, and what their modules wrote.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use wayside_actors::{
+    cloud::{
+        fleet::{DeviceRecord, Presence},
+        session,
+    },
+    frame::{Ask, Question},
+    report::{ModuleState, QueueStatus},
+};
+use wayside_config::identity::DeviceId;
+
+use super::{
+    super::{hub::Hub, view::NotOne},
+    Shared,
+    error::ApiError,
+};
+
+/// For a device to answer a question.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The most lines of a log.
+const MAX_TAIL: u32 = 10_000;
+
+/// A device as the API and the page see it.
+#[derive(Serialize)]
+pub(super) struct Device {
+    key: DeviceId,
+    name: String,
+    presence: &'static str,
+    version: String,
+    last_seen_ms: u64,
+    labels: BTreeMap<String, String>,
+    /// The version of the assignment that it should hold, and of the one that it holds.
+    assigned: u64,
+    held: u64,
+    workloads: Vec<String>,
+    modules: BTreeMap<String, Module>,
+    queues: BTreeMap<String, QueueStatus>,
+    peers: usize,
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Module {
+    state: &'static str,
+    image: String,
+    restarts: u32,
+    exit_code: Option<i64>,
+    problem: String,
+}
+
+impl Device {
+    pub(super) fn new(key: DeviceId, record: &DeviceRecord) -> Self {
+        let reported = &record.reported;
+        let module = |(name, status): (&String, &wayside_actors::report::ModuleStatus)| {
+            let module = Module {
+                state: state_name(status.state),
+                image: status.image.clone(),
+                restarts: status.restarts,
+                exit_code: status.exit_code,
+                problem: status.problem.clone(),
+            };
+            (name.clone(), module)
+        };
+        let left_out = record.left_out.iter().map(|workload| {
+            format!("{workload} is not given to this device: its site has the most members already")
+        });
+        Self {
+            key,
+            name: record.name.clone(),
+            presence: match record.presence {
+                Presence::Online => "online",
+                Presence::Away => "away",
+                Presence::Silent => "silent",
+            },
+            version: record.version.clone(),
+            last_seen_ms: record.last_seen_ms,
+            labels: record.labels.clone(),
+            assigned: record.assigned.as_ref().map_or(0, |assigned| assigned.version),
+            held: reported.assignment.unwrap_or(0),
+            workloads: record
+                .assigned
+                .iter()
+                .flat_map(|assigned| &assigned.releases)
+                .map(|release| release.workload.clone())
+                .collect(),
+            modules: reported.modules.iter().map(module).collect(),
+            queues: reported.queues.clone(),
+            peers: reported.peers.as_ref().map_or(0, Vec::len),
+            problems: reported.problems.iter().flatten().cloned().chain(left_out).collect(),
+        }
+    }
+}
+
+const fn state_name(state: ModuleState) -> &'static str {
+    match state {
+        ModuleState::Creating => "creating",
+        ModuleState::Starting => "starting",
+        ModuleState::Running => "running",
+        ModuleState::BackOff => "back-off",
+        ModuleState::Ended => "ended",
+        ModuleState::Stopping => "stopping",
+        ModuleState::Failed => "failed",
+    }
+}
+
+pub(super) async fn list(State(hub): Shared) -> Json<Vec<Device>> {
+    Json(hub.view.devices().iter().map(|(key, record)| Device::new(*key, record)).collect())
+}
+
+pub(super) async fn one(State(hub): Shared, Path(name): Path<String>) -> Result<Json<Device>, ApiError> {
+    let key = find(&hub, &name)?;
+    let record = hub.view.device(&key).ok_or_else(|| unknown(&name))?;
+    Ok(Json(Device::new(key, &record)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogsQuery {
+    module: String,
+    #[serde(default = "default_tail")]
+    tail: u32,
+    #[serde(default)]
+    since_ms: u64,
+}
+
+const fn default_tail() -> u32 {
+    100
+}
+
+/// Asks the device; the answer is text.
+pub(super) async fn logs(
+    State(hub): Shared,
+    Path(name): Path<String>,
+    query: Result<Query<LogsQuery>, QueryRejection>,
+) -> Result<String, ApiError> {
+    let Query(LogsQuery { module, tail, since_ms }) = query.map_err(|error| wrong_query(&error))?;
+    let key = find(&hub, &name)?;
+    let away = || {
+        let help = "look at its presence, or ask it on its own network: wayside logs --lan";
+        ApiError::new(StatusCode::CONFLICT, format!("{name} is not connected"), help)
+    };
+    let session = hub.session(&key).ok_or_else(away)?;
+    let (id, answer) = hub.await_answer();
+    let question = Question::Logs { module, tail: tail.min(MAX_TAIL), since_ms };
+    session.address.send(session::Event::Ask(Ask { id, question }), 0).await.map_err(|_| away())?;
+    match timeout(ANSWER, answer).await {
+        Ok(Ok(Ok(text))) => Ok(text),
+        Ok(Ok(Err(reason))) => {
+            Err(ApiError::new(StatusCode::BAD_GATEWAY, reason, format!("{name} answered so")))
+        }
+        Ok(Err(_)) => Err(ApiError::stopping()),
+        Err(_) => {
+            let error = format!("{name} did not answer within {} s", ANSWER.as_secs());
+            Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, error, "it may be busy or cut off: try again"))
+        }
+    }
+}
+
+/// The device of this name or key.
+pub(super) fn find(hub: &Hub, name: &str) -> Result<DeviceId, ApiError> {
+    hub.view.find(name).map_err(|error| match error {
+        NotOne::None => unknown(name),
+        NotOne::Several(keys) => {
+            let keys: Vec<_> = keys.iter().map(ToString::to_string).collect();
+            let error = format!("{} devices are named {name}", keys.len());
+            ApiError::new(StatusCode::CONFLICT, error, format!("name one by its key: {}", keys.join(" ")))
+        }
+    })
+}
+
+pub(super) fn wrong_query(error: &QueryRejection) -> ApiError {
+    ApiError::bad_request(error.body_text(), "see docs/api.md for what may be asked")
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::not_found(format!("there is no device {name}"), "`wayside devices` lists those there are")
+}

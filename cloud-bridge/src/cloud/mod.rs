@@ -1,0 +1,12 @@
+//! The service `wayside-cloud`: devices come in over QUIC, operators over HTTP.
+
+mod api;
+pub(crate) mod clock;
+mod hub;
+pub mod options;
+mod server;
+pub mod service;
+mod shell;
+pub mod state;
+pub mod store;
+mod view;

@@ -1,0 +1,106 @@
+//! The command line of `wayside-cloud`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+use wayside_config::identity::PublicKey;
+
+/// The cloud of a fleet: devices connect to it over QUIC, operators use its page and its HTTP API.
+///
+/// On start it prints the page's address with its token, and the link that lets a device join.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "wayside-cloud",
+    version,
+    after_help = "Examples:
+  wayside-cloud --state /var/lib/wayside-cloud --advertise cloud.example.org
+  wayside-cloud --state ./cloud --listen 127.0.0.1:7443 --operator \"$(wayside key)\""
+)]
+pub struct Options {
+    /// UDP address that devices connect to
+    #[arg(long, default_value = "0.0.0.0:7443", env = "WAYSIDE_CLOUD_LISTEN")]
+    pub listen: SocketAddr,
+
+    /// TCP address of the HTTP API and the page
+    #[arg(long, default_value = "127.0.0.1:8480", env = "WAYSIDE_CLOUD_API")]
+    pub api: SocketAddr,
+
+    /// State directory; made when it is missing
+    #[arg(long, value_name = "DIR", env = "WAYSIDE_CLOUD_STATE")]
+    pub state: PathBuf,
+
+    /// Host name or address that join links name; without it, the address of --listen or this
+    /// machine's own
+    #[arg(long, value_name = "HOST", env = "WAYSIDE_CLOUD_ADVERTISE")]
+    pub advertise: Option<String>,
+
+    /// Take releases signed by this key; may be given again. Without any, the key of the first applied
+    /// release is taken and kept
+    #[arg(long, value_name = "KEY")]
+    pub operator: Vec<PublicKey>,
+
+    /// Keep at most this much of the messages; the oldest are dropped and counted. In bytes, or with a
+    /// unit: MiB, GiB
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_size)]
+    pub keep_bytes: u64,
+
+    /// The most devices that may be connected at a time
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub max_devices: u32,
+
+    /// More words in the log: -v decisions, -vv messages
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// The form of the log, which goes to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least that may be kept: two parts of the log.
+const MIN_KEEP_BYTES: u64 = 128 << 20;
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(at);
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        other => return Err(format!("unknown unit `{other}`: use KiB, MiB, GiB or TiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a number such as 10GiB".to_owned())?;
+    let bytes = number.checked_mul(factor).ok_or("that is more than there can be")?;
+    if bytes < MIN_KEEP_BYTES { Err("at least 128MiB".into()) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_size("10GiB"), Ok(10 << 30));
+        assert_eq!(parse_size("200 MiB"), Ok(200 << 20));
+        assert_eq!(parse_size("134217728"), Ok(128 << 20));
+        for wrong in ["", "GiB", "10GB", "1MiB", "99999999999TiB", "-1"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        <Options as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,245 @@
+//! The service from start to stop.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::{Endpoint, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc, oneshot},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use wayside_actors::cloud::fleet::{self, Fleet};
+use wayside_config::join::JoinLink;
+use wayside_host::{Clock, Host};
+
+use super::{
+    api,
+    hub::Hub,
+    options::Options,
+    server::Server,
+    shell::FleetShell,
+    state::{State, StateError},
+    store::{Store, StoreError},
+    view::View,
+};
+use crate::{
+    tls::{self, TlsError},
+    transport::{self, CLOSED},
+};
+
+/// For sessions to store what they hold, and for closing words to reach devices.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Why the service did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {source}; {hint}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What for.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The system lacks something.
+    #[error("the service cannot start: {0}")]
+    System(io::Error),
+    /// The fleet's machine was given up.
+    #[error("the fleet failed too often: {0}; what is stored is safe, start the service again")]
+    Fleet(String),
+}
+
+/// Runs the service until it is told to stop or cannot go on. `started` hears the page's address and
+/// the join link.
+///
+/// # Errors
+/// See [`ServiceError`].
+pub fn run(options: &Options, started: impl FnOnce(&Started)) -> Result<(), ServiceError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("io")
+        .build()
+        .map_err(ServiceError::System)?;
+    let result = actix::System::new().block_on(serve(options, runtime.handle(), started));
+    runtime.shutdown_timeout(STOP);
+    result
+}
+
+/// What a person needs to know to use the service.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The page, with the token that opens it.
+    pub page: String,
+    /// The link that lets a device join.
+    pub join: JoinLink,
+}
+
+async fn serve(
+    options: &Options,
+    runtime: &tokio::runtime::Handle,
+    started: impl FnOnce(&Started),
+) -> Result<(), ServiceError> {
+    let state = State::open(&options.state)?;
+    state.add_operators(&options.operator)?;
+    let (endpoint, listener) = {
+        let _entered = runtime.enter();
+        (bind_endpoint(options.listen, &state)?, bind_api(options.api)?)
+    };
+    let store = Store::open(&state.store(), &state.damaged(), options.keep_bytes)?;
+    let started_as = Started {
+        page: format!("http://{}/#token={}", shown(listener.local_addr(), options.api), state.api_token()),
+        join: join_link(options, &state, shown(endpoint.local_addr(), options.listen)),
+    };
+    let hub = Arc::new(Hub::new(state, store.clone(), View::new(store.devices()?), store.releases()?));
+
+    let (host, clock) = {
+        let clock = Clock::start();
+        (Arc::new(Host::new(clock)), clock)
+    };
+    let (failed, mut fleet_failed) = mpsc::unbounded_channel();
+    let fleet = host.spawn::<Fleet, _>("fleet", FleetShell { hub: Arc::clone(&hub), clock, failed });
+    // The fleet has just been started, so it takes this.
+    let _ = fleet.tell(fleet::Event::Started);
+    hub.set_fleet(fleet.clone());
+
+    let server = Server {
+        hub: Arc::clone(&hub),
+        host,
+        arbiter: actix::Arbiter::current(),
+        connections: Arc::new(Semaphore::new(options.max_devices as usize)),
+    };
+    runtime.spawn(server.run(endpoint.clone()));
+    runtime.spawn(tick(Arc::clone(&hub)));
+    let (stop_api, stopped) = oneshot::channel::<()>();
+    let api = runtime.spawn(api::serve(listener, Arc::clone(&hub), stopped));
+    tracing::info!(listen = %options.listen, api = %options.api, key = %hub.state.public_key(), "the cloud is up");
+    started(&started_as);
+
+    let ended = tokio::select! {
+        signal = stop_signal() => signal.map_err(ServiceError::System),
+        error = store_failed(&store) => Err(error.into()),
+        Some(reason) = fleet_failed.recv() => Err(ServiceError::Fleet(reason)),
+    };
+    tracing::info!("stopping");
+    drop(stop_api);
+    if timeout(STOP, stop(&hub, &endpoint)).await.is_err() {
+        tracing::warn!("some sessions did not end in time; devices send again what was not confirmed");
+    }
+    fleet.end().await;
+    api.abort();
+    tracing::info!("stopped");
+    ended
+}
+
+/// Ends all sessions; what they have taken is stored before.
+async fn stop(hub: &Hub, endpoint: &Endpoint) {
+    endpoint.set_server_config(None);
+    let sessions = hub.sessions();
+    for session in &sessions {
+        session.connection.close(CLOSED, b"the cloud is stopping");
+    }
+    for session in sessions {
+        session.address.end().await;
+    }
+    endpoint.close(CLOSED, b"the cloud is stopping");
+    endpoint.wait_idle().await;
+}
+
+async fn stop_signal() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Resolves when nothing can be stored any more.
+async fn store_failed(store: &Store) -> StoreError {
+    let mut status = store.status();
+    let failed = status.wait_for(|status| status.failed.is_some()).await;
+    failed.ok().and_then(|status| status.failed.clone()).unwrap_or(StoreError::Closed)
+}
+
+/// Once a second, how fast messages come.
+async fn tick(hub: Arc<Hub>) {
+    let status = hub.store.status();
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        hub.view.tick(&status.borrow().stored);
+    }
+}
+
+fn bind_endpoint(address: SocketAddr, state: &State) -> Result<Endpoint, ServiceError> {
+    let crypto = QuicServerConfig::try_from(tls::server_config(state.key())?)
+        .map_err(|error| TlsError::new(&error))?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport::cloud()));
+    let socket = UdpSocket::bind(address).map_err(|error| listen_error(address, "devices, UDP", error))?;
+    let runtime = Arc::new(TokioRuntime);
+    Endpoint::new(transport::endpoint(state.key()), Some(config), socket, runtime)
+        .map_err(ServiceError::System)
+}
+
+fn bind_api(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+    let listener =
+        std::net::TcpListener::bind(address).map_err(|error| listen_error(address, "API, TCP", error))?;
+    listener.set_nonblocking(true).map_err(ServiceError::System)?;
+    TcpListener::from_std(listener).map_err(ServiceError::System)
+}
+
+fn listen_error(address: SocketAddr, what: &'static str, source: io::Error) -> ServiceError {
+    let hint = if source.kind() == io::ErrorKind::AddrInUse {
+        "something else listens there: stop it, or choose another port"
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        "ports below 1024 need root: choose a higher one"
+    } else {
+        "choose an address that this machine has"
+    };
+    ServiceError::Listen { address, what, source, hint }
+}
+
+/// The address that is really listened on; port 0 means that the system chose one.
+fn shown(real: io::Result<SocketAddr>, asked: SocketAddr) -> SocketAddr {
+    let real = real.unwrap_or(asked);
+    if real.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), real.port()) } else { real }
+}
+
+fn join_link(options: &Options, state: &State, listen: SocketAddr) -> JoinLink {
+    let host = options.advertise.clone().unwrap_or_else(|| {
+        let ip = if options.listen.ip().is_unspecified() { own_address() } else { listen.ip() };
+        ip.to_string()
+    });
+    let token = Some(state.join_token().to_owned());
+    JoinLink { host, port: listen.port(), key: state.public_key(), token }
+}
+
+/// The address from which this machine would reach others. Nothing is sent for that.
+fn own_address() -> IpAddr {
+    let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    found.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
