@@ -6,7 +6,7 @@ mod store;
 use wayside_config::document::Release;
 
 use self::{service::Service, store::Store};
-use crate::{happening::InCloud, random::Random, world::Nature};
+use crate::{happening::InCloud, world::Nature};
 
 /// The token in every device's join link.
 pub(crate) const TOKEN: &str = "join";
@@ -58,9 +58,4 @@ impl Cloud {
             None => vec!["the cloud does not run".into()],
         }
     }
-}
-
-/// How long a commit of the cloud takes, in milliseconds.
-fn commit_ms(random: &mut Random) -> u64 {
-    random.between(1, 4)
 }

@@ -97,6 +97,11 @@ impl Device {
         }
     }
 
+    /// Whether the router's changes are on their way to the disk.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.is_committing())
+    }
+
     /// How this device is not as the workload says, now that all should be well.
     pub(crate) fn misses(&self, wanted: &BTreeMap<ModuleId, ModuleSpec>) -> Vec<String> {
         let index = self.host.index;

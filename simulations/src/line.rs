@@ -5,6 +5,8 @@ use wayside_actors::{
     time::Time,
 };
 
+use crate::random::Random;
+
 /// A machine and the line of its steps. `O` is what an effect leads to.
 #[derive(Debug)]
 pub(crate) struct Hosted<M, O> {
@@ -70,7 +72,7 @@ impl<M: Machine, O> Hosted<M, O> {
 impl<O> Line<O> {
     /// Begins with what waits, unless a commit is under way.
     pub(crate) fn turn(&mut self) -> Turn<O> {
-        if !self.committing.is_empty() || self.waiting.is_empty() {
+        if self.is_committing() || self.waiting.is_empty() {
             return Turn::Wait;
         }
         let group = std::mem::take(&mut self.waiting);
@@ -87,8 +89,18 @@ impl<O> Line<O> {
         std::mem::take(&mut self.committing)
     }
 
+    pub(crate) const fn is_committing(&self) -> bool {
+        !self.committing.is_empty()
+    }
+
     /// Whether the machine still wishes to be woken at `now`; a later wish replaces an earlier one.
     pub(crate) fn is_due(&mut self, now: Time) -> bool {
         self.wish.take_if(|wish| *wish <= now).is_some()
     }
+}
+
+/// How long a commit takes, in milliseconds: a few, and now and then a disk stalls.
+pub(crate) fn commit_ms(random: &mut Random) -> u64 {
+    const STALLS_PER_MILLE: u64 = 50;
+    if random.chance(STALLS_PER_MILLE) { random.between(50, 500) } else { random.between(1, 5) }
 }

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) devices: Vec<Device>,
     pub(crate) cloud: Cloud,
     pub(crate) nature: Nature,
+    /// The highest version that the operator has asked for.
+    asked: u64,
 }
 
 /// What every part of the world shares.
@@ -96,7 +98,7 @@ impl World {
             settled: 0,
             broken: Vec::new(),
         };
-        Self { devices, cloud: Cloud::default(), nature }
+        Self { devices, cloud: Cloud::default(), nature, asked: 0 }
     }
 
     /// Lets happen what is planned up to `end`.
@@ -115,10 +117,12 @@ impl World {
         }
     }
 
-    /// The operator's program: it asks again until the cloud says that the release is stored.
+    /// The operator's program: it asks again until the cloud says that the release is stored, or the
+    /// operator has a newer one.
     fn apply(&mut self, version: u64) {
         const RETRY_MS: u64 = 1000;
-        if self.nature.settled < version {
+        self.asked = self.asked.max(version);
+        if self.nature.settled < version && self.asked == version {
             let release = workload::release(version, &self.nature.scenario);
             self.cloud.apply(release, &mut self.nature);
             self.nature.schedule.after(RETRY_MS, Happening::Apply(version));
@@ -127,6 +131,9 @@ impl World {
 
     fn fault(&mut self, number: usize) {
         let (_, fault) = self.nature.scenario.faults[number];
+        if self.is_spared(fault) {
+            return self.nature.schedule.after(1, Happening::Fault(number));
+        }
         self.nature.trace.line(self.nature.now(), "fault", fault);
         match fault {
             Fault::KillDaemon { device, .. } => {
@@ -151,6 +158,17 @@ impl World {
             }
         }
         self.nature.schedule.after(fault.for_ms(), Happening::Mended(number));
+    }
+
+    /// A daemon mostly dies where it hurts: while something is being committed, if that is soon.
+    fn is_spared(&mut self, fault: Fault) -> bool {
+        const WAITS_PER_MILLE: u64 = 990;
+        match fault {
+            Fault::KillDaemon { device, .. } => {
+                !self.devices[device as usize].is_committing() && self.nature.random.chance(WAITS_PER_MILLE)
+            }
+            Fault::CutUplink { .. } | Fault::RestartCloud { .. } | Fault::PartLan { .. } => false,
+        }
     }
 
     fn mend(&mut self, number: usize) {

@@ -19,10 +19,10 @@ use wayside_config::{
     identity::DeviceId,
 };
 
-use super::{TOKEN, commit_ms, store::Store};
+use super::{TOKEN, store::Store};
 use crate::{
     happening::{Happening, InCloud, InService, OnDevice, OnUplink},
-    line::{Hosted, Line, Staged, Turn},
+    line::{Hosted, Line, Staged, Turn, commit_ms},
     links::{device_id, device_index},
     world::Nature,
 };

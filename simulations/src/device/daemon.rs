@@ -23,7 +23,7 @@ use wayside_config::workload::ModuleId;
 use super::{Host, broker::Broker, disk::Disk};
 use crate::{
     happening::{Happening, InDaemon, OnDevice},
-    line::{Hosted, Line, Staged, Turn},
+    line::{Hosted, Line, Staged, Turn, commit_ms},
     world::Nature,
 };
 
@@ -52,6 +52,10 @@ pub(super) struct Machines {
 impl Daemon {
     pub(super) const fn life(&self) -> u32 {
         self.life
+    }
+
+    pub(super) const fn is_committing(&self) -> bool {
+        self.machines.router.line.is_committing()
     }
 
     pub(super) fn happen(&mut self, what: InDaemon, host: &mut Host, nature: &mut Nature) {
@@ -124,8 +128,7 @@ impl Daemon {
         match self.line(actor).map_or(Turn::Wait, Line::turn) {
             Turn::Wait => {}
             Turn::Commit => {
-                let commit_ms = nature.random.between(1, 5);
-                let at = nature.now().plus_millis(commit_ms);
+                let at = nature.now().plus_millis(commit_ms(&mut nature.random));
                 self.plan(at, InDaemon::Committed(actor.clone()), nature);
             }
             Turn::Do(group) => self.finish(actor, group, host, nature),
