@@ -1,3 +1,5 @@
 //! The binary `wayside`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    wayside_runtime::cli::main()
+}

@@ -7,7 +7,7 @@ mod errors;
 mod link;
 mod logs;
 mod names;
-mod timestamp;
+pub(crate) mod timestamp;
 mod watch;
 mod work;
 

@@ -1,7 +1,7 @@
 //! The engine's timestamps: RFC 3339 in UTC, to milliseconds since the Unix epoch.
 
 /// Reads `2024-01-31T12:34:56.789012345Z`.
-pub(super) fn parse_ms(text: &str) -> Option<u64> {
+pub(crate) fn parse_ms(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);

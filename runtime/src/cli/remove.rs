@@ -1,0 +1,115 @@
+//! `wayside remove`: takes a workload off the devices that run it.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use wayside_config::{envelope, envelope::Kind};
+
+use super::{
+    assign::{Change, take_off},
+    cloud::encode,
+    failure::Failure,
+    output,
+    place::{Place, PlaceArgs},
+    site::Site,
+};
+use crate::control::{Ask, Sealed, Versions};
+
+/// Take a workload off the devices that run it
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  wayside remove weather                                   off this device and its LAN
+  wayside remove weather --cloud http://127.0.0.1:8480     off all devices of a cloud
+
+Its containers are removed; its volumes stay on the devices.")]
+pub(super) struct RemoveArgs {
+    /// The workload's name
+    workload: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Removed {
+    name: String,
+    devices: u64,
+}
+
+impl RemoveArgs {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        let removed: Removed = match self.place.find()? {
+            Place::Cloud(cloud) => cloud.delete(&format!("workloads/{}", encode(&self.workload)))?,
+            Place::Site(mut site) => {
+                let (known, unknown) = ask_all(&mut site);
+                let changes = take_off(&known, &self.workload);
+                if changes.is_empty() {
+                    let text = format!("no device here runs {}{}", self.workload, besides(&unknown));
+                    return Err(Failure::Failed(text));
+                }
+                let devices = hand_over(&mut site, &changes, &[])?;
+                Removed { name: self.workload.clone(), devices }
+            }
+        };
+        if self.json {
+            return output::json(&removed);
+        }
+        output::text(&format!("{} is taken off {} device(s)", removed.name, removed.devices))
+    }
+}
+
+/// What each device of the site has been told to run; and who did not say.
+pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for device in site.devices().to_vec() {
+        match site.versions(device.device) {
+            Ok(versions) => known.push(versions),
+            Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
+                eprintln!("warning: {} is left out: {reason}", device.name);
+                unknown.push(device.name);
+            }
+            Err(Failure::File(_) | Failure::Told | Failure::Enough) => unknown.push(device.name),
+        }
+    }
+    (known, unknown)
+}
+
+/// The end of a sentence about devices that answered.
+pub(super) fn besides(unknown: &[String]) -> String {
+    if unknown.is_empty() { String::new() } else { format!("; not asked: {}", unknown.join(", ")) }
+}
+
+/// Signs the changes and gives each to its device. Gives the number of devices.
+pub(super) fn hand_over(site: &mut Site, changes: &[Change], releases: &[Vec<u8>]) -> Result<u64, Failure> {
+    let mut refused = Vec::new();
+    for change in changes {
+        let assignment =
+            envelope::seal(site.key()?, Kind::Assignment, &change.assignment).map_err(|error| {
+                Failure::Failed(format!("the assignment of {} cannot be signed: {error}", change.name))
+            })?;
+        let releases = if change.runs { releases } else { &[] };
+        let ask = Ask::Apply {
+            assignment: Sealed(assignment),
+            releases: releases.iter().cloned().map(Sealed).collect(),
+        };
+        match site.ask(change.assignment.device, &ask) {
+            Ok(_) => {}
+            Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
+                refused.push(format!("{}: {reason}", change.name));
+            }
+            Err(other @ (Failure::Usage(_) | Failure::File(_) | Failure::Told | Failure::Enough)) => {
+                return Err(other);
+            }
+        }
+    }
+    if refused.is_empty() {
+        return Ok(changes.len() as u64);
+    }
+    let done = changes.len() - refused.len();
+    Err(Failure::Failed(format!(
+        "{done} of {} devices took it; these did not:\n  {}",
+        changes.len(),
+        refused.join("\n  ")
+    )))
+}

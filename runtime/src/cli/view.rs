@@ -1,0 +1,315 @@
+//! A device as `devices` and `status` show it, whether it or the cloud told of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wayside_actors::report::{ModuleState, QueueStatus};
+use wayside_config::identity::{DeviceId, PublicKey};
+
+use super::output::{bytes, duration, table};
+use crate::control::{CloudStatus, Status};
+
+/// A device.
+#[derive(Debug, Serialize)]
+pub(super) struct DeviceView {
+    /// Its key.
+    pub(super) device: DeviceId,
+    /// Its name.
+    pub(super) name: String,
+    /// `online`, `away` or `silent`.
+    pub(super) presence: String,
+    /// The daemon's version.
+    pub(super) version: String,
+    /// Its labels.
+    pub(super) labels: BTreeMap<String, String>,
+    /// The version of the assignment that it holds; 0 for none.
+    pub(super) held: u64,
+    /// What is told by the device alone or by the cloud alone.
+    #[serde(flatten)]
+    pub(super) source: Source,
+    /// By `workload/module`.
+    pub(super) modules: BTreeMap<String, ModuleView>,
+    /// By display name.
+    pub(super) queues: BTreeMap<String, QueueStatus>,
+    /// What is wrong with it.
+    pub(super) problems: Vec<String>,
+}
+
+/// Who told of the device.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Source {
+    /// The device.
+    Device {
+        /// Milliseconds since its daemon started.
+        uptime_ms: u64,
+        /// Whom it obeys.
+        operators: Vec<PublicKey>,
+        /// The uplink, when it has one.
+        cloud: Option<CloudStatus>,
+        /// Its neighbours.
+        peers: Vec<DeviceId>,
+        /// Publishes that no route wanted.
+        unrouted: u64,
+    },
+    /// The cloud.
+    Cloud {
+        /// The cloud's clock at its last word.
+        last_seen_ms: u64,
+        /// The version of the assignment that it should hold.
+        assigned: u64,
+        /// What it should run.
+        workloads: Vec<String>,
+    },
+}
+
+/// A module.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ModuleView {
+    /// In words, such as `running` and `back-off`.
+    pub(super) state: String,
+    /// Its image.
+    pub(super) image: String,
+    /// Starts after the first one.
+    pub(super) restarts: u32,
+    /// When it has exited.
+    pub(super) exit_code: Option<i64>,
+    /// Empty when all is well.
+    pub(super) problem: String,
+}
+
+/// A device in the cloud's API.
+#[derive(Debug, Deserialize)]
+pub(super) struct CloudDevice {
+    key: DeviceId,
+    name: String,
+    presence: String,
+    version: String,
+    last_seen_ms: u64,
+    labels: BTreeMap<String, String>,
+    assigned: u64,
+    held: u64,
+    workloads: Vec<String>,
+    modules: BTreeMap<String, ModuleView>,
+    queues: BTreeMap<String, QueueStatus>,
+    problems: Vec<String>,
+}
+
+impl From<CloudDevice> for DeviceView {
+    fn from(device: CloudDevice) -> Self {
+        let CloudDevice { last_seen_ms, assigned, workloads, .. } = device;
+        Self {
+            device: device.key,
+            name: device.name,
+            presence: device.presence,
+            version: device.version,
+            labels: device.labels,
+            held: device.held,
+            source: Source::Cloud { last_seen_ms, assigned, workloads },
+            modules: device.modules,
+            queues: device.queues,
+            problems: device.problems,
+        }
+    }
+}
+
+impl From<Status> for DeviceView {
+    fn from(status: Status) -> Self {
+        let report = status.report;
+        let module = |(name, module): (String, wayside_actors::report::ModuleStatus)| {
+            let state = state_name(module.state).to_owned();
+            let (image, restarts) = (module.image, module.restarts);
+            let (exit_code, problem) = (module.exit_code, module.problem);
+            (name, ModuleView { state, image, restarts, exit_code, problem })
+        };
+        Self {
+            device: status.device,
+            name: status.name,
+            presence: "online".into(),
+            version: status.version,
+            labels: status.labels,
+            held: report.assignment.unwrap_or(0),
+            source: Source::Device {
+                uptime_ms: status.uptime_ms,
+                operators: status.operators,
+                cloud: status.cloud,
+                peers: report.peers.unwrap_or_default(),
+                unrouted: report.unrouted.unwrap_or(0),
+            },
+            modules: report.modules.into_iter().map(module).collect(),
+            queues: report.queues,
+            problems: report.problems.unwrap_or_default(),
+        }
+    }
+}
+
+const fn state_name(state: ModuleState) -> &'static str {
+    match state {
+        ModuleState::Creating => "creating",
+        ModuleState::Starting => "starting",
+        ModuleState::Running => "running",
+        ModuleState::BackOff => "back-off",
+        ModuleState::Ended => "ended",
+        ModuleState::Stopping => "stopping",
+        ModuleState::Failed => "failed",
+    }
+}
+
+impl DeviceView {
+    /// Everything, for a person.
+    pub(super) fn describe(&self, now_ms: u64) -> String {
+        let mut text = format!("{}  {}\n", self.name, self.presence);
+        let mut line = |name: &str, value: String| {
+            if !value.is_empty() {
+                text.push_str(&format!("  {name:<10}{value}\n"));
+            }
+        };
+        line("key", self.device.to_string());
+        line("version", self.version.clone());
+        let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        line("labels", labels.join(", "));
+        match &self.source {
+            Source::Device { uptime_ms, operators, cloud, peers, unrouted } => {
+                line("up", duration(*uptime_ms));
+                line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
+                line("peers", peers.len().to_string());
+                let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
+                let first = "the first operator who applies something";
+                line("obeys", if obeys.is_empty() { first.into() } else { obeys.join(", ") });
+                line(
+                    "unrouted",
+                    if *unrouted == 0 {
+                        String::new()
+                    } else {
+                        format!("{unrouted} publishes that no route wanted")
+                    },
+                );
+            }
+            Source::Cloud { last_seen_ms, assigned, workloads } => {
+                line("last word", format!("{} ago", duration(now_ms.saturating_sub(*last_seen_ms))));
+                let behind =
+                    if self.held < *assigned { format!(", to have {assigned}") } else { String::new() };
+                line("holds", format!("version {}{behind}", self.held));
+                line("workloads", workloads.join(", "));
+            }
+        }
+        for problem in &self.problems {
+            line("problem", problem.clone());
+        }
+        text.push_str(&self.modules_table());
+        text.push_str(&self.queues_table());
+        text
+    }
+
+    /// `3 running`, `2 running, 1 back-off`.
+    pub(super) fn modules_in_short(&self) -> String {
+        let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+        for module in self.modules.values() {
+            *states.entry(&module.state).or_default() += 1;
+        }
+        let states: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        if states.is_empty() { "none".into() } else { states.join(", ") }
+    }
+
+    fn modules_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .modules
+            .iter()
+            .map(|(name, module)| {
+                let exit = module.exit_code.map_or(String::new(), |code| code.to_string());
+                let restarts = module.restarts.to_string();
+                vec![
+                    name.clone(),
+                    module.state.clone(),
+                    restarts,
+                    exit,
+                    module.image.clone(),
+                    module.problem.clone(),
+                ]
+            })
+            .collect();
+        let head = ["MODULE", "STATE", "RESTARTS", "EXIT", "IMAGE", "PROBLEM"];
+        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
+    }
+
+    fn queues_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .queues
+            .iter()
+            .map(|(name, queue)| {
+                let counts = [queue.depth, queue.appended, queue.dropped].map(|count| count.to_string());
+                let [depth, appended, dropped] = counts;
+                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped]
+            })
+            .collect();
+        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED"];
+        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
+    }
+}
+
+fn describe_cloud(cloud: &CloudStatus) -> String {
+    format!("{} ({})", cloud.address, if cloud.connected { "connected" } else { "not connected" })
+}
+
+#[cfg(test)]
+mod tests {
+    use wayside_actors::report::{ModuleStatus, Report};
+
+    use super::*;
+
+    fn status() -> Status {
+        let module = ModuleStatus {
+            state: ModuleState::BackOff,
+            image: "sensor:1".into(),
+            restarts: 2,
+            exit_code: Some(1),
+            problem: String::new(),
+        };
+        let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0 };
+        Status {
+            device: DeviceId::from_bytes([0; 32]),
+            name: "ewr".into(),
+            labels: BTreeMap::from([("plant".into(), "p7".into())]),
+            version: "0.1.0".into(),
+            uptime_ms: 65_000,
+            operators: Vec::new(),
+            cloud: Some(CloudStatus { address: "cloud:7443".into(), connected: false }),
+            mesh: Vec::new(),
+            report: Report {
+                modules: BTreeMap::from([("w/sensor".into(), module)]),
+                queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
+                problems: Some(vec!["the disk is full".into()]),
+                ..Report::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_person_sees_what_matters() {
+        insta::assert_snapshot!(DeviceView::from(status()).describe(0), @r"
+        ewr  online
+          key       aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+          version   0.1.0
+          labels    plant=p7
+          up        1m 5s
+          cloud     cloud:7443 (not connected)
+          peers     0
+          obeys     the first operator who applies something
+          problem   the disk is full
+
+        MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
+        w/sensor  back-off  2         1     sensor:1
+
+        QUEUE         WAITING  SIZE     IN  DROPPED
+        w/r -> cloud  3        2.0 KiB  9   0
+        ");
+    }
+
+    #[test]
+    fn a_program_sees_the_same_fields_from_device_and_cloud() {
+        let json = serde_json::to_value(DeviceView::from(status())).unwrap();
+        assert_eq!(json["modules"]["w/sensor"]["state"], "back-off");
+        assert_eq!(json["peers"], serde_json::json!([]));
+        assert_eq!(json["problems"][0], "the disk is full");
+    }
+}
