@@ -97,18 +97,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// Installs a Debian package for `program` when it is not there.
+/// Installs Debian packages for `program` when it is not there.
 ///
 /// # Errors
 /// When it cannot: with the command that would.
-pub fn program(program: &str, package: &str) -> Result<()> {
+pub fn program(program: &str, packages: &[&str]) -> Result<()> {
     if find(program).is_some() {
         return Ok(());
     }
+    let names = packages.join(" ");
     if !(is_root()? && is_debian_like()) {
-        bail!("`{program}` is missing; `apt-get install {package}` brings it on Debian and Ubuntu");
+        bail!("`{program}` is missing; `apt-get install {names}` brings it on Debian and Ubuntu");
     }
-    eprintln!("no {program} here: installing {package}");
+    eprintln!("no {program} here: installing {names}");
     apt(&["update"])?;
-    apt(&["install", "--yes", "--no-install-recommends", package])
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }

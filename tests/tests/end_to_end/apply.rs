@@ -55,7 +55,7 @@ fn a_device_obeys_only_its_operators() -> Result<()> {
     let (cloud, devices) = lab.fleet(&["a"])?;
     let file = lab.compose("foreign", &idle("foreign"))?;
     // The cloud may take or refuse it; the device does not run it.
-    let _answer = stranger.try_at(&cloud, &["apply", &file])?;
+    let _answer = stranger.try_at(&cloud, &["apply", "--no-wait", &file])?;
     let file = lab.compose("ours", &idle("ours"))?;
     lab.operator().at(&cloud, &["apply", &file])?;
     std::thread::sleep(Duration::from_secs(5));

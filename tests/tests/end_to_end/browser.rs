@@ -11,7 +11,7 @@ use crate::workloads::idle;
 
 #[test]
 fn the_page_shows_devices_and_modules() -> Result<()> {
-    program("chromium", "chromium")?;
+    program("chromium", &["chromium", "fonts-dejavu-core"])?;
     let lab = Lab::open()?;
     let (cloud, devices) = lab.fleet(&["ewr", "jfk"])?;
     lab.operator().at(&cloud, &["apply", &lab.compose("one", &idle("one"))?])?;

@@ -33,7 +33,7 @@ impl Project {
     fn new(lab: &Lab) -> Result<Self> {
         let plugin = try_docker(["compose", "version"])?.code == 0;
         if !plugin {
-            ensure::program("docker-compose", "docker-compose")?;
+            ensure::program("docker-compose", &["docker-compose"])?;
         }
         Ok(Self { name: lab.name("compose"), plugin })
     }

@@ -27,7 +27,7 @@ fn a_crashing_module_backs_off() -> Result<()> {
          \x20   environment: {{STATION: EWR}}\n\
          x-wayside: {{target: all}}\n"
     );
-    lab.operator().at(&cloud, &["apply", &lab.compose("loop", &text)?])?;
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("loop", &text)?])?;
     devices[0].wait_running("loop/good")?;
     let started = Instant::now();
     let mut starts = BTreeSet::new();

@@ -27,7 +27,7 @@ fn qos_2_arrives_once_and_in_order() -> Result<()> {
          \x20 routes:\n\
          \x20   numbers: {{from: source/numbers, to: cloud}}\n"
     );
-    lab.operator().at(&cloud, &["apply", &lab.compose("probe", &text)?])?;
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("probe", &text)?])?;
     let module = until("the module's credentials", Duration::from_secs(30), || {
         let container = devices[0].module("probe/source")?;
         Ok(variable(&container, "WAYSIDE_MQTT_PASSWORD").map(|_| container))

@@ -53,7 +53,7 @@ fn applied(lab: &Lab, cloud: &Cloud, device: &Device, run: usize) -> Result<f64>
     );
     let file = lab.compose(&name, &text)?;
     let begun = now_s()?;
-    lab.operator().at(cloud, &["apply", &file])?;
+    lab.operator().at(cloud, &["apply", "--no-wait", &file])?;
     let module = format!("{name}/one");
     let started = until(&module, LIMIT, || started_s(&device.module(&module)?))?;
     lab.operator().at(cloud, &["remove", &name])?;
