@@ -1,6 +1,6 @@
 //! The command line of `wayside-cloud`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 use wayside_config::identity::PublicKey;
@@ -25,9 +25,10 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1:8480", env = "WAYSIDE_CLOUD_API")]
     pub api: SocketAddr,
 
-    /// State directory; made when it is missing
+    /// State directory; made when it is missing [default: /var/lib/wayside-cloud for root, else
+    /// ~/.local/state/wayside-cloud]
     #[arg(long, value_name = "DIR", env = "WAYSIDE_CLOUD_STATE")]
-    pub state: PathBuf,
+    pub state: Option<PathBuf>,
 
     /// Host name or address that join links name; without it, the address of --listen or this
     /// machine's own
@@ -55,6 +56,23 @@ pub struct Options {
     /// The form of the log, which goes to standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+impl Options {
+    /// The state directory that holds: `--state`, or the one that is usual for this user.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        let usual = || {
+            let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+            let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            if is_root {
+                return PathBuf::from("/var/lib/wayside-cloud");
+            }
+            let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+            base.unwrap_or_default().join("wayside-cloud")
+        };
+        self.state.clone().unwrap_or_else(usual)
+    }
 }
 
 /// The form of the log.

@@ -98,7 +98,7 @@ async fn serve(
     runtime: &tokio::runtime::Handle,
     started: impl FnOnce(&Started),
 ) -> Result<(), ServiceError> {
-    let state = State::open(&options.state)?;
+    let state = State::open(&options.state_folder())?;
     state.add_operators(&options.operator)?;
     let (endpoint, listener) = {
         let _entered = runtime.enter();
