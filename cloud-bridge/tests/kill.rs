@@ -11,9 +11,9 @@ use wayside_actors::{device::io::Uplink, frame::ToDevice, message::Confirm};
 use wayside_cloud_bridge::device::Event;
 
 const ROUTE: &str = "weather/observations";
-const MESSAGES: u64 = 6_000;
+const MESSAGES: u64 = 8_000;
 const BATCH: u64 = 50;
-const WINDOW: u64 = 400;
+const WINDOW: u64 = 200;
 const KILLS: usize = 6;
 
 /// Sends everything, going back to what was confirmed whenever the connection is lost.
@@ -62,7 +62,11 @@ async fn killed_again_and_again_each_message_is_there_once_and_in_order() {
         })
         .collect();
     for round in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(150 + 90 * round as u64)).await;
+        tokio::time::sleep(Duration::from_millis(100 + 60 * round as u64)).await;
+        assert!(
+            !senders.iter().all(tokio::task::JoinHandle::is_finished),
+            "all was sent before kill {round}"
+        );
         cloud.kill();
         cloud = Cloud::start_on(folder.path(), &listen);
     }

@@ -7,6 +7,7 @@ mod auth;
 mod devices;
 mod error;
 mod events;
+mod listener;
 mod messages;
 mod page;
 mod workloads;
@@ -33,7 +34,8 @@ pub(super) async fn serve(listener: TcpListener, hub: Arc<Hub>, stop: oneshot::R
         // Dropping the sender is the signal.
         let _ = stop.await;
     };
-    let served = axum::serve(listener, router(hub)).with_graceful_shutdown(stop).await;
+    let served =
+        axum::serve(listener::Bounded::new(listener), router(hub)).with_graceful_shutdown(stop).await;
     if let Err(error) = served {
         tracing::error!(%error, "the API has ended; restart the service");
     }
