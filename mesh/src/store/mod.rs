@@ -1,6 +1,23 @@
 //! The durable queues of a device.
 //!
-//! Callers know [`QueueStore`] and not what stands behind it.
+//! Callers know [`QueueStore`]; behind it, [`SledStore`] keeps a queue of segments, each a sled database:
+//! the newest is written by one thread, many commits with one sync; it also says what is in the others,
+//! so that opening does not depend on how much is queued. A segment that nobody needs is deleted as a
+//! whole, and damage costs one segment at most.
+
+mod compact;
+mod folder;
+mod group;
+mod index;
+mod load;
+mod record;
+mod restore;
+mod segment;
+mod shared;
+mod sled_store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::{future::Future, pin::Pin};
 
@@ -8,6 +25,8 @@ use wayside_actors::{
     message::Message,
     queue::{Queue, QueueState, StoreOp},
 };
+
+pub use self::sled_store::{SledStore, StoreSettings};
 
 /// A commit under way: ready when everything of it is on stable storage.
 pub type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;

@@ -1,0 +1,81 @@
+//! Moves what little is left of old segments into the new one, so that a quiet queue does not keep a whole
+//! segment of others' messages on the disk. A bounded piece of work at each rotation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    StoreSettings,
+    folder::lock,
+    group::Batch,
+    index::{Extent, live_bytes},
+    record,
+    segment::{Segment, SegmentError},
+    shared::Shared,
+};
+
+/// A segment is worth moving when no more than one part in this many of it is needed.
+const SPARSE: u64 = 4;
+
+/// Copies the rest of sparse segments to `batch`. Gives those segments: what they held is needed in the
+/// new segment only, as soon as `batch` is written.
+pub(super) fn compact(
+    shared: &Shared,
+    settings: &StoreSettings,
+    closed_bytes: &BTreeMap<u64, u64>,
+    batch: &mut Batch,
+) -> BTreeSet<u64> {
+    let live = live_bytes(&lock(&shared.view).index);
+    let mut left = settings.segment_bytes() / SPARSE;
+    let mut moved = BTreeSet::new();
+    for (number, file_bytes) in closed_bytes {
+        let bytes = live.get(number).copied().unwrap_or(0);
+        if bytes == 0 || bytes > file_bytes / SPARSE || bytes > left {
+            continue;
+        }
+        left -= bytes;
+        match copy(shared, *number, batch) {
+            Ok(()) => {
+                moved.insert(*number);
+            }
+            Err(error) => shared.broken(*number, &error),
+        }
+    }
+    moved
+}
+
+fn copy(shared: &Shared, number: u64, batch: &mut Batch) -> Result<(), SegmentError> {
+    let segment = shared.folder.get(number)?;
+    let extents: Vec<(u32, u64, Extent)> = lock(&shared.view)
+        .index
+        .values()
+        .flat_map(|queue| queue.extents.iter().map(|extent| (queue.number, queue.acked, *extent)))
+        .filter(|(_, _, extent)| extent.segment == number)
+        .collect();
+    for (queue, acked, extent) in extents {
+        copy_extent(&segment, queue, extent.first.max(acked + 1), extent.last, batch)?;
+    }
+    Ok(())
+}
+
+/// Copies the entries that hold `first` to `last` as they are. A damaged one stays behind; whoever reads
+/// across finds the hole.
+fn copy_extent(
+    segment: &Segment,
+    queue: u32,
+    first: u64,
+    last: u64,
+    batch: &mut Batch,
+) -> Result<(), SegmentError> {
+    let start = segment
+        .at_or_before(&record::entry_key(queue, first))?
+        .filter(|(key, _)| record::parse_entry_key(key).is_some_and(|(number, _)| number == queue))
+        .map_or_else(|| record::entry_key(queue, first), |(key, _)| key.to_vec());
+    segment.each_from(&start, |key, value| {
+        let wanted =
+            record::parse_entry_key(key).is_some_and(|(number, first)| number == queue && first <= last);
+        if wanted && let Ok(body) = record::unseal(key, value) {
+            batch.put(key.to_vec(), &body);
+        }
+        wanted
+    })
+}

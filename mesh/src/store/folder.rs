@@ -1,0 +1,135 @@
+//! The segments on the disk: opened when they are needed, deleted when nobody needs them, moved aside
+//! when they are damaged.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::segment::{Open, Segment, SegmentError, dir_name};
+
+/// Segments that are open at once, besides the one that is written.
+const OPEN: usize = 3;
+
+/// Problems that are kept for `wayside status`. There is one a segment, rarely more.
+const PROBLEMS: usize = 100;
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) store: PathBuf,
+    pub(super) damaged: PathBuf,
+    /// The most recently used last.
+    open: Mutex<Vec<Arc<Segment>>>,
+    problems: Mutex<Vec<String>>,
+}
+
+impl Folder {
+    pub(super) fn new(store: PathBuf, damaged: PathBuf) -> Self {
+        Self { store, damaged, open: Mutex::default(), problems: Mutex::default() }
+    }
+
+    /// All segments, the newest last.
+    pub(super) fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.store)? {
+            let name = entry?.file_name();
+            let number: Option<u64> = name.to_str().and_then(|name| name.parse().ok());
+            numbers.extend(number.filter(|number| *dir_name(*number) == *name));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// An existing segment.
+    pub(super) fn get(&self, number: u64) -> Result<Arc<Segment>, SegmentError> {
+        let mut open = lock(&self.open);
+        let segment = match open.iter().position(|segment| segment.number == number) {
+            Some(at) => open.remove(at),
+            None => Arc::new(Segment::open(&self.store, number, Open::Existing)?),
+        };
+        open.push(segment.clone());
+        if open.len() > OPEN + 1 {
+            open.remove(0);
+        }
+        Ok(segment)
+    }
+
+    /// A new segment. What a start that was cut short left there is removed.
+    pub(super) fn make(&self, number: u64) -> Result<Arc<Segment>, SegmentError> {
+        let dir = self.store.join(dir_name(number));
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        let segment = Arc::new(Segment::open(&self.store, number, Open::New)?);
+        lock(&self.open).push(segment.clone());
+        Ok(segment)
+    }
+
+    /// What a segment's main file takes on the disk.
+    pub(super) fn file_bytes(&self, number: u64) -> u64 {
+        fs::metadata(self.store.join(dir_name(number)).join("db")).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Deletes a segment that nobody needs.
+    pub(super) fn delete(&self, number: u64) {
+        self.close(number);
+        let dir = self.store.join(dir_name(number));
+        match fs::remove_dir_all(&dir) {
+            Ok(()) => tracing::debug!(segment = number, "deleted a segment of the queues"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(%error, dir = %dir.display(), "a segment of the queues could not be deleted")
+            }
+        }
+    }
+
+    /// Moves a damaged segment out of the way and reports it.
+    pub(super) fn set_aside(&self, number: u64, why: &SegmentError) {
+        self.close(number);
+        let (from, mut to) =
+            (self.store.join(dir_name(number)), self.damaged.join(format!("store-{number}")));
+        let mut copy = 1;
+        while to.exists() {
+            copy += 1;
+            to = self.damaged.join(format!("store-{number}-{copy}"));
+        }
+        let moved = fs::create_dir_all(&self.damaged).and_then(|()| fs::rename(&from, &to));
+        self.report(match moved {
+            Ok(()) => format!(
+                "segment {number} of the queues is damaged ({why}): what it held is lost; it was saved as {}",
+                to.display()
+            ),
+            Err(error) => format!(
+                "segment {number} of the queues, {}, is damaged ({why}): what it held is lost; it could not be moved aside: {error}",
+                from.display()
+            ),
+        });
+    }
+
+    /// Adds a problem, once.
+    pub(super) fn report(&self, problem: String) {
+        let mut problems = lock(&self.problems);
+        if problems.len() < PROBLEMS && !problems.contains(&problem) {
+            tracing::error!(problem, "the queues are damaged");
+            problems.push(problem);
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
+    /// Closes all segments that nobody else holds.
+    pub(super) fn close_all(&self) {
+        lock(&self.open).clear();
+    }
+
+    fn close(&self, number: u64) {
+        lock(&self.open).retain(|segment| segment.number != number);
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,173 @@
+//! One sled database, made durable and kept from taking the daemon with it.
+//!
+//! sled 0.34: `flush` does not reach the device, so the file is synced through a second handle; large
+//! values become files of their own, which nobody syncs but we; on damage it may panic, so its calls
+//! are caught. Nobody else runs inside it: no flusher thread.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// Page cache of one database, in bytes. It holds what was written last; the rest is the system's.
+const CACHE_BYTES: u64 = 1 << 20;
+
+pub(super) struct Segment {
+    pub(super) number: u64,
+    dir: PathBuf,
+    db: sled::Db,
+    /// The same file as sled's, for syncing.
+    file: File,
+    synced_blobs: Mutex<BTreeSet<OsString>>,
+    #[cfg(test)]
+    pub(super) fails: std::sync::atomic::AtomicBool,
+}
+
+/// Why a segment could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SegmentError {
+    #[error("it is gone")]
+    Gone,
+    #[error("it is in use by another process")]
+    Locked,
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Whether a segment may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    Existing,
+    New,
+}
+
+impl Segment {
+    pub(super) fn open(store: &Path, number: u64, how: Open) -> Result<Self, SegmentError> {
+        let dir = store.join(dir_name(number));
+        let path = dir.join("db");
+        if how == Open::Existing && !path.exists() {
+            return Err(SegmentError::Gone);
+        }
+        let config = sled::Config::new().path(&dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let db = guarded(|| config.open())?;
+        let file = File::open(path)?;
+        Ok(Self {
+            number,
+            dir,
+            db,
+            file,
+            synced_blobs: Mutex::default(),
+            #[cfg(test)]
+            fails: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// Writes `batch` and waits until the device has it.
+    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), SegmentError> {
+        #[cfg(test)]
+        if self.fails.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(SegmentError::Broken("as the test demands".into()));
+        }
+        guarded(|| self.db.apply_batch(batch))?;
+        guarded(|| self.db.flush())?;
+        self.sync_blobs()?;
+        self.file.sync_data()?;
+        Ok(())
+    }
+
+    /// Makes the segment's own files durable: after the first write to a new one.
+    pub(super) fn sync_folders(&self) -> Result<(), SegmentError> {
+        for dir in [Some(self.dir.as_path()), self.dir.parent()].into_iter().flatten() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, SegmentError> {
+        guarded(|| self.db.get(key))
+    }
+
+    pub(super) fn is_empty(&self) -> Result<bool, SegmentError> {
+        guarded(|| self.db.iter().next().transpose()).map(|first| first.is_none())
+    }
+
+    /// The last entry at or before `key`.
+    pub(super) fn at_or_before(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, SegmentError> {
+        guarded(|| self.db.range(..=key).next_back().transpose())
+    }
+
+    /// Shows the entries from `from` on to `visit` until it says `false`.
+    pub(super) fn each_from(
+        &self,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), SegmentError> {
+        guarded(|| {
+            for entry in self.db.range(from..) {
+                let (key, value) = entry?;
+                if !visit(&key, &value) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What its main file takes on the disk.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let (folder, before) = (self.dir.join("blobs"), synced.len());
+        for blob in fs::read_dir(&folder)? {
+            let blob = blob?;
+            if !synced.contains(&blob.file_name()) {
+                File::open(blob.path())?.sync_data()?;
+                synced.insert(blob.file_name());
+            }
+        }
+        if synced.len() > before { File::open(folder)?.sync_all() } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({})", self.number)
+    }
+}
+
+impl From<io::Error> for SegmentError {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl From<sled::Error> for SegmentError {
+    fn from(error: sled::Error) -> Self {
+        let text = error.to_string();
+        if text.contains("could not acquire lock") { Self::Locked } else { Self::Broken(text) }
+    }
+}
+
+/// A segment's folder within the store's. Sorted by name they are sorted by age.
+pub(super) fn dir_name(number: u64) -> String {
+    format!("{number:010}")
+}
+
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, SegmentError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => Ok(result?),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(SegmentError::Broken(format!("sled panicked: {text}")))
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Several devices' sessions on one machine, over loopback: they find each other and talk.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use wayside_actors::{
+    frame::Desired,
+    message::{Batch, Confirm, Message},
+};
+use wayside_config::identity::DeviceId;
+use wayside_mesh::{
+    client::Client,
+    event::{MeshEvent, MeshEvents},
+    session::{Mesh, MeshSettings, SCOUTING},
+};
+
+/// Each test scouts on a port of its own.
+fn group(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(*SCOUTING.ip(), port)
+}
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 32])
+}
+
+fn settings(number: u8, port: u16) -> MeshSettings {
+    MeshSettings {
+        listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
+        scouting: Some(group(port)),
+        ..MeshSettings::new(device(number), format!("device {number}"))
+    }
+}
+
+/// The next event that `wanted` takes something from.
+async fn expect<T>(events: &mut MeshEvents, mut wanted: impl FnMut(MeshEvent) -> Option<T>) -> T {
+    let find = async {
+        loop {
+            let event = events.recv().await.expect("the mesh is open");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), find).await.expect("an event within 20 s")
+}
+
+async fn seen(events: &mut MeshEvents, number: u8) {
+    expect(events, |event| match event {
+        MeshEvent::Seen { device: seen, name } if seen == device(number) => {
+            assert_eq!(name, format!("device {number}"));
+            Some(())
+        }
+        _ => None,
+    })
+    .await;
+}
+
+async fn gone(events: &mut MeshEvents, number: u8) {
+    expect(events, |event| {
+        matches!(event, MeshEvent::Gone { device: gone } if gone == device(number)).then_some(())
+    })
+    .await;
+}
+
+fn batch(first_seq: u64, count: u64, payload: usize) -> Batch {
+    let message = |seq: u64| Message {
+        origin: device(1),
+        source: "sensor".into(),
+        topic: "observations".into(),
+        payload: Bytes::from(vec![seq as u8; payload]),
+        accepted_ms: seq,
+    };
+    Batch {
+        route: "weather/observations".into(),
+        epoch: 7,
+        after: 0,
+        first_seq,
+        messages: (first_seq..first_seq + count).map(message).collect(),
+    }
+}
+
+#[tokio::test]
+async fn two_devices_find_each_other_and_talk() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17446)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17446)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+
+    let sent = batch(1, 100, 4000);
+    assert!(a.send(device(2), sent.clone()));
+    let (from, arrived) = expect(&mut from_b, |event| match event {
+        MeshEvent::Batch { from, batch } => Some((from, batch)),
+        _ => None,
+    })
+    .await;
+    assert_eq!((from, arrived), (device(1), sent));
+
+    let confirm = Confirm { route: "weather/observations".into(), epoch: 7, upto: 100 };
+    let desired =
+        Desired { assignment: Bytes::from_static(b"signed"), releases: vec![Bytes::from_static(b"too")] };
+    assert!(b.confirm(device(1), confirm.clone()));
+    assert!(b.offer(device(1), desired.clone()));
+    let arrived = expect(&mut from_a, |event| match event {
+        MeshEvent::Confirm { from, confirm } if from == device(2) => Some(confirm),
+        _ => None,
+    })
+    .await;
+    assert_eq!(arrived, confirm);
+    let arrived = expect(&mut from_a, |event| match event {
+        MeshEvent::Offer { desired, .. } => Some(desired),
+        _ => None,
+    })
+    .await;
+    assert_eq!(arrived, desired);
+
+    b.close().await;
+    gone(&mut from_a, 2).await;
+    assert!(from_b.recv().await.is_none() || from_b.recv().await.is_none(), "a closed mesh ends its events");
+    a.close().await;
+}
+
+#[tokio::test]
+async fn a_window_of_batches_arrives_in_order() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17447)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17447)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    let begun = Instant::now();
+    for round in 0..16 {
+        assert!(a.send(device(2), batch(round * 500 + 1, 500, 900)));
+    }
+    for round in 0..16 {
+        let arrived = expect(&mut from_b, |event| match event {
+            MeshEvent::Batch { batch, .. } => Some(batch.first_seq),
+            _ => None,
+        })
+        .await;
+        assert_eq!(arrived, round * 500 + 1);
+    }
+    println!("8000 messages of 900 B in {:?}: {:?}", begun.elapsed(), a.counters());
+    tokio::join!(a.close(), b.close());
+}
+
+/// Not a test of its own: the device that `a_killed_device_is_gone` kills.
+#[tokio::test]
+async fn victim() {
+    if std::env::var_os("WAYSIDE_TEST_VICTIM").is_some() {
+        let (_mesh, mut events) = Mesh::open(settings(3, 17448)).unwrap();
+        while events.recv().await.is_some() {}
+    }
+}
+
+#[tokio::test]
+async fn a_killed_device_is_gone_and_a_newcomer_joins_fast() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17448)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17448)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim"])
+        .env("WAYSIDE_TEST_VICTIM", "1")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    tokio::join!(seen(&mut from_a, 3), seen(&mut from_b, 3));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    let killed = Instant::now();
+    tokio::join!(gone(&mut from_a, 3), gone(&mut from_b, 3));
+    println!("noticed a killed device after {:?}", killed.elapsed());
+
+    let begun = Instant::now();
+    let (c, mut from_c) = Mesh::open(settings(3, 17448)).unwrap();
+    let mut missing = vec![device(1), device(2)];
+    while !missing.is_empty() {
+        expect(&mut from_c, |event| match event {
+            MeshEvent::Seen { device, .. } => {
+                missing.retain(|one| *one != device);
+                Some(())
+            }
+            _ => None,
+        })
+        .await;
+    }
+    tokio::join!(seen(&mut from_a, 3), seen(&mut from_b, 3));
+    println!("joined two peers after {:?}", begun.elapsed());
+    tokio::join!(a.close(), b.close(), c.close());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_finds_devices_and_asks_one() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17449)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17449)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    let asking = tokio::task::spawn_blocking(|| {
+        let begun = Instant::now();
+        let client = Client::open(group(17449), &[]).unwrap();
+        let devices = client.devices().unwrap();
+        println!("found {} devices after {:?}", devices.len(), begun.elapsed());
+        let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
+        let answer = client.ask(&device(2), b"sealed".to_vec(), Duration::from_secs(5));
+        let none = client.ask(&device(9), b"sealed".to_vec(), Duration::from_millis(300));
+        (names, answer.unwrap(), none.is_err())
+    });
+    let request = expect(&mut from_b, |event| match event {
+        MeshEvent::Control(request) => Some(request),
+        _ => None,
+    })
+    .await;
+    assert_eq!(request.sealed, b"sealed");
+    request.reply(b"answer".to_vec());
+    let (names, answer, none) = asking.await.unwrap();
+    assert_eq!(names, ["device 1", "device 2"]);
+    assert_eq!(answer, b"answer");
+    assert!(none);
+    tokio::join!(a.close(), b.close());
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_listening_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let std::net::SocketAddr::V4(address) = taken.local_addr().unwrap() else { unreachable!() };
+    let (mesh, mut events) =
+        Mesh::open(MeshSettings { listen: vec![address], ..settings(1, 17450) }).unwrap();
+    let problem = expect(&mut events, |event| match event {
+        MeshEvent::Problem(problem) => problem,
+        _ => None,
+    })
+    .await;
+    assert!(problem.contains("cannot listen"), "{problem}");
+    drop(taken);
+    expect(&mut events, |event| matches!(event, MeshEvent::Problem(None)).then_some(())).await;
+    mesh.close().await;
+}
