@@ -1,1 +1,237 @@
+use bytes::Bytes;
+use wayside_config::{identity::DeviceId, workload::ModuleId};
 
+use super::{Delivery, Effect, Event, REFUSED, SILENCE, WINDOW_MESSAGES};
+use crate::{
+    machine::{Machine, Step},
+    message::{MAX_BATCH_MESSAGES, Message},
+    queue::{Endpoint, Queue, StoreOp},
+    testing::{assert_replays, at, done},
+};
+
+const EPOCH: u64 = 9;
+
+fn queue(to: Endpoint) -> Queue {
+    Queue { route: "plant/up".into(), to }
+}
+
+fn to_cloud() -> Delivery {
+    Delivery::new(queue(Endpoint::Cloud), EPOCH, 1)
+}
+
+fn messages(count: usize) -> Vec<Message> {
+    let message = Message {
+        origin: DeviceId::from_bytes([1; 32]),
+        source: "sensor".into(),
+        topic: "data".into(),
+        payload: Bytes::from_static(b"12.5"),
+        accepted_ms: 0,
+    };
+    vec![message; count]
+}
+
+fn appended(acked: u64, last: u64) -> Event {
+    Event::Appended { acked, last }
+}
+
+fn loaded(from: u64, first_seq: u64, count: usize) -> Event {
+    Event::Loaded { from, first_seq, messages: messages(count) }
+}
+
+fn acked(upto: u64) -> Event {
+    Event::Acked { epoch: Some(EPOCH), upto }
+}
+
+/// What is sent: `after`, the first number and how many.
+fn sent(effects: &[Effect]) -> Vec<(u64, u64, usize)> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { epoch, after, first_seq, messages } => {
+            assert_eq!(*epoch, EPOCH);
+            Some((*after, *first_seq, messages.len()))
+        }
+        Effect::Load { .. } | Effect::AskUp | Effect::Store(_) | Effect::Trimmed { .. } => None,
+    });
+    sent.collect()
+}
+
+/// What the store is asked for: the first number and how many.
+fn asked(effects: &[Effect]) -> Option<(u64, usize)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Load { from, max_messages, .. } => Some((*from, *max_messages)),
+        Effect::Send { .. } | Effect::AskUp | Effect::Store(_) | Effect::Trimmed { .. } => None,
+    })
+}
+
+fn alarm(steps: &[Step<Effect>]) -> Option<u64> {
+    steps.iter().find_map(|step| match step {
+        Step::WakeAt(at) => Some(at.as_millis()),
+        Step::Do(_) | Step::Persist(_) => None,
+    })
+}
+
+/// Up, with messages 1 to 3 in flight since time 0; gives when it will go back.
+fn in_flight(delivery: &mut Delivery) -> u64 {
+    at(delivery, 0, appended(0, 3));
+    at(delivery, 0, Event::Up);
+    alarm(&at(delivery, 0, loaded(1, 1, 3))).unwrap()
+}
+
+#[test]
+fn asks_whether_its_destination_is_there_and_sends_at_once_when_it_is() {
+    let mut delivery = to_cloud();
+    assert_eq!(at(&mut delivery, 0, appended(4, 5)), [Step::Do(Effect::AskUp)]);
+    assert_eq!(asked(&done(&mut delivery, 0, Event::Up)), Some((5, MAX_BATCH_MESSAGES)));
+    assert_eq!(sent(&done(&mut delivery, 0, loaded(5, 5, 1))), [(0, 5, 1)]);
+    assert_eq!(asked(&done(&mut delivery, 0, appended(4, 6))), Some((6, MAX_BATCH_MESSAGES)));
+    assert_eq!(sent(&done(&mut delivery, 0, loaded(6, 6, 1))), [(5, 6, 1)]);
+}
+
+#[test]
+fn a_confirmation_trims_the_store_before_the_router_counts_the_room() {
+    let mut delivery = to_cloud();
+    in_flight(&mut delivery);
+    let trim = StoreOp::Trim { queue: queue(Endpoint::Cloud), upto: 2 };
+    let steps = at(&mut delivery, 10, acked(2));
+    let expected = [Step::Persist(Effect::Store(trim)), Step::Do(Effect::Trimmed { upto: 2 })];
+    assert_eq!(steps[..2], expected);
+}
+
+#[test]
+fn the_window_bounds_what_is_in_flight() {
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, appended(0, 100_000));
+    let mut next = asked(&done(&mut delivery, 0, Event::Up));
+    let mut in_flight = 0;
+    while let Some((from, most)) = next {
+        in_flight += most;
+        next = asked(&done(&mut delivery, 0, loaded(from, from, most)));
+    }
+    assert_eq!(in_flight, WINDOW_MESSAGES);
+    let room = asked(&done(&mut delivery, 1, acked(MAX_BATCH_MESSAGES as u64)));
+    assert_eq!(room, Some((WINDOW_MESSAGES as u64 + 1, MAX_BATCH_MESSAGES)));
+}
+
+#[test]
+fn silence_makes_it_go_back_less_and_less_often() {
+    let mut delivery = to_cloud();
+    let mut due = in_flight(&mut delivery);
+    let (mut now, mut waits) = (0, Vec::new());
+    for _ in 0..5 {
+        waits.push(due - now);
+        now = due;
+        let probe = asked(&done(&mut delivery, now, Event::Woken)).unwrap();
+        assert!(probe.1 < MAX_BATCH_MESSAGES, "a small batch first");
+        let steps = at(&mut delivery, now, loaded(1, 1, 3));
+        due = alarm(&steps).unwrap();
+    }
+    for (failures, wait) in waits.into_iter().enumerate() {
+        let longest = SILENCE.wait_ms(u32::try_from(failures).unwrap());
+        assert!(wait <= longest && wait >= longest * 3 / 4, "{wait} of {longest}");
+    }
+    // Heard again: full batches.
+    assert_eq!(asked(&done(&mut delivery, now, appended(0, 9))), None);
+    assert_eq!(asked(&done(&mut delivery, now, acked(3))), Some((4, MAX_BATCH_MESSAGES)));
+}
+
+#[test]
+fn a_refusal_makes_it_go_back_soon_but_only_once() {
+    let mut delivery = to_cloud();
+    in_flight(&mut delivery);
+    let due = alarm(&at(&mut delivery, 100, acked(0))).unwrap();
+    assert_eq!(due, 100 + REFUSED.first_ms);
+    // The same word again, for each batch of the window, brings nothing forward.
+    assert_eq!(at(&mut delivery, 101, acked(0)), []);
+    assert!(asked(&done(&mut delivery, due, Event::Woken)).is_some());
+    at(&mut delivery, due, loaded(1, 1, 3));
+    let again = alarm(&at(&mut delivery, due, acked(0))).unwrap();
+    assert_eq!(again - due, 2 * REFUSED.first_ms);
+    // The refusal of what was sent before it went back is followed by the confirmation of what came since.
+    assert_eq!(asked(&done(&mut delivery, due + 1, acked(3))), None);
+    assert_eq!(at(&mut delivery, again, Event::Woken), []);
+}
+
+#[test]
+fn a_module_is_not_sent_again_what_it_is_slow_to_acknowledge() {
+    let module = ModuleId { workload: "plant".into(), module: "detector".into() };
+    let mut delivery = Delivery::new(queue(Endpoint::Module(module)), EPOCH, 1);
+    at(&mut delivery, 0, appended(0, 3));
+    at(&mut delivery, 0, Event::Up);
+    assert_eq!(alarm(&at(&mut delivery, 0, loaded(1, 1, 3))), None);
+    assert_eq!(at(&mut delivery, 1, Event::Acked { epoch: None, upto: 0 }), []);
+    // Its session is new: from what it acknowledged.
+    at(&mut delivery, 2, Event::Acked { epoch: None, upto: 1 });
+    at(&mut delivery, 3, Event::Down);
+    assert_eq!(asked(&done(&mut delivery, 4, Event::Up)), Some((2, MAX_BATCH_MESSAGES)));
+}
+
+#[test]
+fn words_of_another_life_are_ignored() {
+    let mut delivery = to_cloud();
+    in_flight(&mut delivery);
+    assert_eq!(at(&mut delivery, 1, Event::Acked { epoch: Some(EPOCH + 1), upto: 3 }), []);
+    assert_eq!(at(&mut delivery, 1, acked(4)), []);
+    assert_eq!(at(&mut delivery, 1, loaded(7, 7, 1)), []);
+}
+
+#[test]
+fn an_answer_from_before_it_went_back_is_not_taken_for_a_loss() {
+    let mut delivery = to_cloud();
+    let due = in_flight(&mut delivery);
+    assert_eq!(asked(&done(&mut delivery, 1, appended(0, 5))), Some((4, MAX_BATCH_MESSAGES)));
+    assert_eq!(done(&mut delivery, due, Event::Woken), []);
+    let effects = done(&mut delivery, due, loaded(4, 4, 2));
+    assert_eq!((sent(&effects), asked(&effects).map(|(from, _)| from)), (vec![], Some(1)));
+}
+
+#[test]
+fn what_the_store_lost_is_passed_over() {
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, appended(0, 20));
+    at(&mut delivery, 0, Event::Up);
+    assert_eq!(sent(&done(&mut delivery, 0, loaded(1, 5, 2))), [(0, 5, 2)]);
+    // The tail is lost too: it is settled with what comes before it.
+    at(&mut delivery, 0, loaded(7, 21, 0));
+    assert_eq!(done(&mut delivery, 1, acked(6)), [Effect::Trimmed { upto: 20 }]);
+
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, appended(0, 2));
+    at(&mut delivery, 0, Event::Up);
+    assert_eq!(done(&mut delivery, 0, loaded(1, 3, 0)), [Effect::Trimmed { upto: 2 }]);
+}
+
+#[test]
+fn a_store_that_has_nothing_to_give_is_asked_again_later() {
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, appended(0, 2));
+    at(&mut delivery, 0, Event::Up);
+    let steps = at(&mut delivery, 0, loaded(1, 1, 0));
+    assert_eq!(steps.len(), 1);
+    let due = alarm(&steps).unwrap();
+    assert_eq!(asked(&done(&mut delivery, due, Event::Woken)), Some((1, MAX_BATCH_MESSAGES)));
+}
+
+#[test]
+fn dropped_messages_are_skipped() {
+    let mut delivery = to_cloud();
+    in_flight(&mut delivery);
+    assert_eq!(asked(&done(&mut delivery, 0, appended(0, 9))), Some((4, MAX_BATCH_MESSAGES)));
+    at(&mut delivery, 0, Event::Skipped { upto: 6 });
+    // The answer holds some that were dropped meanwhile.
+    assert_eq!(sent(&done(&mut delivery, 0, loaded(4, 4, 6))), [(0, 7, 3)]);
+}
+
+#[test]
+fn a_recorded_run_replays() {
+    let log = vec![
+        (0, appended(0, 3)),
+        (0, Event::Up),
+        (1, loaded(1, 1, 3)),
+        (2, acked(1)),
+        (6000, Event::Woken),
+        (6001, loaded(2, 2, 2)),
+        (6002, Event::Skipped { upto: 2 }),
+        (6003, Event::Down),
+        (9000, Delivery::woken()),
+    ];
+    assert_replays(to_cloud, &log);
+}
