@@ -182,7 +182,21 @@ impl World {
                 Io::Mqtt(io::Mqtt::Forget(queue)) => {
                     self.sessions.remove(&(at, queue));
                 }
-                other => panic!("not expected: {other:?}"),
+                Io::Mqtt(
+                    io::Mqtt::Refuse { .. }
+                    | io::Mqtt::AskUp { .. }
+                    | io::Mqtt::Names(_)
+                    | io::Mqtt::Modules(_),
+                )
+                | Io::Mesh(io::Mesh::Tokens | io::Mesh::Offer { .. })
+                | Io::Uplink(_)
+                | Io::Engine(_)
+                | Io::Store(_)
+                | Io::SaveDesired(_)
+                | Io::LoadDesired
+                | Io::Verify(_)
+                | Io::Answer(_)
+                | Io::Publish(_) => panic!("not expected of a router or a delivery"),
             }
         }
     }

@@ -1,1 +1,162 @@
+use proptest::prelude::*;
+use wayside_config::{identity::DeviceId, workload::ModuleId};
 
+use super::{Effect, Event, Health, IDLE_MS, REPORT_MS};
+use crate::{
+    machine::{Machine, Step},
+    queue::{Endpoint, Queue},
+    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    testing::{assert_replays, at},
+};
+
+fn module(number: u8) -> ModuleId {
+    ModuleId { workload: "plant".into(), module: format!("m{number}") }
+}
+
+fn queue(number: u8) -> Queue {
+    Queue { route: format!("plant/r{number}"), to: Endpoint::Cloud }
+}
+
+fn status(restarts: u32) -> ModuleStatus {
+    let (image, problem) = ("sensor".into(), String::new());
+    ModuleStatus { state: ModuleState::Running, image, restarts, exit_code: None, problem }
+}
+
+fn problems(source: &str, problems: &[&str]) -> Event {
+    let problems = problems.iter().map(|problem| (*problem).into()).collect();
+    Event::Problems { source: source.into(), problems }
+}
+
+/// The reports and the alarm of an event.
+fn told(health: &mut Health, ms: u64, event: Event) -> (Vec<Report>, Option<u64>) {
+    let (mut reports, mut alarm) = (Vec::new(), None);
+    for step in at(health, ms, event) {
+        match step {
+            Step::Do(Effect::Report(report)) | Step::Persist(Effect::Report(report)) => reports.push(report),
+            Step::WakeAt(at) => alarm = Some(at.as_millis()),
+        }
+    }
+    (reports, alarm)
+}
+
+#[test]
+fn the_first_change_is_told_at_once_and_the_next_ones_together() {
+    let mut health = Health::default();
+    let (reports, _) = told(&mut health, 0, Event::Module(module(1), status(0)));
+    assert_eq!((reports.len(), reports[0].number), (1, 1));
+    let later = told(&mut health, 10, Event::Module(module(2), status(0)));
+    assert_eq!(later, (vec![], Some(REPORT_MS)));
+    assert_eq!(told(&mut health, 20, Event::ModuleGone(module(1))), (vec![], None));
+    assert_eq!(told(&mut health, 30, Event::Queue(queue(1), QueueStatus::default())), (vec![], None));
+    let (reports, alarm) = told(&mut health, REPORT_MS, Event::Woken);
+    assert_eq!((reports.len(), alarm), (1, Some(REPORT_MS + IDLE_MS)));
+    assert_eq!(reports[0].modules.len(), 1);
+    assert_eq!(reports[0].modules_gone, ["plant/m1"]);
+    assert_eq!(reports[0].queues.len(), 1);
+    assert_eq!((reports[0].number, reports[0].full, &reports[0].peers), (2, false, &None));
+}
+
+#[test]
+fn nothing_new_is_not_told() {
+    let mut health = Health::default();
+    told(&mut health, 0, Event::Module(module(1), status(0)));
+    assert_eq!(told(&mut health, 5000, Event::Module(module(1), status(0))), (vec![], None));
+    assert_eq!(told(&mut health, 5000, problems("engine", &[])), (vec![], None));
+    assert_eq!(told(&mut health, 5000, Event::QueueGone(queue(1))), (vec![], None));
+}
+
+#[test]
+fn when_nothing_changes_an_empty_report_says_that_it_is_there() {
+    let mut health = Health::default();
+    let (_, alarm) = told(&mut health, 0, Event::FullWanted);
+    assert_eq!(alarm, Some(IDLE_MS));
+    let (reports, alarm) = told(&mut health, IDLE_MS, Event::Woken);
+    assert_eq!(reports, [Report { number: 2, ..Report::default() }]);
+    assert_eq!(alarm, Some(2 * IDLE_MS));
+}
+
+#[test]
+fn problems_are_merged_by_source() {
+    let mut health = Health::default();
+    told(&mut health, 0, problems("engine", &["start Docker"]));
+    let (reports, _) = told(&mut health, 2000, problems("mesh", &["no multicast"]));
+    let lines = ["engine: start Docker", "mesh: no multicast"].map(String::from);
+    assert_eq!(reports[0].problems.as_deref(), Some(&lines[..]));
+    let (reports, _) = told(&mut health, 4000, problems("engine", &[]));
+    assert_eq!(reports[0].problems.as_deref(), Some(&lines[1..]));
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Event(Event),
+    FullWanted,
+    Pass(u64),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let event = prop_oneof![
+        (0..3u8, 0..3u32).prop_map(|(m, restarts)| Event::Module(module(m), status(restarts))),
+        (0..3u8).prop_map(|m| Event::ModuleGone(module(m))),
+        (0..3u8, 0..3u64).prop_map(|(q, depth)| {
+            Event::Queue(queue(q), QueueStatus { depth, ..QueueStatus::default() })
+        }),
+        (0..3u8).prop_map(|q| Event::QueueGone(queue(q))),
+        (0..3u8).prop_map(|p| Event::Peers(vec![DeviceId::from_bytes([p; 32])])),
+        (0..3u64).prop_map(Event::Assignment),
+        (0..3u64).prop_map(Event::Unrouted),
+        (0..2usize).prop_map(|count| problems("engine", &["start Docker"][..count])),
+    ];
+    prop_oneof![
+        6 => event.prop_map(Change::Event),
+        1 => Just(Change::FullWanted),
+        3 => (0..1500u64).prop_map(Change::Pass),
+    ]
+}
+
+proptest! {
+    /// Whoever merges the reports knows what a full one would say; deltas are counted and at least a
+    /// second apart.
+    #[test]
+    fn merged_reports_are_the_whole(changes in prop::collection::vec(change(), 0..80)) {
+        let (mut health, mut now, mut alarm) = (Health::default(), 0, None);
+        let (mut known, mut last_at, mut log) = (None::<Report>, None::<u64>, Vec::new());
+        let mut next = vec![Change::FullWanted];
+        next.extend(changes);
+        next.extend([Change::Pass(REPORT_MS), Change::Pass(REPORT_MS)]);
+        for change in next {
+            let event = match change {
+                Change::Event(event) => event,
+                Change::FullWanted => Event::FullWanted,
+                Change::Pass(ms) => {
+                    now += ms;
+                    if alarm.is_none_or(|at| at > now) {
+                        continue;
+                    }
+                    alarm = None;
+                    Health::woken()
+                }
+            };
+            log.push((now, event.clone()));
+            let (reports, wish) = told(&mut health, now, event);
+            alarm = wish.or(alarm);
+            for report in reports {
+                match &mut known {
+                    Some(known) if !report.full => {
+                        prop_assert_eq!(report.number, known.number + 1);
+                        prop_assert!(now - last_at.unwrap() >= REPORT_MS);
+                        known.merge(report);
+                    }
+                    _ => {
+                        prop_assert!(report.full && report.number == 1);
+                        known = Some(report);
+                    }
+                }
+                last_at = Some(now);
+            }
+        }
+        let (reports, _) = told(&mut health, now, Event::FullWanted);
+        let known = Report { number: 1, ..known.unwrap() };
+        prop_assert_eq!(&known, &reports[0]);
+        assert_replays(Health::default, &log);
+    }
+}

@@ -53,7 +53,7 @@ fn asks(module: &mut Module, ms: u64, event: Event) -> Vec<Effect> {
 }
 
 fn state(module: &mut Module, ms: u64, event: Event) -> ModuleState {
-    let reports = done(module, ms, event).into_iter().filter_map(|effect| match effect {
+    let mut reports = done(module, ms, event).into_iter().filter_map(|effect| match effect {
         Effect::Report(status) => Some(status.state),
         Effect::Create { .. }
         | Effect::Start { .. }
@@ -61,7 +61,7 @@ fn state(module: &mut Module, ms: u64, event: Event) -> ModuleState {
         | Effect::Remove { .. }
         | Effect::Gone => None,
     });
-    reports.last().expect("a report")
+    reports.next_back().expect("a report")
 }
 
 fn start() -> Vec<Effect> {

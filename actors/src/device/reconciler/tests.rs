@@ -1,1 +1,269 @@
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use wayside_config::{
+    document::{Assignment, Member, Release, ReleaseRef},
+    identity::DeviceId,
+    workload::{Destination, ModuleId, ModuleSpec, Route, Target, WhenFull, Workload},
+};
+
+use super::{Effect, Event, LIST_MS, Observed, Reconciler};
+use crate::{
+    device::spec_hash::spec_hash,
+    frame::Desired,
+    machine::{Machine, Step},
+    testing::{assert_replays, at, done},
+};
+
+const ME: DeviceId = DeviceId::from_bytes([1; 32]);
+const OTHER: DeviceId = DeviceId::from_bytes([2; 32]);
+
+fn spec(image: &str) -> ModuleSpec {
+    ModuleSpec { image: image.into(), ..ModuleSpec::default() }
+}
+
+fn module(workload: &str, name: &str) -> ModuleId {
+    ModuleId { workload: workload.into(), module: name.into() }
+}
+
+/// A workload with one module `sensor` and one route.
+fn release(workload: &str, version: u64, image: &str) -> Release {
+    let route = Route {
+        name: "up".into(),
+        module: "sensor".into(),
+        filter: "#".into(),
+        to: Destination::Cloud,
+        buffer_bytes: 1000,
+        when_full: WhenFull::PushBack,
+    };
+    let modules = BTreeMap::from([("sensor".into(), spec(image))]);
+    let workload =
+        Workload { name: workload.into(), target: Target::default(), modules, routes: vec![route] };
+    Release { version, workload }
+}
+
+#[derive(Clone)]
+struct Document {
+    assignment: Assignment,
+    releases: Vec<Release>,
+    sealed: Desired,
+}
+
+fn document(version: u64, releases: &[Release]) -> Document {
+    let sealed = Desired {
+        assignment: Bytes::from(version.to_string()),
+        releases: releases.iter().map(|release| Bytes::from(format!("{release:?}"))).collect(),
+    };
+    let members =
+        vec![Member { device: ME, name: "ewr".into() }, Member { device: OTHER, name: "jfk".into() }];
+    let references = releases.iter().zip(&sealed.releases).map(|(release, sealed)| ReleaseRef {
+        workload: release.workload.name.clone(),
+        version: release.version,
+        sha256: Sha256::digest(sealed).into(),
+        members: members.clone(),
+    });
+    let assignment = Assignment { device: ME, version, releases: references.collect() };
+    Document { assignment, releases: releases.to_vec(), sealed }
+}
+
+fn event(document: Document, restored: bool) -> Event {
+    let Document { assignment, releases, sealed } = document;
+    Event::Desired { sealed, assignment: Box::new(assignment), releases, restored }
+}
+
+fn plant(version: u64) -> Event {
+    event(document(version, &[release("plant", version, "sensor")]), false)
+}
+
+fn container(id: &str, module: Option<ModuleId>, image: &str, running: bool) -> Observed {
+    let spec_hash = spec_hash(&spec(image), "net");
+    Observed { container: id.into(), module, spec_hash, running, exit_code: (!running).then_some(0) }
+}
+
+fn observed(containers: Vec<Observed>) -> Event {
+    Event::Observed { additions: "net".into(), containers }
+}
+
+fn orphan(container: &str) -> Effect {
+    Effect::RemoveOrphan { container: container.into() }
+}
+
+/// A reconciler that runs version 1 of `plant`, and whose module knows.
+fn running() -> Reconciler {
+    let mut reconciler = Reconciler::new(ME);
+    at(&mut reconciler, 0, plant(1));
+    at(&mut reconciler, 0, observed(vec![]));
+    reconciler
+}
+
+#[test]
+fn desired_state_is_persisted_before_anything_is_told() {
+    let mut reconciler = Reconciler::new(ME);
+    let steps = at(&mut reconciler, 0, plant(1));
+    assert!(matches!(
+        steps[..],
+        [
+            Step::Persist(Effect::Save(_)),
+            Step::Do(Effect::Assigned(1)),
+            Step::Do(Effect::Routes(_)),
+            Step::Do(Effect::Names(_)),
+            Step::Do(Effect::Modules(_)),
+            Step::Do(Effect::List),
+            Step::WakeAt(_),
+        ]
+    ));
+    // Restored state is on the disk already.
+    let steps = at(&mut Reconciler::new(ME), 0, event(document(1, &[]), true));
+    assert!(steps.iter().all(|step| !matches!(step, Step::Persist(_))));
+}
+
+#[test]
+fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
+    let mut reconciler = Reconciler::new(ME);
+    at(&mut reconciler, 0, plant(1));
+    let sensor = module("plant", "sensor");
+    let there = container("c", Some(sensor.clone()), "sensor", true);
+    let want = Effect::Want {
+        module: sensor.clone(),
+        spec: Box::new(spec("sensor")),
+        spec_hash: there.spec_hash.clone(),
+    };
+    let found = Effect::Found(sensor, there.clone());
+    assert_eq!(done(&mut reconciler, 0, observed(vec![there.clone()])), [want, found.clone()]);
+    // Told once; looked at again and again.
+    assert_eq!(done(&mut reconciler, LIST_MS, Event::Woken), [Effect::List]);
+    assert_eq!(done(&mut reconciler, LIST_MS, observed(vec![there])), [found]);
+}
+
+#[test]
+fn of_duplicates_it_keeps_the_right_one_then_the_running_one_and_orphans_go() {
+    let mut reconciler = Reconciler::new(ME);
+    at(&mut reconciler, 0, plant(1));
+    let sensor = || Some(module("plant", "sensor"));
+    let effects = done(
+        &mut reconciler,
+        0,
+        observed(vec![
+            container("old", sensor(), "other", true),
+            container("right", sensor(), "sensor", true),
+            container("ended", sensor(), "sensor", false),
+            container("nobody's", Some(module("gone", "sensor")), "sensor", true),
+            container("unreadable", None, "sensor", true),
+        ]),
+    );
+    assert!(matches!(&effects[1], Effect::Found(_, found) if found.container == "right"));
+    assert_eq!(effects[2..], ["old", "ended", "unreadable", "nobody's"].map(orphan));
+}
+
+#[test]
+fn without_desired_state_nothing_is_removed() {
+    let mut reconciler = Reconciler::new(ME);
+    let there = container("c", Some(module("plant", "sensor")), "sensor", true);
+    assert_eq!(done(&mut reconciler, 0, Event::EngineBack), [Effect::List]);
+    assert_eq!(done(&mut reconciler, 0, observed(vec![there.clone()])), []);
+    // An assignment without workloads is desired state.
+    at(&mut reconciler, 1, event(document(1, &[]), false));
+    assert_eq!(done(&mut reconciler, 1, observed(vec![there])), [orphan("c")]);
+}
+
+#[test]
+fn a_workload_that_goes_takes_its_modules_and_lets_them_remove_their_containers() {
+    let mut reconciler = running();
+    let sensor = module("plant", "sensor");
+    let effects = done(&mut reconciler, 0, event(document(2, &[]), false));
+    assert!(effects.contains(&Effect::Unwant(sensor.clone())));
+    assert!(effects.contains(&Effect::Modules(vec![])));
+    let there = || observed(vec![container("c", Some(module("plant", "sensor")), "sensor", true)]);
+    assert_eq!(done(&mut reconciler, 0, there()), []);
+    at(&mut reconciler, 0, Event::ModuleGone(sensor));
+    assert_eq!(done(&mut reconciler, 0, there()), [orphan("c")]);
+}
+
+#[test]
+fn what_may_not_replace_the_held_state_is_a_problem_and_changes_nothing() {
+    let plant = |version| release("plant", version, "sensor");
+    let good = document(6, &[plant(5)]);
+    let with = |change: fn(&mut Document)| {
+        let mut document = good.clone();
+        change(&mut document);
+        document
+    };
+    for (bad, words) in [
+        (with(|bad| bad.assignment.device = OTHER), "it is for device"),
+        (document(4, &[plant(9)]), "its assignment is version 4, and version 5 is held"),
+        (document(5, &[plant(9)]), "its assignment is version 5, and version 5 is held"),
+        (document(6, &[plant(4)]), "workload plant is version 4, and version 5 is held"),
+        (with(|bad| bad.assignment.releases[0].sha256[0] ^= 1), "its releases are not those"),
+        (with(|bad| bad.assignment.releases[0].version = 6), "its releases are not those"),
+        (with(|bad| bad.releases.clear()), "its releases are not those"),
+        (document(6, &[plant(5), plant(5)]), "its releases are not those"),
+        (with(|bad| bad.assignment.releases[0].members.truncate(0)), "does not list this device"),
+    ] {
+        let mut reconciler = Reconciler::new(ME);
+        at(&mut reconciler, 0, event(document(5, &[plant(5)]), true));
+        let effects = done(&mut reconciler, 0, event(bad, false));
+        let [Effect::Problems(problems)] = &effects[..] else { panic!("{effects:?}") };
+        assert!(problems[0].contains(words), "{problems:?}");
+        // What is held, once more, changes nothing but that nothing is refused any more.
+        let again = done(&mut reconciler, 0, event(document(5, &[plant(5)]), false));
+        assert_eq!(again, [Effect::Problems(vec![])]);
+        assert!(done(&mut reconciler, 0, event(good.clone(), false)).contains(&Effect::Assigned(6)));
+    }
+}
+
+#[test]
+fn a_lost_engine_is_a_problem_until_it_answers() {
+    let mut reconciler = running();
+    let lost = Event::EngineLost { problem: "start Docker".into() };
+    assert_eq!(done(&mut reconciler, 0, lost.clone()), [Effect::Problems(vec!["start Docker".into()])]);
+    assert_eq!(done(&mut reconciler, 0, lost), []);
+    assert_eq!(done(&mut reconciler, 0, Event::EngineBack), [Effect::List]);
+    assert_eq!(done(&mut reconciler, 0, observed(vec![]))[1], Effect::Problems(vec![]));
+}
+
+#[test]
+fn a_container_made_with_other_additions_is_replaced() {
+    let mut reconciler = running();
+    let other = Event::Observed { additions: "other net".into(), containers: vec![] };
+    assert!(matches!(done(&mut reconciler, 0, other)[0], Effect::Want { .. }));
+}
+
+#[test]
+fn who_forgot_is_told_again() {
+    let sensor = module("plant", "sensor");
+    let mut reconciler = running();
+    assert_eq!(done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone())), [Effect::List]);
+    assert!(matches!(
+        done(&mut reconciler, 0, observed(vec![]))[..],
+        [Effect::Want { .. }, Effect::Missing(_)]
+    ));
+    // It went while it was wanted again.
+    assert_eq!(done(&mut reconciler, 0, Event::ModuleGone(sensor.clone())), [Effect::List]);
+    assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
+    let effects = done(&mut reconciler, 0, Event::HealthRestarted);
+    assert_eq!(effects, [Effect::Assigned(1), Effect::Problems(vec![]), Effect::List]);
+    assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
+    let effects = done(&mut reconciler, 0, Event::RouterRestarted);
+    assert!(matches!(effects[..], [Effect::Routes(_), Effect::Names(_), Effect::Modules(_)]));
+    // Nobody wants it any more: it may end.
+    at(&mut reconciler, 0, event(document(2, &[]), false));
+    let effects = done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone()));
+    assert_eq!(effects, [Effect::Unwant(sensor)]);
+}
+
+#[test]
+fn a_recorded_run_replays() {
+    let there = container("c", Some(module("plant", "sensor")), "sensor", false);
+    let log = vec![
+        (0, Event::EngineLost { problem: "start Docker".into() }),
+        (1, plant(1)),
+        (2, Event::EngineBack),
+        (3, observed(vec![there])),
+        (4, plant(2)),
+        (5, plant(1)),
+        (6, observed(vec![])),
+        (LIST_MS, Reconciler::woken()),
+    ];
+    assert_replays(|| Reconciler::new(ME), &log);
+}

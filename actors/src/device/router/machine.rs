@@ -194,7 +194,7 @@ impl Router {
 impl Router {
     fn publish(&mut self, publish: Publish, out: &mut Effects<Effect>) {
         let Some(waiting) = self.waiting.get(&publish.module) else {
-            if let Err(publish) = self.try_publish(publish, out) {
+            if let Some(publish) = self.try_publish(publish, out) {
                 self.waiting.entry(publish.module.clone()).or_default().push_back(publish);
             }
             return;
@@ -213,7 +213,7 @@ impl Router {
     fn publish_waiting(&mut self, out: &mut Effects<Effect>) {
         for (module, mut publishes) in std::mem::take(&mut self.waiting) {
             while let Some(publish) = publishes.pop_front() {
-                if let Err(publish) = self.try_publish(publish, out) {
+                if let Some(publish) = self.try_publish(publish, out) {
                     publishes.push_front(publish);
                     break;
                 }
@@ -224,13 +224,13 @@ impl Router {
         }
     }
 
-    /// Stores the message in all queues that its routes lead to, or in none and gives it back.
-    fn try_publish(&mut self, publish: Publish, out: &mut Effects<Effect>) -> Result<(), Publish> {
-        let Some(routes) = &self.routes else { return Err(publish) };
+    /// Stores the message in all queues that its routes lead to, or in none and gives it back to wait.
+    fn try_publish(&mut self, publish: Publish, out: &mut Effects<Effect>) -> Option<Publish> {
+        let Some(routes) = &self.routes else { return Some(publish) };
         let mark = publish.packet_id.map(|id| (publish.module.clone(), id));
         if mark.as_ref().is_some_and(|mark| self.marks.packet_ids.contains(mark)) {
             out.push(Effect::Accept { ticket: publish.ticket });
-            return Ok(());
+            return None;
         }
         let message = Message {
             origin: self.device,
@@ -241,7 +241,7 @@ impl Router {
         };
         let targets: Vec<Target> = routes.targets(&publish.module, &publish.topic).cloned().collect();
         if targets.iter().any(|target| self.pushes_back(target, &message)) {
-            return Err(publish);
+            return Some(publish);
         }
         if targets.is_empty() {
             self.unrouted.count += 1;
@@ -257,7 +257,7 @@ impl Router {
         }
         out.push(Effect::Accept { ticket: publish.ticket });
         told.into_iter().for_each(|effect| out.push(effect));
-        Ok(())
+        None
     }
 
     fn release(&mut self, ticket: u64, module: ModuleId, id: u16, out: &mut Effects<Effect>) {

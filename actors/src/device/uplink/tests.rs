@@ -1,1 +1,160 @@
+use wayside_config::identity::DeviceId;
 
+use super::{Effect, Event, HELLO_MS, RECONNECT, Uplink};
+use crate::{
+    frame::{Answer, Ask, Hello, PROTOCOL, Question, ToCloud, ToDevice},
+    machine::{Machine, Step},
+    message::Confirm,
+    report::Report,
+    testing::{assert_replays, at, done},
+};
+
+fn hello() -> Hello {
+    let (name, version) = ("ewr".into(), "0.1.0".into());
+    Hello { protocol: PROTOCOL, name, version, labels: vec![], token: Some("t".into()) }
+}
+
+fn fresh() -> Uplink {
+    Uplink::new(hello(), 3)
+}
+
+fn lost() -> Event {
+    Event::Lost { reason: "timed out".into() }
+}
+
+fn online() -> Uplink {
+    let mut uplink = fresh();
+    for event in [Event::Start, Event::Connected, Event::Frame(ToDevice::Welcome)] {
+        at(&mut uplink, 0, event);
+    }
+    uplink
+}
+
+fn alarm(steps: &[Step<Effect>]) -> Option<u64> {
+    steps.iter().find_map(|step| match step {
+        Step::WakeAt(at) => Some(at.as_millis()),
+        Step::Do(_) | Step::Persist(_) => None,
+    })
+}
+
+#[test]
+fn greets_and_is_up_when_welcome() {
+    let mut uplink = fresh();
+    assert_eq!(done(&mut uplink, 0, Event::Asked), [Effect::Down]);
+    assert_eq!(done(&mut uplink, 0, Event::Start), [Effect::Connect]);
+    assert_eq!(done(&mut uplink, 0, Event::Connected), [Effect::Send(ToCloud::Hello(hello()))]);
+    assert_eq!(done(&mut uplink, 0, Event::Frame(ToDevice::Welcome)), [Effect::Up, Effect::FullWanted]);
+    assert_eq!(done(&mut uplink, 0, Event::Asked), [Effect::Up]);
+}
+
+#[test]
+fn connects_again_doubling_until_it_is_welcome() {
+    let mut uplink = fresh();
+    at(&mut uplink, 0, Event::Start);
+    let mut now = 0;
+    for failures in 0..9 {
+        let until = alarm(&at(&mut uplink, now, lost())).unwrap();
+        let longest = RECONNECT.wait_ms(failures);
+        assert!((longest * 3 / 4..=longest).contains(&(until - now)), "{} of {longest}", until - now);
+        now = until;
+        assert_eq!(done(&mut uplink, now, Event::Woken), [Effect::Connect]);
+    }
+    at(&mut uplink, now, Event::Connected);
+    at(&mut uplink, now, Event::Frame(ToDevice::Welcome));
+    let steps = at(&mut uplink, now, lost());
+    assert_eq!(steps[0], Step::Do(Effect::Down));
+    assert!(alarm(&steps).unwrap() - now <= RECONNECT.first_ms);
+}
+
+#[test]
+fn a_refusal_is_a_problem_until_a_welcome_and_is_not_hurried() {
+    let mut uplink = fresh();
+    at(&mut uplink, 0, Event::Start);
+    at(&mut uplink, 0, Event::Connected);
+    let refused = Event::Frame(ToDevice::Refused { reason: "the token is used up".into() });
+    let steps = at(&mut uplink, 0, refused);
+    assert!(matches!(&steps[..2], [Step::Do(Effect::Problem(problem)), Step::Do(Effect::Close)]
+        if problem.ends_with("the token is used up")));
+    let until = alarm(&steps).unwrap();
+    assert!(until >= RECONNECT.cap_ms * 3 / 4);
+    assert_eq!(at(&mut uplink, 1, lost()), []);
+    at(&mut uplink, until, Event::Woken);
+    at(&mut uplink, until, Event::Connected);
+    let effects = done(&mut uplink, until, Event::Frame(ToDevice::Welcome));
+    assert_eq!(effects[0], Effect::Problem(String::new()));
+}
+
+#[test]
+fn a_cloud_that_does_not_answer_is_left() {
+    let mut uplink = fresh();
+    at(&mut uplink, 0, Event::Start);
+    assert_eq!(alarm(&at(&mut uplink, 0, Event::Connected)), Some(HELLO_MS));
+    assert_eq!(done(&mut uplink, HELLO_MS, Event::Woken), [Effect::Close]);
+    assert_eq!(at(&mut uplink, HELLO_MS, Event::Frame(ToDevice::Welcome)), []);
+}
+
+#[test]
+fn a_connection_begins_with_a_full_report() {
+    let mut uplink = online();
+    let report = |full| Report { full, ..Report::default() };
+    assert_eq!(done(&mut uplink, 0, Event::Report(report(false))), []);
+    for full in [true, false] {
+        let sent = Effect::Send(ToCloud::Report(report(full)));
+        assert_eq!(done(&mut uplink, 0, Event::Report(report(full))), [sent]);
+    }
+}
+
+#[test]
+fn passes_on_what_the_cloud_says_and_answers() {
+    let mut uplink = online();
+    let confirm = Confirm { route: "plant/up".into(), epoch: 1, upto: 2 };
+    let frame = Event::Frame(ToDevice::Confirm(confirm.clone()));
+    assert_eq!(done(&mut uplink, 0, frame), [Effect::Confirm(confirm)]);
+    let question = Question::Logs { module: "sensor".into(), tail: 1, since_ms: 0 };
+    let ask = Ask { id: 4, question };
+    assert_eq!(done(&mut uplink, 0, Event::Frame(ToDevice::Ask(ask.clone()))), [Effect::Ask(ask)]);
+    let answer = Answer { id: 4, result: Ok("line".into()) };
+    let sent = Effect::Send(ToCloud::Answer(answer.clone()));
+    assert_eq!(done(&mut uplink, 0, Event::Answer(answer)), [sent]);
+}
+
+#[test]
+fn stops_when_told() {
+    let mut uplink = online();
+    assert_eq!(done(&mut uplink, 0, Event::Stop), [Effect::Down, Effect::Close]);
+    assert_eq!(at(&mut uplink, 0, lost()), []);
+    assert_eq!(done(&mut uplink, 0, Event::Connected), [Effect::Close]);
+}
+
+#[test]
+fn devices_spread_their_attempts() {
+    let wait = |seed| {
+        let mut uplink = Uplink::new(hello(), seed);
+        at(&mut uplink, 0, Event::Start);
+        alarm(&at(&mut uplink, 0, lost())).unwrap()
+    };
+    let waits: std::collections::BTreeSet<_> = (0..100).map(wait).collect();
+    assert!(waits.len() > 50);
+}
+
+#[test]
+fn a_recorded_run_replays() {
+    let log = vec![
+        (0, Event::Start),
+        (1, Event::Connected),
+        (2, Event::Frame(ToDevice::Welcome)),
+        (
+            3,
+            Event::Report(Report {
+                full: true,
+                peers: Some(vec![DeviceId::from_bytes([1; 32])]),
+                ..Report::default()
+            }),
+        ),
+        (4, lost()),
+        (2000, Uplink::woken()),
+        (2001, Event::HealthRestarted),
+        (2002, Event::Stop),
+    ];
+    assert_replays(fresh, &log);
+}
