@@ -105,9 +105,11 @@ async fn serve(
         (bind_endpoint(options.listen, &state)?, bind_api(options.api)?)
     };
     let store = Store::open(&state.store(), &state.damaged(), options.keep_bytes)?;
+    let (listen, api) =
+        (endpoint.local_addr().unwrap_or(options.listen), listener.local_addr().unwrap_or(options.api));
     let started_as = Started {
-        page: format!("http://{}/#token={}", shown(listener.local_addr(), options.api), state.api_token()),
-        join: join_link(options, &state, shown(endpoint.local_addr(), options.listen)),
+        page: format!("http://{}/#token={}", reachable(api), state.api_token()),
+        join: join_link(options, &state, listen),
     };
     let hub = Arc::new(Hub::new(state, store.clone(), View::new(store.devices()?), store.releases()?));
 
@@ -130,8 +132,8 @@ async fn serve(
     runtime.spawn(server.run(endpoint.clone()));
     runtime.spawn(tick(Arc::clone(&hub)));
     let (stop_api, stopped) = oneshot::channel::<()>();
-    let api = runtime.spawn(api::serve(listener, Arc::clone(&hub), stopped));
-    tracing::info!(listen = %options.listen, api = %options.api, key = %hub.state.public_key(), "the cloud is up");
+    let serving = runtime.spawn(api::serve(listener, Arc::clone(&hub), stopped));
+    tracing::info!(%listen, %api, key = %hub.state.public_key(), "the cloud is up");
     started(&started_as);
 
     let ended = tokio::select! {
@@ -145,7 +147,7 @@ async fn serve(
         tracing::warn!("some sessions did not end in time; devices send again what was not confirmed");
     }
     fleet.end().await;
-    api.abort();
+    serving.abort();
     tracing::info!("stopped");
     ended
 }
@@ -220,15 +222,18 @@ fn listen_error(address: SocketAddr, what: &'static str, source: io::Error) -> S
     ServiceError::Listen { address, what, source, hint }
 }
 
-/// The address that is really listened on; port 0 means that the system chose one.
-fn shown(real: io::Result<SocketAddr>, asked: SocketAddr) -> SocketAddr {
-    let real = real.unwrap_or(asked);
-    if real.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), real.port()) } else { real }
+/// The address by which this machine reaches what listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
+    } else {
+        address
+    }
 }
 
 fn join_link(options: &Options, state: &State, listen: SocketAddr) -> JoinLink {
     let host = options.advertise.clone().unwrap_or_else(|| {
-        let ip = if options.listen.ip().is_unspecified() { own_address() } else { listen.ip() };
+        let ip = if listen.ip().is_unspecified() { own_address() } else { listen.ip() };
         ip.to_string()
     });
     let token = Some(state.join_token().to_owned());

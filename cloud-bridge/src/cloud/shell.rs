@@ -132,11 +132,19 @@ impl SessionShell {
                     .is_some_and(|token| same_secret(token, self.hub.state.join_token()));
                 self.hub.tell_fleet(fleet::Event::Greeted { device, hello, token_ok, wall_ms });
             }
-            Out::Io(Io::Send(_, frame)) => self.send(frame).await,
+            Out::Io(Io::Send(device, frame)) => {
+                if frame == ToDevice::Welcome {
+                    tracing::info!(device = %device.short(), name = self.hub.view.name(&device), "online");
+                }
+                self.send(frame).await;
+            }
             Out::Io(Io::Close { reason, .. }) => self.close(reason).await,
             Out::Io(Io::Answered(_, answer)) => self.hub.answer(answer.id, answer.result),
             // The actor ends when its last address is dropped.
-            Out::End(_) => self.hub.leave(&self.device, self.number),
+            Out::End(_) => {
+                tracing::info!(device = %self.device.short(), name = self.hub.view.name(&self.device), "gone");
+                self.hub.leave(&self.device, self.number);
+            }
             out @ Out::Io(_) => not_ours(&out),
         }
     }
