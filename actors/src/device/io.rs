@@ -172,7 +172,7 @@ pub enum Uplink {
 pub enum Store {
     /// Commit, in one group with other changes: always a persist step.
     Commit(StoreOp),
-    /// Read messages; answered by `delivery::Event::Loaded`.
+    /// Read messages; always answered by `delivery::Event::Loaded`, which is empty where reading fails.
     Load {
         /// The queue.
         queue: Queue,
