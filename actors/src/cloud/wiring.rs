@@ -21,9 +21,9 @@ use crate::{
 /// An actor of the cloud.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Actor {
-    /// See [`fleet`].
+    /// See [`mod@fleet`].
     Fleet,
-    /// See [`session`]. One a device.
+    /// See [`mod@session`]. One a device.
     Session(DeviceId),
 }
 

@@ -47,19 +47,19 @@ use crate::{
 /// An actor of the device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Actor {
-    /// See [`reconciler`].
+    /// See [`mod@reconciler`].
     Reconciler,
-    /// See [`module`].
+    /// See [`mod@module`].
     Module(ModuleId),
-    /// See [`router`].
+    /// See [`mod@router`].
     Router,
-    /// See [`delivery`].
+    /// See [`mod@delivery`].
     Delivery(Queue),
-    /// See [`membership`].
+    /// See [`mod@membership`].
     Membership,
-    /// See [`uplink`].
+    /// See [`mod@uplink`].
     Uplink,
-    /// See [`health`].
+    /// See [`mod@health`].
     Health,
 }
 
