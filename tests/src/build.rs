@@ -19,8 +19,6 @@ pub const WEATHER_IMAGE: &str = "wayside-weather:demo";
 /// Images of the laboratory carry it.
 const IMAGE_LABEL: &str = "wayside.lab.image";
 
-const PACKAGES: [&str; 3] = ["wayside-runtime", "wayside-cloud-bridge", "wayside-example-weather"];
-
 /// A folder with the static binaries `wayside`, `wayside-cloud` and those of the example.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -29,19 +27,17 @@ pub struct Binaries {
 
 impl Binaries {
     /// Builds them, with cargo's progress on standard error. In `release` stripped and optimised, else
-    /// as the tests are built.
+    /// as the tests are built. The whole workspace, for a choice of packages would choose other
+    /// features of the dependencies and so build those again.
     ///
     /// # Errors
     /// When the build fails.
     pub fn build(release: bool) -> Result<Self> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.current_dir(workspace()).args(["build", "--quiet", "--bins"]);
+        build.current_dir(workspace()).args(["build", "--quiet", "--workspace", "--bins"]);
         if atty() {
             build.args(["--config", "term.quiet=false"]);
-        }
-        for package in PACKAGES {
-            build.args(["--package", package]);
         }
         if release {
             build.arg("--release");
