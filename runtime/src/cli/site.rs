@@ -155,7 +155,11 @@ fn open_mesh() -> Result<Mesh, Failure> {
 
 fn failure(error: &MeshError) -> Failure {
     match error {
-        MeshError::Nobody(_) | MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
+        // What Zenoh says of it is no help.
+        MeshError::Nobody(_) => Failure::Unreachable(
+            "no device answers on this LAN: is `wayside up` running on one, and does the network carry multicast?".into(),
+        ),
+        MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
         MeshError::Failed(_) => Failure::Failed(error.to_string()),
     }
 }

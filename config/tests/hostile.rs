@@ -1,0 +1,99 @@
+//! The bodies of the fuzz targets, on random bytes and on good files with random damage.
+
+#[path = "hostile/compose.rs"]
+mod compose;
+#[path = "hostile/envelope.rs"]
+mod envelope;
+#[path = "hostile/join.rs"]
+mod join;
+#[path = "hostile/settings.rs"]
+mod settings;
+#[path = "hostile/statefile.rs"]
+mod statefile;
+
+use proptest::prelude::*;
+use wayside_config::{cbor, document::Request, envelope::Kind, identity::PublicKey};
+
+const COMPOSE: &str = "
+name: grid
+x-base: &base { restart: always, environment: { A: '1' } }
+services:
+  sensor: { <<: *base, image: sensor:1, command: [a, b], cpus: 0.5, ports: ['80:80'] }
+volumes: { rows: }
+x-wayside:
+  target: { labels: { plant: p7 } }
+  routes: { all: { from: sensor/#, to: cloud, buffer: 4MiB } }
+";
+
+const SETTINGS: &str = "
+name = 'ewr'
+labels = { plant = 'p7' }
+store_max = '1GiB'
+[mesh]
+listen = ['10.0.0.1:7447']
+";
+
+/// Replaces a few bytes, wherever they are.
+fn damaged(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let damage = (any::<prop::sample::Index>(), 0usize..12, prop::collection::vec(any::<u8>(), 0..12));
+    prop::collection::vec(damage, 0..4).prop_map(move |damages| {
+        let mut bytes = good.clone();
+        for (at, cut, insert) in damages {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, insert);
+        }
+        bytes
+    })
+}
+
+/// A sealed request whose signature is of other bytes.
+fn forged() -> Vec<u8> {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let device = PublicKey::from_bytes([2; 32]);
+    let request = Request { device, issued_ms: 7, body: "{}".into() };
+    let mut sealed = wayside_config::envelope::seal(&key, Kind::Request, &request).unwrap();
+    let last = sealed.len() - 1;
+    sealed[last] ^= 1;
+    sealed
+}
+
+fn state() -> Vec<u8> {
+    let value = std::collections::BTreeMap::from([("a".to_owned(), vec![1u64, 2]), ("b".to_owned(), vec![])]);
+    wayside_config::statefile::encode("state", 1, &value)
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_break_no_parser(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        compose::read(&bytes);
+        envelope::read(&bytes);
+        join::read(&bytes);
+        settings::read(&bytes);
+        statefile::read(&bytes);
+        let _ = cbor::decode::<Request>(&bytes);
+    }
+
+    #[test]
+    fn damaged_files_break_no_parser(
+        compose in damaged(COMPOSE.into()),
+        settings in damaged(SETTINGS.into()),
+        sealed in damaged(forged()),
+        state in damaged(state()),
+        link in damaged(format!("wayside://[::1]:7443/?key={}&token=t", PublicKey::from_bytes([2; 32])).into()),
+    ) {
+        compose::read(&compose);
+        settings::read(&settings);
+        envelope::read(&sealed);
+        statefile::read(&state);
+        join::read(&link);
+    }
+}
+
+#[test]
+fn the_good_files_are_good() {
+    assert!(wayside_config::compose::parse("f", COMPOSE).is_ok());
+    assert!(wayside_config::settings::Settings::parse("f", SETTINGS).is_ok());
+    envelope::read(&forged());
+    statefile::read(&state());
+}

@@ -1,0 +1,10 @@
+//! A join link of any bytes: what is read is written alike.
+
+use wayside_config::join::JoinLink;
+
+pub(crate) fn read(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(link) = text.parse::<JoinLink>() {
+        assert_eq!(link.to_string().parse(), Ok(link));
+    }
+}
