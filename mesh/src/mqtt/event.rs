@@ -1,7 +1,10 @@
 //! What the listener tells the device. Each variant has its twin among the router's or a delivery's events.
 
 use bytes::Bytes;
-use wayside_actors::queue::Queue;
+use wayside_actors::{
+    device::{delivery, router, wiring},
+    queue::{Endpoint, Queue},
+};
 use wayside_config::workload::ModuleId;
 
 /// Something a module did. Events of one module come in the order of its doing.
@@ -9,7 +12,7 @@ use wayside_config::workload::ModuleId;
 pub enum MqttEvent {
     /// It published. See `router::Event::Published`; the receiver adds the wall clock.
     Published {
-        /// Answered by `accept` or `refuse`, for QoS 0 too: unanswered publishes are counted.
+        /// Answered by `Mqtt::Accept` or `Mqtt::Refuse`, for QoS 0 too: unanswered publishes are counted.
         ticket: u64,
         /// Who.
         module: ModuleId,
@@ -24,7 +27,7 @@ pub enum MqttEvent {
     },
     /// It released a QoS 2 identifier. See `router::Event::Released`.
     Released {
-        /// Answered by `accept`.
+        /// Answered by `Mqtt::Accept`.
         ticket: u64,
         /// Who.
         module: ModuleId,
@@ -38,7 +41,7 @@ pub enum MqttEvent {
     },
     /// Its session changed and must be found again after a restart. See `router::Event::Session`.
     Session {
-        /// Answered by `accept` or `refuse`.
+        /// Answered by `Mqtt::Accept` or `Mqtt::Refuse`.
         ticket: u64,
         /// Who.
         module: ModuleId,
@@ -62,4 +65,27 @@ pub enum MqttEvent {
         /// The highest number acknowledged without a gap.
         upto: u64,
     },
+}
+
+impl MqttEvent {
+    /// The event of the machines that this is. `wall_ms`: milliseconds since the Unix epoch, now.
+    #[must_use]
+    pub fn wired(self, wall_ms: u64) -> wiring::Event {
+        let deliveries = |module, event| wiring::Event::Deliveries(Endpoint::Module(module), event);
+        wiring::Event::Router(match self {
+            Self::Published { ticket, module, topic, payload, qos: _, packet_id } => {
+                router::Event::Published { ticket, module, topic, payload, wall_ms, packet_id }
+            }
+            Self::Released { ticket, module, packet_id } => {
+                router::Event::Released { ticket, module, packet_id }
+            }
+            Self::SessionCleared { module } => router::Event::SessionCleared { module },
+            Self::Session { ticket, module, kept } => router::Event::Session { ticket, module, kept },
+            Self::Online { module } => return deliveries(module, delivery::Event::Up),
+            Self::Offline { module } => return deliveries(module, delivery::Event::Down),
+            Self::Acked { queue, upto } => {
+                return wiring::Event::Delivery(queue, delivery::Event::Acked { epoch: None, upto });
+            }
+        })
+    }
 }

@@ -14,8 +14,25 @@
 //!   a publish that has some is refused.
 //! - What waits in a module's queues belongs to its routes, not to its session: a clean start does not lose it.
 
+mod connection;
+mod decode;
+mod door;
+mod encode;
 pub mod event;
+mod fault;
+mod hub;
+mod kept;
+mod link;
+pub mod listener;
+mod outbox;
+mod packet;
+mod pending;
+mod session;
 pub mod settings;
+mod subscription;
+mod ticket;
+mod window;
 
 pub use event::MqttEvent;
+pub use listener::{BindError, Listener};
 pub use settings::{Authenticator, Settings};

@@ -1,0 +1,248 @@
+//! Packets to bytes, for both protocol versions.
+
+use bytes::BytesMut;
+use mqtt_protocol_core::mqtt::{
+    packet::{
+        AssignedClientIdentifier, GenericPacketTrait, MaximumPacketSize, Properties, Property, Qos,
+        ReasonString, ReceiveMaximum, RetainAvailable, SharedSubscriptionAvailable,
+        SubscriptionIdentifierAvailable, v3_1_1, v5_0,
+    },
+    result_code::{
+        ConnectReasonCode, ConnectReturnCode, PubackReasonCode, PubrecReasonCode, SubackReasonCode,
+        SubackReturnCode, UnsubackReasonCode,
+    },
+};
+
+use super::{
+    fault::{Fault, Refusal},
+    packet::Version,
+    window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM},
+};
+
+/// Longest reason string, in bytes; longer ones are cut.
+const REASON_BYTES: usize = 256;
+const BUILT: &str = "every field that the packet needs is set and within its range";
+
+/// Writes packets of one version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoder {
+    pub(super) version: Version,
+    /// MQTT 5 clients may decline reason strings.
+    pub(super) reasons: bool,
+}
+
+impl Encoder {
+    /// CONNACK of a client that is let in.
+    pub(super) fn connack(self, session_present: bool, assigned: Option<&str>, out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => put(
+                out,
+                &v3_1_1::Connack::builder()
+                    .session_present(session_present)
+                    .return_code(ConnectReturnCode::Accepted)
+                    .build()
+                    .expect(BUILT),
+            ),
+            Version::V5 => {
+                let max_packet = u32::try_from(MAX_PACKET_BYTES).expect("a few MiB");
+                let mut props: Properties = vec![
+                    Property::ReceiveMaximum(ReceiveMaximum::new(RECEIVE_MAXIMUM).expect(BUILT)),
+                    Property::MaximumPacketSize(MaximumPacketSize::new(max_packet).expect(BUILT)),
+                    Property::RetainAvailable(RetainAvailable::new(0).expect(BUILT)),
+                    Property::SubscriptionIdentifierAvailable(
+                        SubscriptionIdentifierAvailable::new(0).expect(BUILT),
+                    ),
+                    Property::SharedSubscriptionAvailable(SharedSubscriptionAvailable::new(0).expect(BUILT)),
+                ];
+                props.extend(assigned.map(|id| {
+                    Property::AssignedClientIdentifier(AssignedClientIdentifier::new(id).expect(BUILT))
+                }));
+                put(
+                    out,
+                    &v5_0::Connack::builder()
+                        .session_present(session_present)
+                        .reason_code(ConnectReasonCode::Success)
+                        .props(props)
+                        .build()
+                        .expect(BUILT),
+                );
+            }
+        }
+    }
+
+    /// CONNACK of a client that is not.
+    pub(super) fn refusal(self, refusal: &Refusal, out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => put(
+                out,
+                &v3_1_1::Connack::builder()
+                    .session_present(false)
+                    .return_code(refusal.return_code())
+                    .build()
+                    .expect(BUILT),
+            ),
+            Version::V5 => put(
+                out,
+                &v5_0::Connack::builder()
+                    .session_present(false)
+                    .reason_code(refusal.code())
+                    .props(self.reason(&refusal.to_string()))
+                    .build()
+                    .expect(BUILT),
+            ),
+        }
+    }
+
+    /// PUBACK; a refusal is for MQTT 5 alone.
+    pub(super) fn puback(self, packet_id: u16, refused: Option<&str>, out: &mut BytesMut) {
+        match (self.version, refused) {
+            (Version::V4, _) => {
+                put(out, &v3_1_1::Puback::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            (Version::V5, None) => {
+                put(out, &v5_0::Puback::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            (Version::V5, Some(reason)) => put(
+                out,
+                &v5_0::Puback::builder()
+                    .packet_id(packet_id)
+                    .reason_code(PubackReasonCode::ImplementationSpecificError)
+                    .props(self.reason(reason))
+                    .build()
+                    .expect(BUILT),
+            ),
+        }
+    }
+
+    /// PUBREC; a refusal is for MQTT 5 alone.
+    pub(super) fn pubrec(self, packet_id: u16, refused: Option<&str>, out: &mut BytesMut) {
+        match (self.version, refused) {
+            (Version::V4, _) => {
+                put(out, &v3_1_1::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            (Version::V5, None) => {
+                put(out, &v5_0::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            (Version::V5, Some(reason)) => put(
+                out,
+                &v5_0::Pubrec::builder()
+                    .packet_id(packet_id)
+                    .reason_code(PubrecReasonCode::ImplementationSpecificError)
+                    .props(self.reason(reason))
+                    .build()
+                    .expect(BUILT),
+            ),
+        }
+    }
+
+    /// PUBCOMP.
+    pub(super) fn pubcomp(self, packet_id: u16, out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => {
+                put(out, &v3_1_1::Pubcomp::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            Version::V5 => {
+                put(out, &v5_0::Pubcomp::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+        }
+    }
+
+    /// SUBACK with a code for each filter; 3.1.1 knows one failure only.
+    pub(super) fn suback(self, packet_id: u16, codes: &[SubackReasonCode], out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => {
+                let codes = codes
+                    .iter()
+                    .map(|code| SubackReturnCode::try_from(*code as u8).unwrap_or(SubackReturnCode::Failure))
+                    .collect::<Vec<_>>();
+                let packet = v3_1_1::Suback::builder().packet_id(packet_id).return_codes(codes);
+                put(out, &packet.build().expect(BUILT));
+            }
+            Version::V5 => {
+                let packet = v5_0::Suback::builder().packet_id(packet_id);
+                put(out, &packet.reason_codes(codes.to_vec()).build().expect(BUILT));
+            }
+        }
+    }
+
+    /// UNSUBACK; `existed` tells for each filter whether there was such a subscription.
+    pub(super) fn unsuback(self, packet_id: u16, existed: &[bool], out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => {
+                put(out, &v3_1_1::Unsuback::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            Version::V5 => {
+                let code = |existed: &bool| match existed {
+                    true => UnsubackReasonCode::Success,
+                    false => UnsubackReasonCode::NoSubscriptionExisted,
+                };
+                let codes = existed.iter().map(code).collect::<Vec<_>>();
+                let packet = v5_0::Unsuback::builder().packet_id(packet_id).reason_codes(codes);
+                put(out, &packet.build().expect(BUILT));
+            }
+        }
+    }
+
+    /// PINGRESP.
+    pub(super) fn pong(self, out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => put(out, &v3_1_1::Pingresp::builder().build().expect(BUILT)),
+            Version::V5 => put(out, &v5_0::Pingresp::builder().build().expect(BUILT)),
+        }
+    }
+
+    /// DISCONNECT, which under 3.1.1 a server does not send.
+    pub(super) fn disconnect(self, fault: &Fault, out: &mut BytesMut) {
+        if self.version == Version::V5 {
+            put(
+                out,
+                &v5_0::Disconnect::builder()
+                    .reason_code(fault.code())
+                    .props(self.reason(&fault.to_string()))
+                    .build()
+                    .expect(BUILT),
+            );
+        }
+    }
+
+    /// PUBLISH to the client: QoS 1 with a packet identifier, QoS 0 without. The size that it took.
+    pub(super) fn publish(
+        self,
+        topic: &str,
+        payload: &[u8],
+        packet_id: Option<u16>,
+        dup: bool,
+        out: &mut BytesMut,
+    ) -> usize {
+        let before = out.len();
+        let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        match self.version {
+            Version::V4 => {
+                let packet = v3_1_1::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);
+                let packet = packet.packet_id(packet_id).dup(dup).retain(false).payload(payload);
+                put(out, &packet.build().expect(BUILT));
+            }
+            Version::V5 => {
+                let packet = v5_0::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);
+                let packet = packet.packet_id(packet_id).dup(dup).retain(false).payload(payload);
+                put(out, &packet.build().expect(BUILT));
+            }
+        }
+        out.len() - before
+    }
+
+    fn reason(self, text: &str) -> Properties {
+        if !self.reasons {
+            return Properties::new();
+        }
+        let mut end = text.len().min(REASON_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        vec![Property::ReasonString(ReasonString::new(&text[..end]).expect(BUILT))]
+    }
+}
+
+fn put(out: &mut BytesMut, packet: &impl GenericPacketTrait) {
+    out.extend_from_slice(&packet.to_continuous_buffer());
+}

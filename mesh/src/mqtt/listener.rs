@@ -1,0 +1,196 @@
+//! The listener as the device sees it: bind, events out, commands in, close.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
+use tracing::{info, warn};
+use wayside_actors::{
+    device::io::Mqtt,
+    queue::{Endpoint, Queue},
+};
+use wayside_config::workload::ModuleId;
+
+use super::{
+    connection,
+    event::MqttEvent,
+    hub::Hub,
+    session::Session,
+    settings::{Authenticator, Settings},
+};
+
+/// How long accepting pauses when the system has no file descriptors or memory left.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The MQTT listener. Commands never wait; they may come from any thread. Dropping it begins
+/// what [`close`](Self::close) does and does not wait.
+pub struct Listener {
+    hub: Arc<Hub>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// The listener cannot begin.
+#[derive(Debug, Error)]
+#[error("cannot listen for MQTT on {address}: {source}; free the port, or set another `mqtt_port`")]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl Listener {
+    /// Listens on all `addresses` (port 0 for any free one) and serves on the given Tokio runtime. Nobody may
+    /// connect before [`Mqtt::Modules`] says who.
+    ///
+    /// `marks` are the store's marks (those that are no sessions are left out): a client whose session was
+    /// kept finds it again. The events must be received as long as the listener lives.
+    ///
+    /// # Errors
+    /// An address cannot be bound.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        settings: Settings,
+        authenticator: Arc<dyn Authenticator>,
+        marks: impl IntoIterator<Item = (String, Vec<u8>)>,
+        runtime: &Handle,
+    ) -> Result<(Self, mpsc::Receiver<MqttEvent>), BindError> {
+        let _context = runtime.enter();
+        let sockets = addresses
+            .iter()
+            .map(|address| listen(*address).map_err(|source| BindError { address: *address, source }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let sessions: BTreeMap<ModuleId, Vec<u8>> =
+            marks.into_iter().filter_map(|(key, value)| Some((marked_module(&key)?, value))).collect();
+        info!(?addresses, kept_sessions = sessions.len(), "listening for MQTT");
+        let connections = Arc::new(Semaphore::new(settings.max_connections));
+        let (hub, events) = Hub::new(settings, authenticator, sessions, runtime.clone());
+        let hub = Arc::new(hub);
+        for socket in sockets {
+            hub.tasks.spawn(accept(hub.clone(), socket, connections.clone()));
+        }
+        Ok((Self { hub, addresses }, events))
+    }
+
+    /// Where it listens, with the ports that it got.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Carries out a command of the device's machines.
+    pub fn perform(&self, command: Mqtt) {
+        let hub = &self.hub;
+        match command {
+            Mqtt::Accept { ticket } => hub.with_ticket(ticket, |session| session.accept(ticket)),
+            Mqtt::Refuse { ticket, reason } => {
+                hub.with_ticket(ticket, |session| session.refuse(ticket, reason));
+            }
+            Mqtt::Deliver { queue, first_seq, messages } => {
+                let messages = messages.into_iter().map(|message| (hub.topic_of(&message), message.payload));
+                let messages = messages.collect();
+                if let Some(module) = module_of(&queue) {
+                    hub.with_module(&module, |session| session.deliver(queue, first_seq, messages));
+                }
+            }
+            Mqtt::Forget(queue) => {
+                if let Some(module) = module_of(&queue) {
+                    hub.with_module(&module, |session| session.forget(&queue));
+                }
+            }
+            Mqtt::AskUp { module } => hub.with_module(&module, Session::tell_online),
+            Mqtt::Names(names) => hub.set_names(names),
+            Mqtt::Modules(modules) => hub.set_wanted(modules.into_iter().collect()),
+        }
+    }
+
+    /// Stops accepting and reading, waits (bounded by the settings) until what clients sent is answered, tells
+    /// them that the device stops, and closes. Wills are not published: the modules live on. Events
+    /// must still be received and answered meanwhile.
+    pub async fn close(&self) {
+        self.hub.closing.cancel();
+        self.hub.tasks.close();
+        let limit = self.hub.settings.drain_timeout + self.hub.settings.write_timeout;
+        if tokio::time::timeout(limit, self.hub.tasks.wait()).await.is_err() {
+            warn!("MQTT connections did not end in time");
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.hub.closing.cancel();
+    }
+}
+
+/// Queues that lead elsewhere are none of the listener's.
+fn module_of(queue: &Queue) -> Option<ModuleId> {
+    match &queue.to {
+        Endpoint::Module(module) => Some(module.clone()),
+        Endpoint::Device(_) | Endpoint::Cloud => None,
+    }
+}
+
+/// The module whose session a mark is: the other way round of `router::session_mark`.
+fn marked_module(key: &str) -> Option<ModuleId> {
+    key.strip_prefix("session/")?.parse().ok()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    // The standard library sets SO_REUSEADDR, so a restart finds its port.
+    let socket = StdListener::bind(address)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
+async fn accept(hub: Arc<Hub>, socket: TcpListener, connections: Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = hub.closing.cancelled() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept an MQTT connection: trying again");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = connections.clone().try_acquire_owned() else {
+            warn!(%peer, limit = hub.settings.max_connections, "too many MQTT connections: one is turned away");
+            continue;
+        };
+        let serving = connection::serve(hub.clone(), stream, peer);
+        hub.tasks.spawn(async move {
+            serving.await;
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wayside_actors::device::router::session_mark;
+
+    use super::*;
+
+    #[test]
+    fn sessions_are_told_from_other_marks() {
+        let module: ModuleId = "plant/sensor".parse().unwrap();
+        assert_eq!(marked_module(&session_mark(&module)), Some(module));
+        assert_eq!(marked_module("qos2/plant/sensor/7"), None);
+        assert_eq!(marked_module("session/plant"), None);
+    }
+}

@@ -1,0 +1,477 @@
+//! One module's MQTT session: decides what its client is told, and knows no socket and no clock.
+//!
+//! It outlives connections. What the connection of the moment needs is in its [`Link`]; whoever holds a
+//! connection feeds packets in and polls bytes and events out. Commands come from other threads and
+//! only change state: the connection is woken and polls.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use mqtt_protocol_core::mqtt::result_code::SubackReasonCode;
+use tracing::{debug, info, warn};
+use wayside_actors::{message::MAX_PAYLOAD_BYTES, queue::Queue};
+use wayside_config::workload::ModuleId;
+
+use super::{
+    event::MqttEvent,
+    fault::{Fault, Refusal},
+    kept::{Kept, Lasting},
+    link::{End, Link},
+    outbox::Outbox,
+    packet::{Connect, Incoming, Publish, Version, Wish},
+    pending::{Ack, Answer},
+    subscription,
+    ticket::Tickets,
+    window::{CLIENT_ID_BYTES, OUT_BYTES},
+};
+
+/// A module's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    module: ModuleId,
+    tickets: Tickets,
+    /// Granted QoS by filter.
+    subscriptions: BTreeMap<String, u8>,
+    /// The session that a client may find again; `None` if there is none.
+    lasting: Option<Lasting>,
+    /// What the store is known to hold; `None` while a change is under way.
+    stored: Option<Option<Vec<u8>>>,
+    /// The change under way: its ticket and what the store will hold.
+    storing: Option<(u64, Option<Vec<u8>>)>,
+    outbox: Outbox,
+    events: VecDeque<MqttEvent>,
+    link: Option<Link>,
+}
+
+/// What a connection learns when it polls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Polled {
+    /// Go on; `read` says whether packets may be read.
+    Open { read: bool },
+    /// Write what there is and close.
+    Closing(End),
+    /// Another connection has the session now.
+    TakenOver,
+}
+
+impl Session {
+    /// A session as its mark describes it, or a new one. `slot` distinguishes its tickets from other sessions'.
+    pub(super) fn new(module: ModuleId, slot: u32, mark: Option<Vec<u8>>, now_ms: u64) -> Self {
+        let kept = mark.as_deref().and_then(|bytes| {
+            let kept = Kept::decode(bytes);
+            if kept.is_none() {
+                warn!(%module, "the stored MQTT session is of another version: it begins anew");
+            }
+            kept
+        });
+        let (lasting, subscriptions) = kept.map_or_else(Default::default, |kept| {
+            let Kept { client_id, expiry_s, subscriptions } = kept;
+            (Some(Lasting { client_id, expiry_s, left_ms: Some(now_ms) }), subscriptions)
+        });
+        Self {
+            module,
+            tickets: Tickets::new(slot),
+            subscriptions,
+            lasting,
+            stored: Some(mark),
+            storing: None,
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            link: None,
+        }
+    }
+
+    /// Whether a CONNECT with the right password is acceptable in everything else.
+    pub(super) fn admit(connect: &Connect) -> Result<(), Refusal> {
+        let length = connect.client_id.len();
+        let may_be_empty = connect.clean || connect.version == Version::V5;
+        if length > CLIENT_ID_BYTES || (length == 0 && !may_be_empty) {
+            return Err(Refusal::ClientId);
+        }
+        if connect.authentication {
+            return Err(Refusal::AuthenticationMethod);
+        }
+        if let Some(will) = &connect.will {
+            if will.retain {
+                return Err(Refusal::Retain);
+            }
+            if !subscription::is_publishable(&will.topic) {
+                return Err(Refusal::WillTopic(will.topic.clone()));
+            }
+            if will.properties {
+                return Err(Refusal::WillProperties);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that was admitted. `assigned` is the identifier for one that brought none. Takes over from the
+    /// connection that there was.
+    pub(super) fn connect(&mut self, id: u64, connect: Connect, assigned: String, now_ms: u64) {
+        self.end_link(now_ms, true);
+        let assigned = connect.client_id.is_empty().then_some(assigned);
+        let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
+        let is_present = !connect.clean
+            && self
+                .lasting
+                .as_ref()
+                .is_some_and(|lasting| lasting.client_id == client_id && !lasting.is_expired(now_ms));
+        if is_present {
+            self.outbox.resume();
+        } else {
+            self.subscriptions.clear();
+            self.outbox.restart();
+            self.events.push_back(MqttEvent::SessionCleared { module: self.module.clone() });
+        }
+        self.lasting = (connect.expiry_s > 0).then_some(Lasting {
+            client_id,
+            expiry_s: connect.expiry_s,
+            left_ms: None,
+        });
+        let mut link = Link::new(id, &connect);
+        let connack = Ack::Connack { session_present: is_present, assigned };
+        let wanted = self.wanted();
+        if is_present && self.stored.as_ref() == Some(&wanted) {
+            link.pending.answered_request(connack);
+        } else {
+            // Also where nothing changes in the store: the identifiers of QoS 2 must be gone first.
+            let ticket = self.store(wanted);
+            link.pending.request(ticket, connack);
+        }
+        self.link = Some(link);
+        self.settle();
+    }
+
+    /// A packet of the connection `id`.
+    pub(super) fn receive(&mut self, id: u64, packet: Incoming) {
+        if let Err(fault) = self.handle(id, packet) {
+            self.fail(id, fault);
+        }
+    }
+
+    /// The connection `id` must end.
+    pub(super) fn fail(&mut self, id: u64, fault: Fault) {
+        if let Some(link) = self.link.as_mut().filter(|link| link.id == id) {
+            link.fail(fault);
+        }
+    }
+
+    /// Ends whatever connection there is. Its will is not published: the device decided, the module did not fail.
+    pub(super) fn evict(&mut self, fault: Fault) {
+        // A module that is not wanted may lose what the store holds of its session.
+        self.stored = None;
+        if let Some(link) = &mut self.link {
+            link.will = None;
+            link.fail(fault);
+        }
+    }
+
+    /// The connection `id` is gone.
+    pub(super) fn lost(&mut self, id: u64, now_ms: u64) {
+        if self.link.as_ref().is_some_and(|link| link.id == id) {
+            self.end_link(now_ms, false);
+        }
+    }
+
+    /// The ticket's change is on stable storage.
+    pub(super) fn accept(&mut self, ticket: u64) {
+        if let Some((_, stored)) = self.storing.take_if(|(storing, _)| *storing == ticket) {
+            self.stored = Some(stored);
+        }
+        self.answer(ticket, Answer::Accepted);
+    }
+
+    /// The ticket's change is refused.
+    pub(super) fn refuse(&mut self, ticket: u64, reason: String) {
+        self.storing.take_if(|(storing, _)| *storing == ticket);
+        self.answer(ticket, Answer::Refused(reason));
+    }
+
+    /// Messages for the module: topic and payload.
+    pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<(String, Bytes)>) {
+        self.outbox.take(queue, first_seq, messages);
+        self.tell_progress();
+    }
+
+    /// Somebody asks whether messages can be delivered.
+    pub(super) fn tell_online(&mut self) {
+        let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
+        self.push_online(is_online);
+    }
+
+    /// A queue of the module is closed.
+    pub(super) fn forget(&mut self, queue: &Queue) {
+        self.outbox.forget(queue);
+    }
+
+    /// Adds to `out` what may be written now, up to its bound.
+    pub(super) fn poll(&mut self, id: u64, out: &mut BytesMut) -> Polled {
+        let Some(link) = self.link.as_mut().filter(|link| link.id == id) else {
+            return Polled::TakenOver;
+        };
+        out.unsplit(link.out.split());
+        if let Some(end) = &link.end {
+            return Polled::Closing(end.clone());
+        }
+        while link.is_connected && out.len() < OUT_BYTES {
+            let grant = |topic: &str| subscription::granted(&self.subscriptions, topic);
+            let Some(next) = self.outbox.next(link.window, grant) else { break };
+            let before = out.len();
+            let size = link.encoder.publish(&next.topic, &next.payload, next.packet_id, next.dup, out);
+            if size > link.max_packet {
+                // The standard: discard it and behave as if it had been sent.
+                warn!(module = %self.module, topic = next.topic, size, limit = link.max_packet,
+                    "a message is larger than the client's maximum packet size and is discarded");
+                out.truncate(before);
+                next.packet_id.map(|packet_id| self.outbox.acknowledge(packet_id));
+            }
+        }
+        let read = out.len() < OUT_BYTES && link.pending.has_room(link.encoder.version);
+        self.tell_progress();
+        Polled::Open { read }
+    }
+
+    /// The next thing to tell the device.
+    pub(super) fn next_event(&mut self) -> Option<MqttEvent> {
+        self.events.pop_front()
+    }
+
+    /// Something waits to be told.
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// A connection looks after the session and will tell what waits.
+    pub(super) fn is_attended(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Every packet of the connection `id` has been answered.
+    pub(super) fn is_drained(&self, id: u64) -> bool {
+        self.link.as_ref().is_none_or(|link| link.id != id || link.pending.is_empty())
+    }
+
+    fn handle(&mut self, id: u64, packet: Incoming) -> Result<(), Fault> {
+        let Some(link) = self.link.as_mut().filter(|link| link.id == id && link.end.is_none()) else {
+            return Ok(());
+        };
+        match packet {
+            Incoming::Publish(publish) => self.publish(publish)?,
+            Incoming::Puback { packet_id, refused } => {
+                if refused {
+                    warn!(module = %self.module, packet_id, "the module refused a message: it counts as delivered");
+                }
+                if !self.outbox.acknowledge(packet_id) {
+                    debug!(module = %self.module, packet_id, "acknowledgement of nothing in flight");
+                }
+                self.tell_progress();
+            }
+            Incoming::Pubrel { packet_id } => {
+                let ticket = self.tickets.next();
+                link.pending.request(ticket, Ack::Pubcomp(packet_id));
+                let module = self.module.clone();
+                self.events.push_back(MqttEvent::Released { ticket, module, packet_id });
+            }
+            Incoming::Subscribe { packet_id, identifier, filters } => {
+                if identifier {
+                    return Err(Fault::SubscriptionIdentifier);
+                }
+                let codes = filters.into_iter().map(|wish| self.subscribe(wish)).collect();
+                self.changed(Ack::Suback(packet_id, codes));
+            }
+            Incoming::Unsubscribe { packet_id, filters } => {
+                let existed =
+                    filters.iter().map(|filter| self.subscriptions.remove(filter).is_some()).collect();
+                self.changed(Ack::Unsuback(packet_id, existed));
+            }
+            Incoming::Ping => link.encoder.pong(&mut link.out),
+            Incoming::Disconnect { publish_will, expiry_s } => {
+                if !publish_will {
+                    link.will = None;
+                }
+                link.end = Some(End::Disconnected);
+                if let Some(expiry_s) = expiry_s {
+                    self.change_expiry(expiry_s)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, publish: Publish) -> Result<(), Fault> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let Publish { topic, payload, qos, retain, packet_id, alias, properties } = publish;
+        if alias {
+            return Err(Fault::TopicAlias);
+        }
+        if retain {
+            return Err(Fault::Retain);
+        }
+        if !subscription::is_publishable(&topic) {
+            return Err(Fault::Topic(topic));
+        }
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Fault::TooLarge);
+        }
+        let ack = match (qos, packet_id) {
+            (1, Some(packet_id)) => Some(Ack::Puback(packet_id)),
+            (2, Some(packet_id)) => Some(Ack::Pubrec(packet_id)),
+            _ => None,
+        };
+        if ack.is_some() && link.pending.is_receive_maximum_reached() {
+            return Err(Fault::ReceiveMaximum);
+        }
+        let ticket = self.tickets.next();
+        match ack {
+            None if properties => return Err(Fault::Properties),
+            ack => link.pending.publish(ticket, ack, payload.len()),
+        }
+        if properties {
+            let reason = "properties of a publish are not carried: publish without them";
+            self.answer(ticket, Answer::Refused(reason.to_owned()));
+            return Ok(());
+        }
+        self.events.push_back(MqttEvent::Published {
+            ticket,
+            module: self.module.clone(),
+            topic,
+            payload,
+            qos,
+            packet_id: packet_id.filter(|_| qos == 2),
+        });
+        Ok(())
+    }
+
+    fn subscribe(&mut self, wish: Wish) -> SubackReasonCode {
+        if let Err(code) = wish.check() {
+            debug!(module = %self.module, filter = wish.filter, ?code, "subscription refused");
+            return code;
+        }
+        let granted = wish.qos.min(1);
+        let before = self.subscriptions.insert(wish.filter.clone(), granted);
+        if !self.kept().fits() {
+            match before {
+                Some(qos) => self.subscriptions.insert(wish.filter, qos),
+                None => self.subscriptions.remove(&wish.filter),
+            };
+            return SubackReasonCode::QuotaExceeded;
+        }
+        match granted {
+            0 => SubackReasonCode::GrantedQos0,
+            _ => SubackReasonCode::GrantedQos1,
+        }
+    }
+
+    /// The subscriptions may have changed: `ack` waits for the store, where the session lasts.
+    fn changed(&mut self, ack: Ack) {
+        let wanted = self.wanted();
+        let is_stored = self.stored.as_ref() == Some(&wanted);
+        let ticket = (!is_stored).then(|| self.store(wanted));
+        if let Some(link) = &mut self.link {
+            match ticket {
+                Some(ticket) => link.pending.request(ticket, ack),
+                None => link.pending.answered_request(ack),
+            }
+        }
+        self.settle();
+    }
+
+    fn change_expiry(&mut self, expiry_s: u32) -> Result<(), Fault> {
+        match &mut self.lasting {
+            None if expiry_s > 0 => {
+                return Err(Fault::Protocol("a session that was to end may not be prolonged"));
+            }
+            None => return Ok(()),
+            Some(lasting) => lasting.expiry_s = expiry_s,
+        }
+        if expiry_s == 0 {
+            self.lasting = None;
+        }
+        self.changed(Ack::Nothing);
+        Ok(())
+    }
+
+    /// What a mark for the present state would hold.
+    fn wanted(&self) -> Option<Vec<u8>> {
+        self.lasting.is_some().then(|| self.kept().encode())
+    }
+
+    fn kept(&self) -> Kept {
+        let (client_id, expiry_s) = self
+            .lasting
+            .as_ref()
+            .map(|lasting| (lasting.client_id.clone(), lasting.expiry_s))
+            .unwrap_or_default();
+        Kept { client_id, expiry_s, subscriptions: self.subscriptions.clone() }
+    }
+
+    fn store(&mut self, wanted: Option<Vec<u8>>) -> u64 {
+        let ticket = self.tickets.next();
+        self.stored = None;
+        self.storing = Some((ticket, wanted.clone()));
+        let module = self.module.clone();
+        self.events.push_back(MqttEvent::Session { ticket, module, kept: wanted });
+        ticket
+    }
+
+    fn answer(&mut self, ticket: u64, answer: Answer) {
+        if let Some(link) = &mut self.link {
+            link.pending.answer(ticket, answer);
+        }
+        self.settle();
+    }
+
+    /// Writes the answers whose turn has come, and tells whether the module is online.
+    fn settle(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        link.answer_requests();
+        link.answer_publishes();
+        let is_online = link.is_connected && link.end.is_none() && !self.subscriptions.is_empty();
+        if is_online != link.is_online {
+            link.is_online = is_online;
+            self.push_online(is_online);
+        }
+    }
+
+    fn push_online(&mut self, is_online: bool) {
+        let module = self.module.clone();
+        self.events.push_back(match is_online {
+            true => MqttEvent::Online { module },
+            false => MqttEvent::Offline { module },
+        });
+    }
+
+    fn tell_progress(&mut self) {
+        for (queue, upto) in self.outbox.take_progress() {
+            self.events.push_back(MqttEvent::Acked { queue, upto });
+        }
+    }
+
+    fn end_link(&mut self, now_ms: u64, is_takeover: bool) {
+        let Some(link) = self.link.take() else { return };
+        info!(module = %self.module, is_takeover, "MQTT client gone");
+        if let Some(will) = link.will.filter(|_| link.is_connected) {
+            self.events.push_back(MqttEvent::Published {
+                ticket: self.tickets.next(),
+                module: self.module.clone(),
+                topic: will.topic,
+                payload: will.payload,
+                qos: will.qos,
+                packet_id: None,
+            });
+        }
+        if link.is_online {
+            self.push_online(false);
+        }
+        match &mut self.lasting {
+            Some(lasting) => lasting.left_ms = Some(now_ms),
+            None => {
+                self.subscriptions.clear();
+                self.outbox.restart();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,431 @@
+use wayside_actors::queue::Endpoint;
+
+use super::*;
+use crate::mqtt::packet::Will;
+
+const NO_BYTES: &[u8] = &[];
+
+/// A session with one connection at a time, and a device that answers when it is told to.
+struct Bench {
+    session: Session,
+    link: u64,
+}
+
+impl Bench {
+    fn new(mark: Option<Vec<u8>>) -> Self {
+        Self { session: Session::new(module(), 3, mark, 0), link: 0 }
+    }
+
+    /// Connects and does not answer yet.
+    fn connect(&mut self, connect: Connect) -> Vec<MqttEvent> {
+        self.link += 1;
+        self.session.connect(self.link, connect, "assigned".to_owned(), 0);
+        self.events()
+    }
+
+    /// Connects, and the device keeps the session.
+    fn connected(connect: Connect) -> Self {
+        let mut bench = Self::new(None);
+        let events = bench.connect(connect);
+        bench.accept_all(&events);
+        bench.bytes();
+        bench
+    }
+
+    fn subscribed(connect: Connect) -> Self {
+        let mut bench = Self::connected(connect);
+        let events = bench.receive(subscribe(1, &[("dev/#", 2)]));
+        bench.accept_all(&events);
+        bench.events();
+        bench.bytes();
+        bench
+    }
+
+    fn receive(&mut self, packet: Incoming) -> Vec<MqttEvent> {
+        self.session.receive(self.link, packet);
+        self.events()
+    }
+
+    fn events(&mut self) -> Vec<MqttEvent> {
+        std::iter::from_fn(|| self.session.next_event()).collect()
+    }
+
+    fn poll(&mut self) -> (Vec<u8>, Polled) {
+        let mut out = BytesMut::new();
+        let polled = self.session.poll(self.link, &mut out);
+        (out.to_vec(), polled)
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        self.poll().0
+    }
+
+    fn accept_all(&mut self, events: &[MqttEvent]) {
+        tickets(events).into_iter().for_each(|ticket| self.session.accept(ticket));
+    }
+
+    fn deliver(&mut self, first_seq: u64, payloads: &[&'static str]) {
+        let messages = payloads.iter().map(|text| ("dev/sensor/t".to_owned(), Bytes::from(*text)));
+        self.session.deliver(queue(), first_seq, messages.collect());
+    }
+}
+
+fn module() -> ModuleId {
+    "plant/detector".parse().unwrap()
+}
+
+fn queue() -> Queue {
+    Queue { route: "plant/data".to_owned(), to: Endpoint::Module(module()) }
+}
+
+fn v4(clean: bool) -> Connect {
+    Connect {
+        version: Version::V4,
+        client_id: "c".to_owned(),
+        clean,
+        keep_alive_s: 10,
+        user_name: None,
+        password: None,
+        will: None,
+        expiry_s: if clean { 0 } else { u32::MAX },
+        receive_maximum: u16::MAX,
+        max_packet: u32::MAX,
+        reasons: false,
+        authentication: false,
+    }
+}
+
+fn v5(clean: bool, expiry_s: u32) -> Connect {
+    Connect { version: Version::V5, clean, expiry_s, reasons: true, ..v4(clean) }
+}
+
+fn publish(qos: u8, packet_id: u16) -> Incoming {
+    Incoming::Publish(Publish {
+        topic: "t".to_owned(),
+        payload: Bytes::from_static(b"x"),
+        qos,
+        retain: false,
+        packet_id: (qos > 0).then_some(packet_id),
+        alias: false,
+        properties: false,
+    })
+}
+
+fn altered(packet: Incoming, alter: impl FnOnce(&mut Publish)) -> Incoming {
+    let Incoming::Publish(mut publish) = packet else { panic!("not a publish: {packet:?}") };
+    alter(&mut publish);
+    Incoming::Publish(publish)
+}
+
+fn subscribe(packet_id: u16, filters: &[(&str, u8)]) -> Incoming {
+    let wish = |(filter, qos): &(&str, u8)| Wish { filter: (*filter).to_owned(), qos: *qos, no_local: false };
+    Incoming::Subscribe { packet_id, identifier: false, filters: filters.iter().map(wish).collect() }
+}
+
+fn tickets(events: &[MqttEvent]) -> Vec<u64> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            MqttEvent::Published { ticket, .. }
+            | MqttEvent::Released { ticket, .. }
+            | MqttEvent::Session { ticket, .. } => Some(*ticket),
+            MqttEvent::SessionCleared { .. }
+            | MqttEvent::Online { .. }
+            | MqttEvent::Offline { .. }
+            | MqttEvent::Acked { .. } => None,
+        })
+        .collect()
+}
+
+fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
+    events.iter().rev().find_map(|event| match event {
+        MqttEvent::Session { kept, .. } => kept.clone(),
+        MqttEvent::Published { .. }
+        | MqttEvent::Released { .. }
+        | MqttEvent::SessionCleared { .. }
+        | MqttEvent::Online { .. }
+        | MqttEvent::Offline { .. }
+        | MqttEvent::Acked { .. } => None,
+    })
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_accepted_and_then_in_order() {
+    let mut bench = Bench::connected(v4(true));
+    let first = tickets(&bench.receive(publish(1, 10)))[0];
+    let second = tickets(&bench.receive(publish(1, 11)))[0];
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.session.accept(second);
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.session.accept(first);
+    assert_eq!(bench.bytes(), [0x40, 2, 0, 10, 0x40, 2, 0, 11]);
+}
+
+#[test]
+fn exactly_once_goes_through_the_device_twice() {
+    let mut bench = Bench::connected(v4(true));
+    let events = bench.receive(publish(2, 7));
+    assert!(matches!(events[..], [MqttEvent::Published { packet_id: Some(7), qos: 2, .. }]));
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x50, 2, 0, 7]);
+    let events = bench.receive(Incoming::Pubrel { packet_id: 7 });
+    assert!(matches!(events[..], [MqttEvent::Released { packet_id: 7, .. }]));
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x70, 2, 0, 7]);
+}
+
+#[test]
+fn at_most_once_is_not_answered_but_counted() {
+    let mut bench = Bench::connected(v4(true));
+    let mut asked = Vec::new();
+    while matches!(bench.poll().1, Polled::Open { read: true }) {
+        asked.extend(bench.receive(publish(0, 0)));
+    }
+    assert_eq!(asked.len(), 256);
+    bench.accept_all(&asked);
+    assert_eq!(bench.poll(), (Vec::new(), Polled::Open { read: true }));
+}
+
+#[test]
+fn the_session_is_told_of_only_once_it_is_kept() {
+    let mut bench = Bench::new(None);
+    let events = bench.connect(v4(false));
+    assert!(matches!(
+        events[..],
+        [MqttEvent::SessionCleared { .. }, MqttEvent::Session { kept: Some(_), .. }]
+    ));
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x20, 2, 0, 0]);
+    let events = bench.receive(subscribe(4, &[("dev/#", 2), ("a/#/b", 0), ("$share/g/a", 0)]));
+    assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }, MqttEvent::Online { .. }]));
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x90, 5, 0, 4, 1, 0x80, 0x80]);
+}
+
+#[test]
+fn a_restarted_device_finds_the_session_and_its_subscriptions() {
+    let mut before = Bench::connected(v4(false));
+    let mark = kept(&before.receive(subscribe(1, &[("dev/#", 1)])));
+    let mut after = Bench::new(mark.clone());
+    let events = after.connect(v4(false));
+    assert_eq!(events, [MqttEvent::Online { module: module() }]);
+    assert_eq!(after.bytes(), [0x20, 2, 1, 0]);
+    after.deliver(1, &["x"]);
+    assert_eq!(after.bytes()[0], 0x32);
+    // Another client identifier is another client: its packet identifiers mean something else.
+    let mut other = Bench::new(mark);
+    let events = other.connect(Connect { client_id: "other".to_owned(), ..v4(false) });
+    other.accept_all(&events);
+    assert!(events.contains(&MqttEvent::SessionCleared { module: module() }));
+    assert_eq!(other.bytes(), [0x20, 2, 0, 0]);
+}
+
+#[test]
+fn a_session_that_was_not_stored_is_stored_before_it_is_found() {
+    let mut bench = Bench::new(None);
+    bench.connect(v4(false));
+    bench.session.lost(bench.link, 0);
+    let events = bench.connect(v4(false));
+    assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }]));
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x20, 2, 1, 0]);
+}
+
+#[test]
+fn a_session_that_cannot_be_stored_is_refused() {
+    let mut bench = Bench::new(None);
+    let ticket = tickets(&bench.connect(v4(false)))[0];
+    bench.session.refuse(ticket, "disk full".to_owned());
+    let (bytes, polled) = bench.poll();
+    assert_eq!(bytes, [0x20, 2, 0, 3]);
+    assert_eq!(polled, Polled::Closing(End::Refused(Refusal::Unavailable("disk full".to_owned()))));
+}
+
+#[test]
+fn a_session_expires() {
+    let mut bench = Bench::connected(v5(false, 10));
+    bench.session.lost(1, 5_000);
+    bench.session.connect(2, v5(false, 10), String::new(), 15_000);
+    assert!(!bench.events().contains(&MqttEvent::SessionCleared { module: module() }));
+    bench.session.lost(2, 20_000);
+    bench.session.connect(3, v5(false, 10), String::new(), 30_001);
+    assert!(bench.events().contains(&MqttEvent::SessionCleared { module: module() }));
+}
+
+#[test]
+fn ending_the_session_with_the_connection_forgets_it() {
+    let mut bench = Bench::subscribed(v5(false, 10));
+    let events = bench.receive(Incoming::Disconnect { publish_will: false, expiry_s: Some(0) });
+    assert!(matches!(events[..], [MqttEvent::Session { kept: None, .. }, MqttEvent::Offline { .. }]));
+    bench.session.lost(1, 0);
+    assert!(bench.connect(v5(false, 10)).contains(&MqttEvent::SessionCleared { module: module() }));
+}
+
+#[test]
+fn acknowledgements_of_the_module_are_told_as_one() {
+    let mut bench = Bench::subscribed(v4(true));
+    bench.deliver(1, &["a", "b", "c"]);
+    bench.bytes();
+    assert_eq!(bench.receive(Incoming::Puback { packet_id: 2, refused: false }), []);
+    let events = bench.receive(Incoming::Puback { packet_id: 1, refused: false });
+    assert_eq!(events, [MqttEvent::Acked { queue: queue(), upto: 2 }]);
+}
+
+#[test]
+fn messages_wait_for_a_subscription_and_for_the_client_s_window() {
+    let mut bench = Bench::connected(Connect { receive_maximum: 1, ..v5(true, 0) });
+    bench.deliver(1, &["a", "b"]);
+    assert_eq!(bench.bytes(), NO_BYTES);
+    let events = bench.receive(subscribe(1, &[("+/sensor/#", 1)]));
+    assert_eq!(events, [MqttEvent::Online { module: module() }]);
+    let bytes = bench.bytes();
+    assert_eq!(bytes.iter().filter(|byte| **byte == 0x32).count(), 1, "{bytes:x?}");
+    bench.receive(Incoming::Puback { packet_id: 1, refused: false });
+    assert_eq!(bench.bytes()[0], 0x32);
+}
+
+#[test]
+fn a_message_above_the_client_s_limit_counts_as_sent() {
+    let mut bench = Bench::subscribed(Connect { max_packet: 40, ..v5(true, 0) });
+    bench.deliver(1, &["this is more than forty bytes with its topic and its header", "b"]);
+    let bytes = bench.bytes();
+    assert!(bytes.ends_with(b"b") && bytes.len() < 40, "{bytes:x?}");
+    assert_eq!(bench.events(), [MqttEvent::Acked { queue: queue(), upto: 1 }]);
+}
+
+#[test]
+fn a_second_connection_takes_over() {
+    let will =
+        Will { topic: "gone".to_owned(), payload: Bytes::new(), qos: 1, retain: false, properties: false };
+    let mut bench = Bench::subscribed(Connect { will: Some(will), ..v4(false) });
+    bench.deliver(1, &["a"]);
+    bench.bytes();
+    let open = tickets(&bench.receive(publish(1, 5)))[0];
+    let events = bench.connect(v4(false));
+    let told = |event: &MqttEvent| match event {
+        MqttEvent::Published { topic, .. } => topic.clone(),
+        MqttEvent::Offline { .. } => "offline".to_owned(),
+        MqttEvent::Online { .. } => "online".to_owned(),
+        MqttEvent::Released { .. }
+        | MqttEvent::SessionCleared { .. }
+        | MqttEvent::Session { .. }
+        | MqttEvent::Acked { .. } => format!("{event:?}"),
+    };
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["gone", "offline", "online"]);
+    assert_eq!(bench.session.poll(1, &mut BytesMut::new()), Polled::TakenOver);
+    // The unacknowledged message comes again as a duplicate under its identifier, after the CONNACK.
+    let bytes = bench.bytes();
+    assert_eq!((&bytes[..4], bytes[4]), (&[0x20, 2, 1, 0][..], 0x3a));
+    // The answer to the first connection's publish is nobody's any more.
+    bench.session.accept(open);
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.session.lost(1, 0);
+    assert_eq!(bench.events(), []);
+}
+
+#[test]
+fn a_normal_end_publishes_no_will() {
+    let will =
+        Will { topic: "w".to_owned(), payload: Bytes::new(), qos: 0, retain: false, properties: false };
+    let mut bench = Bench::connected(Connect { will: Some(will), ..v5(true, 0) });
+    bench.receive(Incoming::Disconnect { publish_will: false, expiry_s: None });
+    assert_eq!(bench.poll().1, Polled::Closing(End::Disconnected));
+    bench.session.lost(1, 0);
+    assert_eq!(bench.events(), []);
+}
+
+#[test]
+fn what_is_not_supported_is_said() {
+    let cases = [
+        (altered(publish(1, 1), |publish| publish.retain = true), Fault::Retain),
+        (altered(publish(1, 1), |publish| publish.alias = true), Fault::TopicAlias),
+        (altered(publish(0, 0), |publish| publish.properties = true), Fault::Properties),
+        (altered(publish(1, 1), |publish| publish.topic = "a/#".into()), Fault::Topic("a/#".into())),
+        (altered(publish(1, 1), |publish| publish.topic = "$SYS/x".into()), Fault::Topic("$SYS/x".into())),
+        (
+            altered(publish(1, 1), |publish| publish.payload = vec![0; MAX_PAYLOAD_BYTES + 1].into()),
+            Fault::TooLarge,
+        ),
+        (
+            Incoming::Subscribe { packet_id: 1, identifier: true, filters: Vec::new() },
+            Fault::SubscriptionIdentifier,
+        ),
+    ];
+    for (packet, fault) in cases {
+        let mut bench = Bench::connected(v5(true, 0));
+        assert_eq!(bench.receive(packet), []);
+        let (bytes, polled) = bench.poll();
+        assert_eq!((bytes[0], bytes[2]), (0xe0, fault.code() as u8));
+        assert_eq!(polled, Polled::Closing(End::Fault(fault)));
+    }
+}
+
+#[test]
+fn a_refused_publish_has_a_reason_or_ends_the_connection() {
+    let mut bench = Bench::connected(v5(true, 0));
+    let ticket = tickets(&bench.receive(publish(1, 9)))[0];
+    bench.session.refuse(ticket, "no".to_owned());
+    assert_eq!(bench.bytes(), [0x40, 9, 0, 9, 0x83, 5, 0x1f, 0, 2, b'n', b'o']);
+    assert_eq!(bench.receive(altered(publish(2, 9), |publish| publish.properties = true)), []);
+    assert_eq!(bench.bytes()[..5], [0x50, bench_reason_length(), 0, 9, 0x83]);
+
+    let mut bench = Bench::connected(v4(true));
+    let ticket = tickets(&bench.receive(publish(1, 9)))[0];
+    bench.session.refuse(ticket, "no".to_owned());
+    assert_eq!(bench.poll(), (Vec::new(), Polled::Closing(End::Fault(Fault::Refused("no".to_owned())))));
+}
+
+/// The remaining length of the PUBREC that refuses properties.
+fn bench_reason_length() -> u8 {
+    let reason = "properties of a publish are not carried: publish without them";
+    u8::try_from(2 + 1 + 1 + 3 + reason.len()).unwrap()
+}
+
+#[test]
+fn more_than_the_receive_maximum_ends_an_mqtt_5_connection() {
+    let mut bench = Bench::connected(v5(true, 0));
+    for id in 1..=256 {
+        bench.receive(publish(1, id));
+    }
+    assert_eq!(bench.poll().1, Polled::Open { read: true });
+    bench.receive(publish(1, 257));
+    assert_eq!(bench.poll().1, Polled::Closing(End::Fault(Fault::ReceiveMaximum)));
+}
+
+#[test]
+fn a_3_1_1_client_is_read_no_further_with_256_publishes_open() {
+    let mut bench = Bench::connected(v4(true));
+    let asked: Vec<_> = (1..=256).flat_map(|id| bench.receive(publish(1, id))).collect();
+    assert_eq!(bench.poll().1, Polled::Open { read: false });
+    bench.session.accept(tickets(&asked)[0]);
+    assert_eq!(bench.poll().1, Polled::Open { read: true });
+}
+
+#[test]
+fn subscriptions_end_where_the_store_s_room_does() {
+    let mut bench = Bench::connected(v5(false, u32::MAX));
+    let long = "x".repeat(1000);
+    let filters: Vec<_> = (0..5).map(|n| format!("{n}/{long}")).collect();
+    let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), 1)).collect();
+    let events = bench.receive(subscribe(1, &filters));
+    assert!(kept(&events).unwrap().len() <= crate::mqtt::settings::MAX_SESSION_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x90, 8, 0, 1, 0, 1, 1, 1, 1, 0x97]);
+}
+
+#[test]
+fn an_unwanted_module_is_told_and_its_session_is_stored_anew() {
+    let mut bench = Bench::subscribed(v5(false, u32::MAX));
+    bench.session.evict(Fault::Unwanted);
+    let (bytes, polled) = bench.poll();
+    assert_eq!((bytes[0], bytes[2]), (0xe0, 0x98));
+    assert_eq!(polled, Polled::Closing(End::Fault(Fault::Unwanted)));
+    bench.session.lost(1, 0);
+    bench.events();
+    let events = bench.connect(v5(false, u32::MAX));
+    assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }]), "{events:?}");
+}

@@ -1,0 +1,23 @@
+//! How much one client may have open. Everything here is a bound on memory.
+
+use wayside_actors::message::MAX_PAYLOAD_BYTES;
+use wayside_config::limits::TOPIC_BYTES;
+
+/// Unanswered publishes of QoS 1 and 2 of one client: announced under MQTT 5; under 3.1.1 reading stops.
+pub(super) const RECEIVE_MAXIMUM: u16 = 256;
+/// Unanswered publishes of QoS 0, after which reading stops.
+pub(super) const SILENT_MAXIMUM: usize = 256;
+/// Unanswered releases and subscriptions, after which reading stops.
+pub(super) const REQUEST_MAXIMUM: usize = 1024;
+/// Payload bytes of unanswered publishes, after which reading stops.
+pub(super) const UNANSWERED_BYTES: usize = 4 * MAX_PAYLOAD_BYTES;
+/// QoS 1 publishes to a client that it has not acknowledged; less where the client asks for less.
+pub(super) const INFLIGHT: usize = 128;
+/// The largest packet from a client: payload, topic, and room for headers and properties.
+pub(super) const MAX_PACKET_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + 3072;
+/// The largest packet from a client that has not shown a password, with room for a will.
+pub(super) const MAX_CONNECT_BYTES: usize = 72 << 10;
+/// Bytes waiting to be written, after which neither reading nor delivering goes on.
+pub(super) const OUT_BYTES: usize = 256 << 10;
+/// A client identifier.
+pub(super) const CLIENT_ID_BYTES: usize = 256;

@@ -1,0 +1,161 @@
+//! The same listener with a client that others wrote.
+
+use std::{
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use rumqttc::{MqttOptions, QoS, v5};
+
+use super::device::{Device, Disk, PASSWORD, until};
+
+/// What a client heard, by kind and text.
+type Heard = std::sync::Arc<Mutex<Vec<String>>>;
+
+fn options(device: &Device) -> MqttOptions {
+    let mut options = MqttOptions::new("rumqttc", "127.0.0.1", device.address.port());
+    options.set_credentials("plant/detector", PASSWORD).set_keep_alive(Duration::from_secs(5));
+    options
+}
+
+fn options_v5(device: &Device) -> v5::MqttOptions {
+    let mut options = v5::MqttOptions::new("rumqttc", "127.0.0.1", device.address.port());
+    options.set_credentials("plant/detector", PASSWORD).set_keep_alive(Duration::from_secs(5));
+    options
+}
+
+/// Connects and goes on reconnecting for as long as the process lives.
+fn client(options: MqttOptions) -> (rumqttc::Client, Heard) {
+    let (client, mut connection) = rumqttc::Client::new(options, 1000);
+    let heard = Heard::default();
+    let told = heard.clone();
+    std::thread::spawn(move || {
+        for event in connection.iter() {
+            match event {
+                Ok(rumqttc::Event::Incoming(packet)) => told.lock().unwrap().push(match packet {
+                    rumqttc::Packet::Publish(publish) => {
+                        format!("{} {}", publish.topic, String::from_utf8_lossy(&publish.payload))
+                    }
+                    other => format!("{other:?}"),
+                }),
+                Ok(rumqttc::Event::Outgoing(_)) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+    (client, heard)
+}
+
+fn client_v5(options: v5::MqttOptions) -> (v5::Client, Heard) {
+    let (client, mut connection) = v5::Client::new(options, 1000);
+    let heard = Heard::default();
+    let told = heard.clone();
+    std::thread::spawn(move || {
+        for event in connection.iter() {
+            match event {
+                Ok(v5::Event::Incoming(packet)) => told.lock().unwrap().push(match packet {
+                    v5::mqttbytes::v5::Packet::Publish(publish) => format!(
+                        "{} {}",
+                        String::from_utf8_lossy(&publish.topic),
+                        String::from_utf8_lossy(&publish.payload)
+                    ),
+                    other => format!("{other:?}"),
+                }),
+                Ok(v5::Event::Outgoing(_)) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+    (client, heard)
+}
+
+fn count(heard: &Heard, beginning: &str) -> usize {
+    heard.lock().unwrap().iter().filter(|text| text.starts_with(beginning)).count()
+}
+
+#[test]
+fn mqtt_3_1_1_publishes_and_subscribes() {
+    let device = Device::start();
+    let (client, heard) = client(options(&device));
+    client.subscribe("dev/sensor/#", QoS::ExactlyOnce).unwrap();
+    for (n, qos) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().enumerate() {
+        client.publish("t", qos, false, n.to_string()).unwrap();
+    }
+    until("both answers", || count(&heard, "PubAck") + count(&heard, "PubComp") == 2);
+    assert_eq!(device.desk.disk.lock().unwrap().stored, ["0", "1", "2"]);
+    device.deliver(1, &["a", "b"]);
+    device.deliver(3, &["c"]);
+    until("the acknowledgements", || device.desk.acked.load(Ordering::Relaxed) == 3);
+    assert_eq!(count(&heard, "dev/sensor/t "), 3);
+}
+
+#[test]
+fn mqtt_5_publishes_and_subscribes() {
+    let device = Device::start();
+    let (client, heard) = client_v5(options_v5(&device));
+    client.subscribe("dev/+/t", v5::mqttbytes::QoS::AtLeastOnce).unwrap();
+    use v5::mqttbytes::QoS as QoS5;
+    for (n, qos) in [QoS5::AtMostOnce, QoS5::AtLeastOnce, QoS5::ExactlyOnce].into_iter().enumerate() {
+        client.publish("t", qos, false, n.to_string()).unwrap();
+    }
+    until("both answers", || count(&heard, "PubAck") + count(&heard, "PubComp") == 2);
+    assert_eq!(device.desk.disk.lock().unwrap().stored, ["0", "1", "2"]);
+    device.deliver(1, &["a", "b", "c"]);
+    until("the acknowledgements", || device.desk.acked.load(Ordering::Relaxed) == 3);
+    assert_eq!(count(&heard, "dev/sensor/t "), 3);
+}
+
+#[test]
+fn what_waits_is_delivered_after_a_restart_without_subscribing_again() {
+    let device = Device::start();
+    let (client, heard) = client(options(&device).set_clean_session(false).clone());
+    client.subscribe("dev/#", QoS::AtLeastOnce).unwrap();
+    until("the subscription", || count(&heard, "SubAck") == 1);
+    let (address, desk) = device.kill();
+    let device = Device::start_at(address, desk, wayside_mesh::mqtt::Settings::default());
+    until("the session", || count(&heard, "ConnAck(ConnAck { session_present: true") == 1);
+    device.deliver(1, &["after"]);
+    until("the message", || count(&heard, "dev/sensor/t after") == 1);
+}
+
+/// The device stores what comes and dies before it answers; then it comes back.
+fn survives_a_kill(device: Device, publish: impl Fn(usize)) {
+    let silence = |desk: &super::device::Desk, is_silent| desk.is_silent.store(is_silent, Ordering::Relaxed);
+    let stored = |disk: &Disk| disk.stored.len();
+    publish(0);
+    until("the first message", || {
+        let disk = device.desk.disk.lock().unwrap();
+        stored(&disk) == 1 && !disk.marks.keys().any(|mark| mark.starts_with("qos2/"))
+    });
+    silence(&device.desk, true);
+    (1..=20).for_each(&publish);
+    until("twenty messages", || stored(&device.desk.disk.lock().unwrap()) == 21);
+    let (address, desk) = device.kill();
+    (21..=30).for_each(&publish);
+    silence(&desk, false);
+    let device = Device::start_at(address, desk, wayside_mesh::mqtt::Settings::default());
+    until("all messages, released", || {
+        let disk = device.desk.disk.lock().unwrap();
+        stored(&disk) >= 31 && !disk.marks.keys().any(|mark| mark.starts_with("qos2/"))
+    });
+    let mut numbers = device.desk.disk.lock().unwrap().stored.clone();
+    numbers.sort_by_key(|text| text.parse::<u32>().unwrap());
+    assert_eq!(numbers, (0..=30).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn qos_2_is_exactly_once_over_a_kill_with_3_1_1() {
+    let device = Device::start();
+    let (client, _heard) = client(options(&device).set_clean_session(false).clone());
+    survives_a_kill(device, |n| client.publish("t", QoS::ExactlyOnce, false, n.to_string()).unwrap());
+}
+
+#[test]
+fn qos_2_is_exactly_once_over_a_kill_with_5() {
+    let device = Device::start();
+    let mut options = options_v5(&device);
+    options.set_clean_start(false).set_session_expiry_interval(Some(3600));
+    let (client, _heard) = client_v5(options);
+    let qos = v5::mqttbytes::QoS::ExactlyOnce;
+    survives_a_kill(device, |n| client.publish("t", qos, false, n.to_string()).unwrap());
+}
