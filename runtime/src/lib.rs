@@ -2,5 +2,10 @@
 
 pub mod cli;
 pub mod control;
+pub mod daemon;
+mod desired;
 pub mod engine;
+mod logs;
+pub mod shell;
 pub mod state;
+pub mod trust;

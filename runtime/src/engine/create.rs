@@ -146,3 +146,86 @@ fn mount(settings: &Settings, module: &ModuleId, volume: &wayside_config::worklo
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use wayside_config::workload::{PortMapping, VolumeMount};
+
+    use super::*;
+    use crate::{
+        engine::link::tests::ready,
+        state::{Identity, StateFolder},
+    };
+
+    fn settings() -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        state.write("device.key", 1, &[7u8; 32]).unwrap();
+        let identity = Identity::load(&state).unwrap().0;
+        Settings { identity, name: "ewr".into(), mqtt_port: 1883 }
+    }
+
+    fn spec() -> ModuleSpec {
+        ModuleSpec {
+            image: "sensor:1".into(),
+            environment: [("RATE", "5"), ("WAYSIDE_DEVICE", "mine")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into(),
+            stop_grace_ms: 1500,
+            cpu_millis: Some(500),
+            tmpfs: vec!["/tmp".into(), "/run:size=1m".into()],
+            volumes: vec![VolumeMount { volume: "data".into(), path: "/data".into(), read_only: false }],
+            ports: vec![PortMapping { host_ip: None, host_port: 8080, container_port: 80, udp: false }],
+            ..Default::default()
+        }
+    }
+
+    fn gateway() -> Broker {
+        Broker::Gateway(Ipv4Addr::new(172, 18, 0, 1))
+    }
+
+    #[test]
+    fn a_container_has_few_rights_and_finds_its_daemon() {
+        let (settings, module) = (settings(), "weather/sensor".parse().unwrap());
+        let body = body(&settings, &ready(gateway()), &module, &spec(), "abc");
+        let host = body.host_config.unwrap();
+        assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".into()]));
+        assert_eq!((host.pids_limit, host.memory, host.privileged), (Some(512), None, None));
+        assert_eq!(host.nano_cpus, Some(500_000_000));
+        assert_eq!(host.extra_hosts, Some(vec!["wayside:172.18.0.1".into()]));
+        assert_eq!(host.tmpfs.unwrap()["/run"], "size=1m");
+        assert_eq!(body.stop_timeout, Some(2));
+        let device = settings.identity.device().short();
+        assert_eq!(host.mounts.unwrap()[0].source, Some(format!("wayside-{device}-weather-data")));
+        let environment = body.env.unwrap();
+        // What the daemon says stands above what the file says.
+        for entry in [
+            "RATE=5",
+            "WAYSIDE_DEVICE=ewr",
+            "WAYSIDE_MQTT_HOST=wayside",
+            "WAYSIDE_MQTT_USERNAME=weather/sensor",
+        ] {
+            assert!(environment.contains(&entry.to_owned()), "{entry}: {environment:?}");
+        }
+        let labels = body.labels.unwrap();
+        assert_eq!(
+            (labels["wayside.module"].as_str(), labels["wayside.spec"].as_str()),
+            ("weather/sensor", "abc")
+        );
+    }
+
+    #[test]
+    fn additions_change_with_what_is_added() {
+        let settings = settings();
+        let on_host = additions(&settings, &ready(gateway()));
+        let moved = additions(&settings, &ready(Broker::Gateway(Ipv4Addr::new(172, 19, 0, 1))));
+        assert_ne!(on_host, moved);
+        let in_container =
+            |last| additions(&settings, &ready(Broker::Container(Ipv4Addr::new(172, 18, 0, last))));
+        assert_eq!(in_container(2), in_container(3));
+        assert_ne!(additions(&Settings { mqtt_port: 2883, ..settings.clone() }, &ready(gateway())), on_host);
+    }
+}

@@ -116,8 +116,14 @@ fn address_in(container: &ContainerInspectResponse, network: &str) -> Option<Ipv
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// An engine that nobody asks anything.
+    pub(in crate::engine) fn ready(broker: Broker) -> Ready {
+        let docker = Docker::connect_with_http("127.0.0.1:1", 1, bollard::API_DEFAULT_VERSION).unwrap();
+        Ready { docker, version: "1".into(), broker, network: "wayside-abc".into() }
+    }
 
     #[test]
     fn a_container_knows_itself_by_its_mounts() {

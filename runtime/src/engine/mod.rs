@@ -26,6 +26,9 @@ use crate::state::Identity;
 /// Events that wait for the actors; when it is full the engine's stream waits.
 const EVENTS: usize = 256;
 
+/// Before the engine's first word.
+const NOT_YET: &str = "the container engine has not answered yet";
+
 /// What every container of this device gets.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -87,7 +90,7 @@ impl Engine {
     #[must_use]
     pub fn start(runtime: &Handle, settings: Settings) -> (Self, mpsc::Receiver<wiring::Event>) {
         let (events, receiver) = mpsc::channel(EVENTS);
-        let ready = latest::Sender::new(Err("the container engine has not answered yet".into()));
+        let ready = latest::Sender::new(Err(NOT_YET.into()));
         let shared = Arc::new(Shared { settings, ready, events });
         // A module's machine waits for each answer before it asks again, so this holds at most a
         // few commands a module.
@@ -107,6 +110,13 @@ impl Engine {
     #[must_use]
     pub fn ready(&self) -> latest::Receiver<Result<Ready, String>> {
         self.shared.ready.subscribe()
+    }
+
+    /// The engine's first word: that it is there, or what is wrong.
+    pub async fn first(&self) -> Result<Ready, String> {
+        let mut ready = self.ready();
+        let spoken = ready.wait_for(|ready| ready.as_ref().err().is_none_or(|problem| problem != NOT_YET));
+        spoken.await.map_or_else(|_| Err(NOT_YET.into()), |ready| ready.clone())
     }
 
     /// The last lines that a module wrote, oldest first, each after its RFC 3339 time and a space.

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     io::Write,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -42,7 +42,7 @@ impl StateFolder {
             read.and_then(|bytes| statefile::decode(name, version, &bytes).map_err(|e| e.to_string()));
         match decoded {
             Ok(value) => Found::Whole(value),
-            Err(reason) => Found::Damaged(self.set_aside(&path, name, &reason)),
+            Err(reason) => Found::Damaged(self.set_aside(name, &reason)),
         }
     }
 
@@ -61,9 +61,11 @@ impl StateFolder {
         fs::File::open(self.path())?.sync_all()
     }
 
-    fn set_aside(&self, path: &Path, name: &str, reason: &str) -> String {
+    /// Moves the file `name` to `damaged/`. Gives that in words.
+    pub fn set_aside(&self, name: &str, reason: &str) -> String {
+        let path = self.path().join(name);
         let aside = self.damaged().join(damaged_name(name));
-        let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(path, &aside));
+        let moved = fs::create_dir_all(self.damaged()).and_then(|()| fs::rename(&path, &aside));
         let saved = match moved {
             Ok(()) => format!("it is saved as {}", aside.display()),
             Err(error) => format!("and it could not be moved to {}: {error}", aside.display()),

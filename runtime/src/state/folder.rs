@@ -111,16 +111,16 @@ fn is_root() -> bool {
 }
 
 fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "run as a user who may write there, or choose another with --state"
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full: free some space",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "the file system is read-only: choose another directory with --state"
-        }
-        // The operating system's list, not ours.
-        _ => "choose another with --state",
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    if kind == Kind::PermissionDenied {
+        "run as a user who may write there, or choose another with --state"
+    } else if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
+        "the disk is full: free some space"
+    } else if kind == Kind::ReadOnlyFilesystem {
+        "the file system is read-only: choose another directory with --state"
+    } else {
+        "choose another with --state"
     }
 }
 

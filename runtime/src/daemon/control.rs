@@ -1,0 +1,241 @@
+//! Answers operators: on this machine over the unix socket, over the mesh when they signed.
+
+use std::{
+    path::Path,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast::error::RecvError, mpsc},
+    time::timeout,
+};
+use wayside_actors::{device::reconciler, frame::Desired};
+use wayside_config::{document::Assignment, envelope, identity::DeviceId, settings::Settings};
+use wayside_host::Address;
+
+use super::UpOptions;
+use crate::{
+    control::{
+        Answer, Ask, CloudStatus, ControlHandler, MessageLine, Neighbour, Sealed, Status, Versions, bind,
+        encode_reply, open_ask, serve as serve_socket,
+    },
+    engine::Engine,
+    logs,
+    shell::{Device, Held, View},
+    trust::{Trust, Verified},
+};
+
+/// How long desired state may take from its reception to the disk.
+const APPLY: Duration = Duration::from_secs(5);
+
+/// Between two looks at whether the reconciler refused.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Messages that wait for one watcher.
+const WATCH: usize = 256;
+
+/// Whoever answers. Good on any thread.
+pub(super) struct Control {
+    device: DeviceId,
+    name: String,
+    settings: Settings,
+    started: Instant,
+    view: Arc<View>,
+    trust: Arc<Trust>,
+    engine: Engine,
+    reconciler: Option<Address<reconciler::Event>>,
+}
+
+impl Control {
+    pub(super) fn new(device: &Device, options: &UpOptions, name: &str) -> Arc<Self> {
+        let adapters = device.adapters();
+        Arc::new(Self {
+            device: adapters.device,
+            name: name.to_owned(),
+            settings: options.settings.clone(),
+            started: Instant::now(),
+            view: Arc::clone(&adapters.view),
+            trust: Arc::clone(&adapters.trust),
+            engine: adapters.engine.clone(),
+            reconciler: device.reconciler(),
+        })
+    }
+
+    /// Answers a sealed question that came over the mesh.
+    pub(super) async fn signed(&self, sealed: &[u8]) -> Vec<u8> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let answer = match open_ask(sealed, self.device, &self.trust.operators(), now_ms) {
+            Ok((_, ask)) => self.reply(ask).await,
+            Err(error) => Err(error.to_string()),
+        };
+        encode_reply(answer)
+    }
+
+    async fn reply(&self, ask: Ask) -> Result<Answer, String> {
+        match ask {
+            Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
+            Ask::Devices => Ok(Answer::Devices { devices: self.devices() }),
+            Ask::Versions => Ok(Answer::Versions(self.versions())),
+            Ask::Apply { assignment, releases } => self.apply(assignment, releases).await,
+            Ask::Logs { module, tail, since_ms } => {
+                let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
+                Ok(Answer::Logs { text })
+            }
+            Ask::Messages => Err("`messages` is a stream, not a question".into()),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            device: self.device,
+            name: self.name.clone(),
+            labels: self.settings.labels.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            operators: self.trust.operators(),
+            cloud: self.settings.cloud.as_ref().map(|cloud| CloudStatus {
+                address: cloud.address(),
+                connected: self.view.is_cloud_connected(),
+            }),
+            mesh: self.settings.mesh.listen.iter().map(|address| (*address).into()).collect(),
+            report: self.view.report(),
+        }
+    }
+
+    fn devices(&self) -> Vec<Neighbour> {
+        let mut devices: Vec<_> = self
+            .view
+            .neighbours()
+            .into_iter()
+            .filter(|(device, _)| *device != self.device)
+            .map(|(device, name)| Neighbour { device, name })
+            .collect();
+        devices.sort_by(|a, b| (&a.name, a.device).cmp(&(&b.name, b.device)));
+        devices.insert(0, Neighbour { device: self.device, name: self.name.clone() });
+        devices
+    }
+
+    fn versions(&self) -> Versions {
+        let Held { version, releases, sealed: _ } = self.view.held().borrow().clone();
+        Versions {
+            device: self.device,
+            name: self.name.clone(),
+            labels: self.settings.labels.clone(),
+            assignment: version,
+            releases,
+        }
+    }
+
+    async fn apply(&self, assignment: Sealed, releases: Vec<Sealed>) -> Result<Answer, String> {
+        let desired = self.complete(assignment, releases);
+        let verified = self.trust.verify(desired).map_err(|error| error.to_string())?;
+        let (version, offered) = (verified.assignment.version, verified.sealed.clone());
+        let mut held = self.view.held();
+        let now = held.borrow_and_update().clone();
+        if now.sealed == offered {
+            return Ok(Answer::Applied { version });
+        }
+        if version <= now.version {
+            return Err(format!(
+                "the device holds version {} of its assignment already, and {version} is not newer: apply again",
+                now.version
+            ));
+        }
+        self.hand_over(verified).await?;
+        let taken = async {
+            while held.borrow_and_update().version < version {
+                if timeout(LOOK, held.changed()).await.is_err()
+                    && let Some(refusal) = self.refusal()
+                {
+                    return Err(refusal);
+                }
+            }
+            Ok(Answer::Applied { version })
+        };
+        let late = |_| "the device did not write it in time: see `wayside status` and its log".to_owned();
+        timeout(APPLY, taken).await.map_err(late)?
+    }
+
+    /// With the releases that the device holds already.
+    fn complete(&self, assignment: Sealed, releases: Vec<Sealed>) -> Desired {
+        let mut releases: Vec<bytes::Bytes> = releases.into_iter().map(|sealed| sealed.0.into()).collect();
+        let named = envelope::claimed_signer(&assignment.0).and_then(|signer| {
+            envelope::open::<Assignment>(&assignment.0, envelope::Kind::Assignment, &[signer])
+        });
+        if let Ok((_, named)) = named {
+            releases.extend(named.releases.iter().filter_map(|wanted| self.view.release(&wanted.sha256)));
+        }
+        Desired { assignment: assignment.0.into(), releases }
+    }
+
+    async fn hand_over(&self, verified: Verified) -> Result<(), String> {
+        let Verified { sealed, assignment, releases } = verified;
+        let event = reconciler::Event::Desired {
+            sealed,
+            assignment: Box::new(assignment),
+            releases,
+            restored: false,
+        };
+        let reconciler = self.reconciler.as_ref().ok_or("the daemon is stopping")?;
+        reconciler.send(event, 0).await.map_err(|error| error.to_string())
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let problems = self.view.report().problems.unwrap_or_default();
+        problems.into_iter().find(|problem| problem.contains("desired state was refused"))
+    }
+}
+
+/// Serves the socket. Without one the device goes on, and says so.
+pub(super) fn serve(device: &Rc<Device>, io: &Handle, path: &Path, control: Arc<Control>) {
+    let _context = io.enter();
+    match bind(path) {
+        Ok(listener) => {
+            io.spawn(serve_socket(listener, Arc::new(Handler(control))));
+        }
+        Err(error) => {
+            let path = path.display();
+            device.problem("control", Some(format!("cannot listen on {path}: {error}; `wayside status` on this machine does not work; check the state directory, then restart the daemon")));
+        }
+    }
+}
+
+/// So that a question's future owns what it needs.
+struct Handler(Arc<Control>);
+
+impl ControlHandler for Handler {
+    fn answer(&self, ask: Ask) -> BoxFuture<'static, Result<Answer, String>> {
+        let control = Arc::clone(&self.0);
+        async move { control.reply(ask).await }.boxed()
+    }
+
+    fn messages(&self) -> mpsc::Receiver<MessageLine> {
+        let (lines, receiver) = mpsc::channel(WATCH);
+        let (mut tap, name) = (self.0.view.tap(), self.0.name.clone());
+        tokio::spawn(async move {
+            loop {
+                let tapped = tokio::select! {
+                    tapped = tap.recv() => tapped,
+                    () = lines.closed() => return,
+                };
+                match tapped {
+                    Ok(tapped) => {
+                        let line = MessageLine::new(&tapped.message, &name, &tapped.route, tapped.seq);
+                        if lines.send(line).await.is_err() {
+                            return;
+                        }
+                    }
+                    // A slow watcher misses some; the devices do not wait for it.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        receiver
+    }
+}

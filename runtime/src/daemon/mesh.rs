@@ -1,0 +1,90 @@
+//! The mesh's events as the device's.
+
+use std::{net::Ipv4Addr, rc::Rc, sync::Arc};
+
+use wayside_actors::{
+    device::{delivery, membership, router, wiring::Event},
+    message::Message,
+    queue::{Endpoint, Queue},
+};
+use wayside_config::settings;
+use wayside_mesh::{
+    event::{MeshEvent, MeshEvents},
+    session::{Mesh, MeshSettings, SCOUTING},
+};
+
+use super::control::Control;
+use crate::{
+    engine::{Broker, Ready},
+    shell::{Device, desired_event},
+    state::Identity,
+};
+
+/// Opens the mesh. The error is a problem to show; the device goes on without neighbours.
+pub(super) fn open(
+    identity: &Identity,
+    name: &str,
+    settings: &settings::MeshSettings,
+    engine: Option<&Ready>,
+) -> (Result<Mesh, String>, Option<MeshEvents>) {
+    let mut mesh = MeshSettings::new(identity.device(), name);
+    mesh.listen.clone_from(&settings.listen);
+    mesh.connect.clone_from(&settings.connect);
+    mesh.scouting = settings.multicast.then_some(SCOUTING);
+    mesh.exclude = engine.map(|ready| own_network(ready.broker)).into_iter().collect();
+    match Mesh::open(mesh) {
+        Ok((mesh, events)) => (Ok(mesh), Some(events)),
+        Err(error) => {
+            tracing::error!(%error, "no mesh");
+            (Err(error.to_string()), None)
+        }
+    }
+}
+
+/// The daemon's address in the modules' network: modules are behind it, not neighbours.
+fn own_network(broker: Broker) -> Ipv4Addr {
+    broker.address()
+}
+
+/// Passes events on until the mesh is closed.
+pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control: Arc<Control>) {
+    let Some(mut events) = events else { return };
+    while let Some(event) = events.recv().await {
+        match event {
+            MeshEvent::Seen { device: neighbour, name } => {
+                device.adapters().view.neighbour(neighbour, Some(name.clone()));
+                let seen = membership::Event::TokenSeen { device: neighbour, name };
+                device.send(Event::Membership(seen), 0).await;
+            }
+            MeshEvent::Gone { device: neighbour } => {
+                device.adapters().view.neighbour(neighbour, None);
+                let gone = membership::Event::TokenGone { device: neighbour };
+                device.send(Event::Membership(gone), 0).await;
+            }
+            MeshEvent::Batch { from, batch } => {
+                let bytes = batch.messages.iter().map(Message::cost_bytes).sum();
+                device.send(Event::Router(router::Event::Arrived { from, batch }), bytes).await;
+            }
+            MeshEvent::Confirm { from, confirm } => {
+                let queue = Queue { route: confirm.route, to: Endpoint::Device(from) };
+                let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
+                device.send(Event::Delivery(queue, acked), 0).await;
+            }
+            MeshEvent::Offer { from, desired } => match device.adapters().trust.verify(desired) {
+                Ok(verified) => device.send(desired_event(verified, false), 0).await,
+                Err(error) => {
+                    tracing::warn!(from = %from.short(), %error, "desired state from a neighbour was not taken");
+                }
+            },
+            MeshEvent::Control(request) => {
+                let control = Arc::clone(&control);
+                // Some questions take a while, and the mesh goes on.
+                actix::spawn(async move {
+                    let answer = control.signed(&request.sealed).await;
+                    request.reply(answer);
+                });
+            }
+            MeshEvent::Problem(problem) => device.problem("mesh", problem),
+        }
+    }
+}

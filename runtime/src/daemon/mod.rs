@@ -1,0 +1,50 @@
+//! The daemon: puts the parts together, and takes them apart again in order.
+
+mod control;
+mod mesh;
+mod mqtt;
+mod options;
+mod run;
+mod store;
+mod uplink;
+
+use anyhow::Context;
+
+pub use options::UpOptions;
+
+use crate::state::{Identity, StateFolder, default_folder};
+
+/// Threads of the I/O runtime: engine, MQTT and uplink. The actors have the main thread, the mesh its
+/// own.
+const IO_THREADS: usize = 2;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start at all, or a part failed that it cannot do without. In words, with what to do.
+pub fn up(options: UpOptions) -> anyhow::Result<()> {
+    let path = options.settings.state.clone().unwrap_or_else(default_folder);
+    let state = StateFolder::open(&path)?;
+    let (identity, problem) = Identity::load(&state).with_context(|| {
+        format!(
+            "cannot write this device's key to {}: free some space, or choose another directory with --state",
+            path.display()
+        )
+    })?;
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .context("cannot start threads: free memory or raise the limit of processes")?;
+    let result = actix::System::new().block_on(run::run(run::Parts {
+        options,
+        state: state.into(),
+        identity,
+        problem,
+        io: io.handle().clone(),
+    }));
+    // What was taken is committed by now; what is left waits for nobody.
+    io.shutdown_background();
+    result
+}

@@ -1,0 +1,153 @@
+//! The MQTT listener: bound where modules find it, as soon as there is such a place.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use wayside_config::workload::ModuleId;
+use wayside_mesh::mqtt::{Authenticator, Listener, MqttEvent, Settings};
+
+use super::UpOptions;
+use crate::{engine::Ready, shell::Device, state::Identity};
+
+/// Before a taken port is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Between two looks at whether the queues are open.
+const QUEUES: Duration = Duration::from_millis(50);
+
+/// The task that keeps the listener.
+pub(super) struct Mqtt {
+    device: Rc<Device>,
+    task: JoinHandle<()>,
+}
+
+/// Starts it. It waits for the modules' network and for the queues.
+pub(super) fn start(device: &Rc<Device>, options: &UpOptions, identity: Identity, io: &Handle) -> Mqtt {
+    let keeper = Keeper {
+        device: Rc::clone(device),
+        port: options.settings.mqtt_port,
+        loopback: options.settings.mqtt_loopback,
+        passwords: Arc::new(Passwords(identity)),
+        io: io.clone(),
+    };
+    Mqtt { device: Rc::clone(device), task: actix::spawn(keeper.run()) }
+}
+
+impl Mqtt {
+    /// Stops accepting, and answers what was taken before it closes.
+    pub(super) async fn close(self) {
+        // The task goes on meanwhile: it passes on the last events.
+        if let Some(listener) = self.device.adapters().mqtt.listener() {
+            listener.close().await;
+        }
+        self.task.abort();
+    }
+}
+
+struct Keeper {
+    device: Rc<Device>,
+    port: u16,
+    loopback: bool,
+    passwords: Arc<Passwords>,
+    io: Handle,
+}
+
+struct Passwords(Identity);
+
+impl Authenticator for Passwords {
+    fn password(&self, module: &ModuleId) -> Option<Vec<u8>> {
+        Some(self.0.mqtt_password(module).into_bytes())
+    }
+}
+
+impl Keeper {
+    async fn run(self) {
+        let mut ready = self.device.adapters().engine.ready();
+        loop {
+            let addresses = self.addresses(&ready.borrow_and_update());
+            if addresses.is_empty() {
+                // An error means that the daemon is ending.
+                let _ = ready.changed().await;
+                continue;
+            }
+            match self.bind(&addresses).await {
+                Ok(Some((listener, events))) => {
+                    self.device.problem("mqtt", None);
+                    self.device.adapters().mqtt.begin(listener);
+                    tokio::select! {
+                        () = pump(&self.device, events) => {}
+                        () = self.moved(&addresses, &mut ready) => {
+                            tracing::info!("the modules' network moved; listening there");
+                        }
+                    }
+                    self.device.adapters().mqtt.end(&self.device);
+                }
+                Ok(None) => tokio::time::sleep(QUEUES).await,
+                Err(problem) => {
+                    self.device.problem("mqtt", Some(problem));
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// `None` while there is nothing to keep messages in.
+    async fn bind(
+        &self,
+        addresses: &[SocketAddr],
+    ) -> Result<Option<(Listener, mpsc::Receiver<MqttEvent>)>, String> {
+        let Some(store) = self.device.store() else { return Ok(None) };
+        let reading = self.io.spawn_blocking(move || store.restored());
+        let held = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let passwords = Arc::clone(&self.passwords);
+        Listener::bind(addresses, Settings::default(), passwords, held.marks, &self.io)
+            .map(Some)
+            .map_err(|error| error.to_string())
+    }
+
+    fn addresses(&self, engine: &Result<Ready, String>) -> Vec<SocketAddr> {
+        let of_modules = engine.iter().map(|ready| ready.broker.address());
+        let loopback = self.loopback.then_some(Ipv4Addr::LOCALHOST);
+        of_modules.chain(loopback).map(|address| SocketAddr::from((address, self.port))).collect()
+    }
+
+    /// Resolves when the listener should be elsewhere. An engine that is gone changes nothing.
+    async fn moved(&self, addresses: &[SocketAddr], ready: &mut watch::Receiver<Result<Ready, String>>) {
+        while ready.changed().await.is_ok() {
+            let engine = ready.borrow_and_update();
+            if engine.is_ok() && self.addresses(&engine) != addresses {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+async fn pump(device: &Rc<Device>, mut events: mpsc::Receiver<MqttEvent>) {
+    while let Some(event) = events.recv().await {
+        let bytes = match &event {
+            MqttEvent::Published { payload, .. } => payload.len(),
+            MqttEvent::Released { .. }
+            | MqttEvent::SessionCleared { .. }
+            | MqttEvent::Session { .. }
+            | MqttEvent::Online { .. }
+            | MqttEvent::Offline { .. }
+            | MqttEvent::Acked { .. } => 0,
+        };
+        device.send(event.wired(wall_ms()), bytes).await;
+    }
+}
+
+fn wall_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

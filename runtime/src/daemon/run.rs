@@ -1,0 +1,213 @@
+//! One run of the daemon, on the actix thread.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use tokio::{
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use wayside_actors::{
+    device::{uplink as uplink_machine, wiring::Event},
+    frame::{Hello, PROTOCOL},
+};
+use wayside_host::{Clock, Host};
+use wayside_mesh::store::StoreSettings;
+
+use super::{UpOptions, control, mesh, mqtt, store, uplink};
+use crate::{
+    desired,
+    engine::{Engine, Ready, Settings as EngineSettings},
+    shell::{Adapters, Device, MqttPort, View},
+    state::{Found, Identity, StateFolder},
+    trust::Trust,
+};
+
+/// How long the engine may take before the mesh is opened without knowing the modules' network.
+const ENGINE_FIRST: Duration = Duration::from_secs(1);
+
+/// How long the actors may take to finish when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the uplink may take to close.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// The largest recording of one machine's life.
+const RECORDING_BYTES: u64 = 64 << 20;
+
+pub(super) struct Parts {
+    pub(super) options: UpOptions,
+    pub(super) state: Arc<StateFolder>,
+    pub(super) identity: Identity,
+    /// What was wrong with the identity.
+    pub(super) problem: Option<String>,
+    pub(super) io: Handle,
+}
+
+pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
+    let Parts { options, state, identity, problem, io } = parts;
+    let (name, settings) = (options.name(), &options.settings);
+    let mut stop = Stop::new()?;
+    let (engine, engine_events) = Engine::start(
+        &io,
+        EngineSettings { identity: identity.clone(), name: name.clone(), mqtt_port: settings.mqtt_port },
+    );
+    let late = |_| Err("it does not answer yet".to_owned());
+    let engine_ready = timeout(ENGINE_FIRST, engine.first()).await.unwrap_or_else(late);
+    let (holds, desired_problem) = match desired::load(&state) {
+        Found::Whole(verified) => (Some(verified.sealed), None),
+        Found::Nothing => (None, None),
+        Found::Damaged(problem) => (None, Some(problem)),
+    };
+    let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
+    let (trust, trust_problem) =
+        Trust::load(identity.device(), cloud_key, &settings.operators, holds.as_ref(), Arc::clone(&state));
+    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, engine_ready.as_ref().ok());
+    let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
+    let (commands, uplink_events) = cloud.unzip();
+    let mut host = Host::new(Clock::start());
+    if let Some(folder) = &options.record {
+        std::fs::create_dir_all(folder)?;
+        host = host.recording(folder.clone(), RECORDING_BYTES);
+    }
+    let adapters = Adapters {
+        device: identity.device(),
+        seed: seed(),
+        blocking: io.clone(),
+        engine: engine.clone(),
+        mesh: mesh.as_ref().ok().cloned(),
+        mqtt: MqttPort::default(),
+        uplink: commands,
+        state: Arc::clone(&state),
+        trust: Arc::new(trust),
+        view: Arc::new(View::default()),
+    };
+    let (device, mut fatal) = Device::new(host, adapters);
+    device.begin(settings.cloud.as_ref().map(|cloud| Hello {
+        protocol: PROTOCOL,
+        name: name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        labels: settings.labels.clone().into_iter().collect(),
+        token: cloud.token.clone(),
+    }));
+    device.problem("identity", problem);
+    device.problem("desired state", desired_problem);
+    device.problem("operators", trust_problem);
+    device.problem("mesh", mesh.as_ref().err().cloned());
+    let store_settings = StoreSettings {
+        dir: state.store(),
+        damaged_dir: state.damaged(),
+        max_bytes: settings.store_max_bytes,
+    };
+    actix::spawn(store::open(Rc::clone(&device), store_settings));
+    actix::spawn(pump_engine(Rc::clone(&device), engine_events));
+    let (stands, uplink_stands) = watch::channel(false);
+    if let Some(events) = uplink_events {
+        actix::spawn(uplink::pump(Rc::clone(&device), events, stands));
+    }
+    let control = control::Control::new(&device, &options, &name);
+    actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
+    control::serve(&device, &io, &state.control_socket(), control);
+    let mqtt = mqtt::start(&device, &options, identity.clone(), &io);
+    greet(&name, &identity, &state, &engine_ready, &options);
+
+    let ended = tokio::select! {
+        () = stop.wanted() => Ok(()),
+        Some(reason) = fatal.recv() => Err(reason),
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        () = take_apart(&device, mqtt, uplink_stands, &options) => {}
+        () = stop.wanted() => tracing::warn!("told to stop again: not waiting any longer"),
+    }
+    // A missing socket tells commands that no daemon is there.
+    let _ = std::fs::remove_file(state.control_socket());
+    if let Err(reason) = ended {
+        bail!("a part failed that the daemon cannot do without: {reason}; start it again, and report this");
+    }
+    Ok(())
+}
+
+/// Stops taking, then finishes what was taken, then says goodbye.
+async fn take_apart(
+    device: &Rc<Device>,
+    mqtt: mqtt::Mqtt,
+    mut uplink_stands: watch::Receiver<bool>,
+    options: &UpOptions,
+) {
+    mqtt.close().await;
+    device.send(Event::Uplink(uplink_machine::Event::Stop), 0).await;
+    if timeout(DRAIN, device.drain()).await.is_err() {
+        tracing::warn!(
+            "some actors did not finish in time; what they had not committed was not acknowledged"
+        );
+    }
+    // For the last frames. Late or gone, the next connection says it all again.
+    let _ = timeout(GOODBYE, uplink_stands.wait_for(|stands| !stands)).await;
+    if let Some(mesh) = &device.adapters().mesh {
+        mesh.close().await;
+    }
+    if options.stop_modules {
+        tracing::info!("stopping modules");
+        device.adapters().engine.stop_all().await;
+    }
+    tracing::info!("stopped");
+}
+
+async fn pump_engine(device: Rc<Device>, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        device.send(event, 0).await;
+    }
+}
+
+/// Spreads this device's repetitions against those of others.
+fn seed() -> u64 {
+    // Without randomness devices merely repeat at the same moments.
+    getrandom::u64().unwrap_or_default()
+}
+
+/// The first lines, for whoever started the daemon by hand.
+fn greet(
+    name: &str,
+    identity: &Identity,
+    state: &StateFolder,
+    engine: &Result<Ready, String>,
+    options: &UpOptions,
+) {
+    let settings = &options.settings;
+    println!("device  {name} ({})", identity.device().short());
+    println!("state   {}", state.path().display());
+    match engine {
+        Ok(ready) => println!("engine  {}", ready.version),
+        Err(problem) => println!("engine  {problem}"),
+    }
+    println!(
+        "mesh    {}",
+        if settings.mesh.multicast { "looking for neighbours" } else { "without multicast" }
+    );
+    match &settings.cloud {
+        Some(cloud) => println!("cloud   {}", cloud.address()),
+        None => println!("cloud   none: `wayside apply` from any machine on this LAN"),
+    }
+}
+
+/// The signals that stop the daemon.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wanted(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The outside as the actors' effects reach it.
+
+use std::{rc::Rc, sync::Arc};
+
+use tokio::{runtime::Handle, sync::mpsc};
+use wayside_actors::{
+    device::{
+        delivery,
+        io::{self, Io},
+        membership, reconciler, uplink,
+        wiring::Event,
+    },
+    frame::{Answer, Ask, Desired, Question, ToCloud},
+    queue::Queue,
+};
+use wayside_config::identity::DeviceId;
+use wayside_mesh::session::Mesh;
+
+use super::{Device, Held, MqttPort, View};
+use crate::{
+    desired,
+    engine::Engine,
+    logs,
+    state::{Found, StateFolder},
+    trust::{self, Trust, Verified},
+};
+
+/// Who noticed a problem with the desired state.
+pub(super) const DESIRED: &str = "desired state";
+
+/// What the device's effects reach. Nothing here waits for an actor.
+pub struct Adapters {
+    /// This device.
+    pub device: DeviceId,
+    /// Spreads repetitions of this device against those of others.
+    pub seed: u64,
+    /// The MQTT listener, as it comes and goes.
+    pub mqtt: MqttPort,
+    /// For reads that block on the disk.
+    pub blocking: Handle,
+    /// The containers.
+    pub engine: Engine,
+    /// The mesh, unless it could not be started.
+    pub mesh: Option<Mesh>,
+    /// The way to the task that commands the uplink, when there is a cloud.
+    pub uplink: Option<mpsc::Sender<io::Uplink>>,
+    /// The small state files.
+    pub state: Arc<StateFolder>,
+    /// Whose signatures count.
+    pub trust: Arc<Trust>,
+    /// What operators may see.
+    pub view: Arc<View>,
+}
+
+impl std::fmt::Debug for Adapters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adapters").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    pub(super) async fn io(self: &Rc<Self>, io: Io) {
+        let adapters = &self.adapters;
+        match io {
+            Io::Engine(command) => adapters.engine.command(command),
+            Io::Mesh(command) => self.mesh(command),
+            Io::Mqtt(command) => adapters.mqtt.command(self, command),
+            Io::Uplink(command) => self.uplink(command).await,
+            Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }) => {
+                self.load(queue, from, max_messages, max_bytes);
+            }
+            Io::Store(io::Store::Commit(_)) | Io::SaveDesired(_) => {
+                tracing::error!(
+                    "an effect that must be persisted came as one to be done; please report this"
+                );
+            }
+            Io::LoadDesired => self.load_desired(),
+            Io::Verify(desired) => match adapters.trust.verify(desired) {
+                Ok(verified) => {
+                    self.problem("trust", None);
+                    self.tell(desired_event(verified, false));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "desired state from the cloud was not taken");
+                    self.problem(
+                        "trust",
+                        Some(format!("desired state from the cloud was not taken: {error}")),
+                    );
+                }
+            },
+            Io::Answer(ask) => self.answer(ask),
+            Io::Publish(report) => adapters.view.reported(report),
+        }
+    }
+
+    fn mesh(self: &Rc<Self>, command: io::Mesh) {
+        if let io::Mesh::Tokens = command {
+            for (device, name) in self.adapters.view.neighbours() {
+                self.tell(Event::Membership(membership::Event::TokenSeen { device, name }));
+            }
+            return;
+        }
+        let Some(mesh) = &self.adapters.mesh else { return };
+        // `false` is for what the link has no room for: whoever sent it sends it again.
+        let _sent = match command {
+            io::Mesh::Send { to, batch } => mesh.send(to, batch),
+            io::Mesh::Confirm { to, confirm } => mesh.confirm(to, confirm),
+            io::Mesh::Offer { to, desired } => mesh.offer(to, desired),
+            io::Mesh::Tokens => true,
+        };
+    }
+
+    async fn uplink(&self, command: io::Uplink) {
+        let Some(uplink) = &self.adapters.uplink else { return };
+        let is_batch = matches!(command, io::Uplink::Send(ToCloud::Batch(_)));
+        match uplink.try_send(command) {
+            Ok(()) => {}
+            // A link slower than its senders: the delivery sends it again, and its actor goes on.
+            Err(mpsc::error::TrySendError::Full(_)) if is_batch => {}
+            Err(mpsc::error::TrySendError::Full(command)) => {
+                // An error means that the daemon is ending.
+                let _ = uplink.send(command).await;
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+    }
+
+    fn load(self: &Rc<Self>, queue: Queue, from: u64, max_messages: usize, max_bytes: usize) {
+        let Some(store) = self.store() else { return };
+        let device = Rc::clone(self);
+        actix::spawn(async move {
+            let of_read = queue.clone();
+            let read = device
+                .adapters
+                .blocking
+                .spawn_blocking(move || store.load(&of_read, from, max_messages, max_bytes))
+                .await;
+            let event = match read {
+                Ok(Ok(loaded)) => {
+                    delivery::Event::Loaded { from, first_seq: loaded.first_seq, messages: loaded.messages }
+                }
+                // Nothing to give now; the delivery asks again.
+                Ok(Err(error)) => {
+                    tracing::warn!(%queue, %error, "a queue could not be read");
+                    delivery::Event::Loaded { from, first_seq: from, messages: Vec::new() }
+                }
+                Err(_) => return,
+            };
+            device.tell(Event::Delivery(queue, event));
+        });
+    }
+
+    fn load_desired(self: &Rc<Self>) {
+        match desired::load(&self.adapters.state) {
+            Found::Nothing => {}
+            Found::Whole(verified) => {
+                self.adapters.holds(&verified);
+                self.tell(desired_event(verified, true));
+            }
+            Found::Damaged(problem) => self.problem(DESIRED, Some(problem)),
+        }
+    }
+
+    fn answer(self: &Rc<Self>, ask: Ask) {
+        let device = Rc::clone(self);
+        actix::spawn(async move {
+            let Question::Logs { module, tail, since_ms } = ask.question;
+            let adapters = &device.adapters;
+            let result = logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await;
+            device.tell(Event::Uplink(uplink::Event::Answer(Answer { id: ask.id, result })));
+        });
+    }
+}
+
+impl Adapters {
+    /// Replaces the desired state on the disk.
+    pub(super) fn save_desired(&self, desired: &Desired) -> std::io::Result<()> {
+        desired::save(&self.state, desired)?;
+        // It was verified before it came here.
+        if let Ok(verified) = trust::reopen(desired.clone()) {
+            self.holds(&verified);
+        }
+        Ok(())
+    }
+
+    fn holds(&self, verified: &Verified) {
+        self.view.holds(Held {
+            version: verified.assignment.version,
+            releases: verified.assignment.releases.clone(),
+            sealed: verified.sealed.clone(),
+        });
+    }
+}
+
+/// The event that brings verified desired state to the reconciler.
+pub(crate) fn desired_event(verified: Verified, restored: bool) -> Event {
+    let Verified { sealed, assignment, releases } = verified;
+    Event::Reconciler(reconciler::Event::Desired {
+        sealed,
+        assignment: Box::new(assignment),
+        releases,
+        restored,
+    })
+}

@@ -1,0 +1,16 @@
+//! What surrounds the machines: finds each other's addresses, keeps what must be kept, reaches the
+//! adapters. Decides nothing.
+
+mod actor;
+mod adapters;
+mod device;
+mod keep;
+mod mqtt;
+mod start;
+mod view;
+
+pub use adapters::Adapters;
+pub(crate) use adapters::desired_event;
+pub use device::Device;
+pub use mqtt::MqttPort;
+pub use view::{Held, Tapped, View};

@@ -1,0 +1,68 @@
+//! The MQTT listener as effects reach it: it comes when modules have a network, and may come anew.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use wayside_actors::{
+    device::{delivery, io, wiring::Event},
+    queue::Endpoint,
+};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
+use wayside_mesh::mqtt::Listener;
+
+use super::Device;
+
+/// Holds what a listener that comes later must know. Without a listener nothing can be delivered, and
+/// deliveries wait for their module.
+#[derive(Default)]
+pub struct MqttPort {
+    listener: RefCell<Option<Rc<Listener>>>,
+    modules: RefCell<Vec<ModuleId>>,
+    names: RefCell<BTreeMap<DeviceId, String>>,
+}
+
+impl MqttPort {
+    /// A listener is there.
+    pub fn begin(&self, listener: Listener) {
+        listener.perform(io::Mqtt::Names(self.names.borrow().clone()));
+        listener.perform(io::Mqtt::Modules(self.modules.borrow().clone()));
+        self.listener.replace(Some(Rc::new(listener)));
+    }
+
+    /// The listener, to be closed while what it took is still answered through it.
+    pub fn listener(&self) -> Option<Rc<Listener>> {
+        self.listener.borrow().clone()
+    }
+
+    /// The listener is gone, and its sessions with it.
+    pub fn end(&self, device: &Rc<Device>) {
+        self.listener.take();
+        for module in &*self.modules.borrow() {
+            down(device, module.clone());
+        }
+    }
+
+    pub(super) fn command(&self, device: &Rc<Device>, command: io::Mqtt) {
+        match &command {
+            io::Mqtt::Names(names) => {
+                self.names.replace(names.clone());
+            }
+            io::Mqtt::Modules(modules) => {
+                self.modules.replace(modules.clone());
+            }
+            io::Mqtt::Accept { .. }
+            | io::Mqtt::Refuse { .. }
+            | io::Mqtt::Deliver { .. }
+            | io::Mqtt::Forget(_)
+            | io::Mqtt::AskUp { .. } => {}
+        }
+        if let Some(listener) = &*self.listener.borrow() {
+            listener.perform(command);
+        } else if let io::Mqtt::AskUp { module } = command {
+            down(device, module);
+        }
+    }
+}
+
+fn down(device: &Rc<Device>, module: ModuleId) {
+    device.tell(Event::Deliveries(Endpoint::Module(module), delivery::Event::Down));
+}

@@ -1,0 +1,180 @@
+//! What operators may see of the device: kept up to date by the actors' effects, read by the control
+//! server on any thread.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, watch};
+use wayside_actors::{frame::Desired, message::Message, queue::StoreOp, report::Report};
+use wayside_config::{document::ReleaseRef, identity::DeviceId};
+
+/// Messages that a slow watcher may be behind before it misses some.
+const TAP: usize = 256;
+
+/// The device as operators see it.
+#[derive(Debug)]
+pub struct View {
+    report: Mutex<Report>,
+    /// Neighbours that are there, with their names.
+    neighbours: Mutex<BTreeMap<DeviceId, String>>,
+    /// What the device has been told to run.
+    held: watch::Sender<Held>,
+    cloud_connected: watch::Sender<bool>,
+    tap: broadcast::Sender<Tapped>,
+}
+
+/// The desired state that is persisted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The assignment's version; 0 for none.
+    pub version: u64,
+    /// What it names.
+    pub releases: Vec<ReleaseRef>,
+    /// The sealed documents.
+    pub sealed: Desired,
+}
+
+/// A message that a module of this device published.
+#[derive(Clone, Debug)]
+pub struct Tapped {
+    /// `workload/route`.
+    pub route: String,
+    /// Its number there.
+    pub seq: u64,
+    /// The message.
+    pub message: Message,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            report: Mutex::default(),
+            neighbours: Mutex::default(),
+            held: watch::Sender::new(Held::default()),
+            cloud_connected: watch::Sender::new(false),
+            tap: broadcast::Sender::new(TAP),
+        }
+    }
+}
+
+impl View {
+    /// Everything that was reported so far, as one full report.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let mut report = locked(&self.report).clone();
+        report.full = true;
+        report
+    }
+
+    pub(super) fn reported(&self, report: Report) {
+        locked(&self.report).merge(report);
+    }
+
+    /// Neighbours that are there, with their names.
+    #[must_use]
+    pub fn neighbours(&self) -> BTreeMap<DeviceId, String> {
+        locked(&self.neighbours).clone()
+    }
+
+    /// A neighbour came, or went.
+    pub fn neighbour(&self, device: DeviceId, name: Option<String>) {
+        let mut neighbours = locked(&self.neighbours);
+        match name {
+            Some(name) => neighbours.insert(device, name),
+            None => neighbours.remove(&device),
+        };
+    }
+
+    /// What the device has been told to run, and when that changes.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<Held> {
+        self.held.subscribe()
+    }
+
+    pub(super) fn holds(&self, held: Held) {
+        self.held.send_replace(held);
+    }
+
+    /// A sealed release that the device holds, by its hash.
+    #[must_use]
+    pub fn release(&self, sha256: &[u8; 32]) -> Option<Bytes> {
+        let held = self.held.borrow();
+        held.sealed.releases.iter().find(|sealed| wayside_config::hash::sha256(sealed) == *sha256).cloned()
+    }
+
+    /// Whether the cloud has welcomed the device on the connection there is now.
+    #[must_use]
+    pub fn is_cloud_connected(&self) -> bool {
+        *self.cloud_connected.borrow()
+    }
+
+    pub(super) fn cloud(&self, connected: bool) {
+        self.cloud_connected.send_replace(connected);
+    }
+
+    /// What modules publish from now on. A receiver that is too slow misses some.
+    #[must_use]
+    pub fn tap(&self) -> broadcast::Receiver<Tapped> {
+        self.tap.subscribe()
+    }
+
+    /// Shows what has been stored to whoever watches.
+    pub(super) fn stored(&self, device: DeviceId, ops: &[StoreOp]) {
+        if self.tap.receiver_count() == 0 {
+            return;
+        }
+        let mut before: Option<(&str, &Message)> = None;
+        for op in ops {
+            let StoreOp::Append { queue, seq, message } = op else { continue };
+            // A message that goes to several places stands in several queues, one after the other.
+            if message.origin == device && before != Some((&queue.route, message)) {
+                let tapped = Tapped { route: queue.route.clone(), seq: *seq, message: message.clone() };
+                // An error means that the last watcher has just left.
+                let _ = self.tap.send(tapped);
+            }
+            before = Some((&queue.route, message));
+        }
+    }
+}
+
+/// What a panic under the lock left is still the last report.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use wayside_actors::queue::{Endpoint, Queue};
+
+    use super::*;
+
+    #[test]
+    fn a_message_for_several_places_is_shown_once() {
+        let (device, other) = (DeviceId::from_bytes([1; 32]), DeviceId::from_bytes([2; 32]));
+        let message = |origin, text: &'static str| Message {
+            origin,
+            source: "sensor".into(),
+            topic: "t".into(),
+            payload: Bytes::from_static(text.as_bytes()),
+            accepted_ms: 5,
+        };
+        let append =
+            |to, seq, message| StoreOp::Append { queue: Queue { route: "w/r".into(), to }, seq, message };
+        let view = View::default();
+        let mut tap = view.tap();
+        view.stored(
+            device,
+            &[
+                append(Endpoint::Cloud, 1, message(device, "a")),
+                append(Endpoint::Device(other), 1, message(device, "a")),
+                append(Endpoint::Cloud, 2, message(device, "b")),
+                append(Endpoint::Cloud, 3, message(other, "c")),
+            ],
+        );
+        let shown = std::iter::from_fn(|| tap.try_recv().ok());
+        assert_eq!(shown.map(|tapped| tapped.message.payload).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

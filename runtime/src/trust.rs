@@ -1,0 +1,248 @@
+//! Whose word counts: which keys this device obeys, and whether desired state was signed by them.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use wayside_actors::frame::Desired;
+use wayside_config::{
+    document::{Assignment, Release},
+    envelope::{self, EnvelopeError, Kind},
+    hash::sha256,
+    identity::{DeviceId, PublicKey},
+};
+
+use crate::state::{Found, StateFolder};
+
+const FILE: &str = "operators";
+const VERSION: u16 = 1;
+
+/// The keys that this device obeys.
+#[derive(Debug)]
+pub struct Trust {
+    device: DeviceId,
+    cloud: Option<PublicKey>,
+    state: Arc<StateFolder>,
+    operators: Mutex<Vec<PublicKey>>,
+}
+
+/// Desired state whose signatures hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// As it was signed, with the releases in the assignment's order.
+    pub sealed: Desired,
+    /// What it says.
+    pub assignment: Assignment,
+    /// What it says.
+    pub releases: Vec<Release>,
+}
+
+/// Why desired state was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The assignment is not signed by the cloud or by an operator, or was changed.
+    #[error("the assignment: {0}")]
+    Assignment(EnvelopeError),
+    /// A release is not signed by an operator, or was changed.
+    #[error("a release: {0}; let its operator apply it, or start the device with --operator KEY")]
+    Release(EnvelopeError),
+    /// For another device.
+    #[error("the assignment is for device {}, and this one is {}", .0.short(), .1.short())]
+    OtherDevice(DeviceId, DeviceId),
+    /// It names a release that did not come with it.
+    #[error("the assignment names a release of `{0}` that did not come with it")]
+    Missing(String),
+    /// The first operator's key could not be kept.
+    #[error("the operator's key could not be written: {0}")]
+    Keep(#[from] io::Error),
+}
+
+impl Trust {
+    /// Reads whom this device obeys. `configured` keys replace what was kept before; `holds` is the
+    /// desired state on the disk. The text is a problem to show.
+    #[must_use]
+    pub fn load(
+        device: DeviceId,
+        cloud: Option<PublicKey>,
+        configured: &[PublicKey],
+        holds: Option<&Desired>,
+        state: Arc<StateFolder>,
+    ) -> (Self, Option<String>) {
+        let (mut operators, problem) = match state.read::<Vec<PublicKey>>(FILE, VERSION) {
+            Found::Nothing => (Vec::new(), None),
+            Found::Whole(operators) => (operators, None),
+            // Not back to obeying the first who comes: whoever signed what runs here is still obeyed.
+            Found::Damaged(problem) => (holds.map(signers).unwrap_or_default(), Some(problem)),
+        };
+        let mut problems = Vec::from_iter(problem);
+        if !configured.is_empty() {
+            operators = configured.to_vec();
+        }
+        if !(configured.is_empty() && problems.is_empty())
+            && let Err(error) = state.write(FILE, VERSION, &operators)
+        {
+            problems.push(format!("the operators' keys could not be written: {error}"));
+        }
+        let trust = Self { device, cloud, state, operators: Mutex::new(operators) };
+        (trust, (!problems.is_empty()).then(|| problems.join("; ")))
+    }
+
+    /// The keys it obeys; empty when it obeys the first that hands it a release.
+    #[must_use]
+    pub fn operators(&self) -> Vec<PublicKey> {
+        self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Checks every signature. A device that obeys nobody yet obeys from now on whoever signed.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn verify(&self, desired: Desired) -> Result<Verified, TrustError> {
+        let operators = self.operators();
+        let first = operators.is_empty().then(|| first_signer(&desired)).flatten();
+        let obeyed: Vec<_> =
+            operators.iter().copied().chain(first.filter(|key| Some(*key) != self.cloud)).collect();
+        let for_assignment: Vec<_> = obeyed.iter().copied().chain(self.cloud).collect();
+        let verified = open(desired, &for_assignment, &obeyed)?;
+        if verified.assignment.device != self.device {
+            return Err(TrustError::OtherDevice(verified.assignment.device, self.device));
+        }
+        if operators.is_empty() && !obeyed.is_empty() {
+            self.state.write(FILE, VERSION, &obeyed)?;
+            tracing::info!(operator = %obeyed[0], "from now on this device obeys the first operator who applied something");
+            *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = obeyed;
+        }
+        Ok(verified)
+    }
+}
+
+/// What desired state from this device's own disk says. It was verified when it came, so whoever
+/// signed it is not asked again; that it is unchanged is.
+///
+/// # Errors
+/// See [`TrustError`].
+pub fn reopen(desired: Desired) -> Result<Verified, TrustError> {
+    let mut all = signers(&desired);
+    all.extend(envelope::claimed_signer(&desired.assignment));
+    open(desired, &all, &all)
+}
+
+fn open(desired: Desired, assigners: &[PublicKey], operators: &[PublicKey]) -> Result<Verified, TrustError> {
+    let (_, assignment) = envelope::open::<Assignment>(&desired.assignment, Kind::Assignment, assigners)
+        .map_err(TrustError::Assignment)?;
+    let (mut releases, mut sealed) = (Vec::new(), Vec::new());
+    for reference in &assignment.releases {
+        let bytes = desired.releases.iter().find(|bytes| sha256(bytes) == reference.sha256);
+        let bytes = bytes.ok_or_else(|| TrustError::Missing(reference.workload.clone()))?;
+        let (_, release) =
+            envelope::open::<Release>(bytes, Kind::Release, operators).map_err(TrustError::Release)?;
+        releases.push(release);
+        sealed.push(bytes.clone());
+    }
+    let sealed = Desired { assignment: desired.assignment, releases: sealed };
+    Ok(Verified { sealed, assignment, releases })
+}
+
+/// Who claims to have signed what a device would obey: a release, or the assignment when it has none.
+fn first_signer(desired: &Desired) -> Option<PublicKey> {
+    let sealed = desired.releases.first().unwrap_or(&desired.assignment);
+    envelope::claimed_signer(sealed).ok()
+}
+
+fn signers(desired: &Desired) -> Vec<PublicKey> {
+    let mut signers: Vec<_> =
+        desired.releases.iter().filter_map(|sealed| envelope::claimed_signer(sealed).ok()).collect();
+    signers.sort_unstable();
+    signers.dedup();
+    signers
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use wayside_config::{
+        document::ReleaseRef,
+        workload::{Target, Workload},
+    };
+
+    use super::*;
+
+    fn key(seed: u8) -> (SigningKey, PublicKey) {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let public = PublicKey::from_bytes(key.verifying_key().to_bytes());
+        (key, public)
+    }
+
+    const DEVICE: u8 = 9;
+
+    fn desired(assigner: u8, operator: u8, device: u8) -> Desired {
+        let workload = Workload {
+            name: "w".into(),
+            target: Target::default(),
+            modules: Default::default(),
+            routes: Vec::new(),
+        };
+        let release =
+            envelope::seal(&key(operator).0, Kind::Release, &Release { version: 1, workload }).unwrap();
+        let reference =
+            ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members: Vec::new() };
+        let assignment = Assignment { device: key(device).1, version: 1, releases: vec![reference] };
+        let assignment = envelope::seal(&key(assigner).0, Kind::Assignment, &assignment).unwrap();
+        Desired { assignment: assignment.into(), releases: vec![release.into()] }
+    }
+
+    struct Fixture(tempfile::TempDir);
+
+    impl Fixture {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn trust(&self, configured: &[PublicKey], holds: Option<&Desired>) -> Trust {
+            let state = Arc::new(StateFolder::open(self.0.path()).unwrap());
+            Trust::load(key(DEVICE).1, Some(key(3).1), configured, holds, state).0
+        }
+    }
+
+    #[test]
+    fn the_first_operator_is_obeyed_from_then_on() {
+        let fixture = Fixture::new();
+        let trust = fixture.trust(&[], None);
+        assert_eq!(trust.operators(), []);
+        trust.verify(desired(1, 1, DEVICE)).unwrap();
+        assert!(matches!(trust.verify(desired(2, 2, DEVICE)), Err(TrustError::Assignment(_))));
+        drop(trust);
+        assert_eq!(fixture.trust(&[], None).operators(), [key(1).1]);
+    }
+
+    #[test]
+    fn the_cloud_assigns_but_does_not_release() {
+        let fixture = Fixture::new();
+        let trust = fixture.trust(&[key(1).1], None);
+        trust.verify(desired(3, 1, DEVICE)).unwrap();
+        assert!(matches!(trust.verify(desired(3, 3, DEVICE)), Err(TrustError::Release(_))));
+        assert!(matches!(trust.verify(desired(1, 1, 8)), Err(TrustError::OtherDevice(..))));
+        let fresh = Fixture::new();
+        assert!(matches!(fresh.trust(&[], None).verify(desired(3, 3, DEVICE)), Err(TrustError::Release(_))));
+    }
+
+    #[test]
+    fn a_release_that_did_not_come_is_missed() {
+        let fixture = Fixture::new();
+        let mut incomplete = desired(1, 1, DEVICE);
+        incomplete.releases.clear();
+        let refused = fixture.trust(&[key(1).1], None).verify(incomplete);
+        assert!(matches!(refused, Err(TrustError::Missing(workload)) if workload == "w"));
+    }
+
+    #[test]
+    fn damage_does_not_open_the_door() {
+        let fixture = Fixture::new();
+        std::fs::write(fixture.0.path().join(FILE), "x").unwrap();
+        let holds = desired(3, 1, DEVICE);
+        assert_eq!(fixture.trust(&[], Some(&holds)).operators(), [key(1).1]);
+        assert_eq!(fixture.trust(&[], None).operators(), [key(1).1]);
+        assert_eq!(reopen(holds.clone()).unwrap().sealed, holds);
+    }
+}
