@@ -14,6 +14,7 @@ mod place;
 mod remove;
 mod site;
 mod status;
+mod up;
 mod view;
 mod wait;
 
@@ -28,6 +29,7 @@ use clap::{Parser, Subcommand};
     version,
     disable_help_subcommand = true,
     after_help = "Examples:
+  wayside up                           make this machine a device
   wayside apply compose.yaml           run a workload on this device and its LAN
   wayside status                       how this device is
   wayside COMMAND --help               more of a command, with examples
@@ -41,6 +43,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(Box<up::UpArgs>),
     Apply(apply::ApplyArgs),
     Remove(remove::RemoveArgs),
     Devices(devices::DevicesArgs),
@@ -54,6 +57,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Up(args) => args.run(),
         Command::Apply(args) => args.run(),
         Command::Remove(args) => args.run(),
         Command::Devices(args) => args.run(),
