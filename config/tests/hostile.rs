@@ -1,4 +1,5 @@
 //! The bodies of the fuzz targets, on random bytes and on good files with random damage.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 #[path = "hostile/compose.rs"]
 mod compose;
