@@ -84,6 +84,9 @@ impl Trust {
         {
             problems.push(format!("the operators' keys could not be written: {error}"));
         }
+        if operators.is_empty() && !problems.is_empty() {
+            problems.push("this device obeys again the first operator who applies something: name yours with --operator".into());
+        }
         let trust = Self { device, cloud, state, operators: Mutex::new(operators) };
         (trust, (!problems.is_empty()).then(|| problems.join("; ")))
     }

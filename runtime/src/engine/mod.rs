@@ -100,6 +100,15 @@ impl Engine {
         (Self { shared, commands }, receiver)
     }
 
+    /// An engine whose commands somebody else takes.
+    #[cfg(test)]
+    pub(crate) fn taken(settings: Settings) -> (Self, mpsc::UnboundedReceiver<io::Engine>) {
+        let (events, _) = mpsc::channel(EVENTS);
+        let ready = latest::Sender::new(Err(NOT_YET.into()));
+        let (commands, taken) = mpsc::unbounded_channel();
+        (Self { shared: Arc::new(Shared { settings, ready, events }), commands }, taken)
+    }
+
     /// Gives a command; its answer comes as an event.
     pub fn command(&self, command: io::Engine) {
         // An error means that the process is ending.

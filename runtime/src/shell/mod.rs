@@ -7,6 +7,8 @@ mod device;
 mod keep;
 mod mqtt;
 mod start;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use adapters::Adapters;

@@ -1,0 +1,199 @@
+//! The device's actors with an engine that is watched and a store that has moods.
+
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ed25519_dalek::SigningKey;
+use futures_util::FutureExt;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use wayside_actors::{
+    device::{io, reconciler, router, wiring::Event},
+    frame::Desired,
+    queue::{Queue, StoreOp},
+};
+use wayside_config::{
+    document::{Assignment, Member, Release, ReleaseRef},
+    envelope::{self, Kind},
+    hash::sha256,
+    identity::DeviceId,
+    workload::{Destination, ModuleSpec, Route, Target, WhenFull, Workload},
+};
+use wayside_host::{Clock, Host};
+use wayside_mesh::store::{Commit, Loaded, QueueStore, Restored, StoreError, StoreStats};
+
+use super::{Adapters, Device, MqttPort, View};
+use crate::{
+    desired,
+    engine::{Engine, Settings},
+    state::{Identity, StateFolder},
+    trust::Trust,
+};
+
+/// Refuses so many commits for want of room, then takes them.
+#[derive(Default)]
+struct Moody {
+    full: Mutex<u32>,
+    taken: Mutex<Vec<StoreOp>>,
+}
+
+impl QueueStore for Moody {
+    fn commit(&self, changes: Vec<StoreOp>) -> Commit {
+        let mut full = self.full.lock().unwrap();
+        if let Some(left) = full.checked_sub(1) {
+            *full = left;
+            return Box::pin(async { Err(StoreError::Full { used_bytes: 2, max_bytes: 1 }) });
+        }
+        self.taken.lock().unwrap().extend(changes);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn load(&self, queue: &Queue, _: u64, _: usize, _: usize) -> Result<Loaded, StoreError> {
+        Err(StoreError::UnknownQueue(queue.to_string()))
+    }
+
+    fn restored(&self) -> Result<Restored, StoreError> {
+        Ok(Restored::default())
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct Fixture {
+    device: Rc<Device>,
+    store: Arc<Moody>,
+    engine: mpsc::UnboundedReceiver<io::Engine>,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// A device that boots with desired state on its disk and without any network.
+    fn boot() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateFolder::open(folder.path()).unwrap());
+        let identity = Identity::load(&state).unwrap().0;
+        let id = identity.device();
+        desired::save(&state, &desired(id)).unwrap();
+        let settings = Settings { identity, name: "ewr".into(), mqtt_port: 1883 };
+        let (engine, commands) = Engine::taken(settings);
+        let adapters = Adapters {
+            device: id,
+            seed: 1,
+            mqtt: MqttPort::default(),
+            blocking: Handle::current(),
+            engine,
+            mesh: None,
+            uplink: None,
+            trust: Arc::new(Trust::load(id, None, &[], None, Arc::clone(&state)).0),
+            state,
+            view: Arc::default(),
+        };
+        let (device, _) = Device::new(Host::new(Clock::start()), adapters);
+        device.begin(None);
+        let store = Arc::new(Moody::default());
+        let opened: Arc<dyn QueueStore> = store.clone();
+        device.open(opened, 7);
+        Self { device, store, engine: commands, _folder: folder }
+    }
+
+    fn view(&self) -> &View {
+        &self.device.adapters().view
+    }
+
+    async fn command(&mut self) -> io::Engine {
+        timeout(Duration::from_secs(5), self.engine.recv()).await.unwrap().unwrap()
+    }
+
+    async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), waiting).await.unwrap();
+    }
+}
+
+fn desired(device: DeviceId) -> Desired {
+    let operator = SigningKey::from_bytes(&[5; 32]);
+    let module = ModuleSpec { image: "sensor:1".into(), ..Default::default() };
+    let route = Route {
+        name: "out".into(),
+        module: "sensor".into(),
+        filter: "#".into(),
+        to: Destination::Cloud,
+        buffer_bytes: 1 << 20,
+        when_full: WhenFull::PushBack,
+    };
+    let workload = Workload {
+        name: "w".into(),
+        target: Target::default(),
+        modules: BTreeMap::from([("sensor".into(), module)]),
+        routes: vec![route],
+    };
+    let release = envelope::seal(&operator, Kind::Release, &Release { version: 1, workload }).unwrap();
+    let members = vec![Member { device, name: "ewr".into() }];
+    let reference = ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members };
+    let assignment = Assignment { device, version: 3, releases: vec![reference] };
+    let assignment = envelope::seal(&operator, Kind::Assignment, &assignment).unwrap();
+    Desired { assignment: assignment.into(), releases: vec![release.into()] }
+}
+
+fn on_actix<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    actix::System::new().block_on(async { test().await });
+}
+
+#[test]
+fn a_device_without_a_network_starts_its_modules() {
+    on_actix(|| async {
+        let mut fixture = Fixture::boot();
+        assert_eq!(fixture.command().await, io::Engine::List);
+        assert_eq!(fixture.view().held().borrow().version, 3);
+        let observed = reconciler::Event::Observed { additions: String::new(), containers: Vec::new() };
+        fixture.device.send(Event::Reconciler(observed), 0).await;
+        let created = fixture.command().await;
+        assert!(
+            matches!(&created, io::Engine::Create { spec, .. } if spec.image == "sensor:1"),
+            "{created:?}"
+        );
+    });
+}
+
+#[test]
+fn a_full_store_waits_and_says_so_and_loses_nothing() {
+    on_actix(|| async {
+        let fixture = Fixture::boot();
+        let mut tap = fixture.view().tap();
+        *fixture.store.full.lock().unwrap() = 3;
+        // The router has its routes when the reconciler has read the disk.
+        fixture.until(|fixture| fixture.view().held().borrow().version == 3).await;
+        let published = router::Event::Published {
+            ticket: 1,
+            module: "w/sensor".parse().unwrap(),
+            topic: "t".into(),
+            payload: "x".into(),
+            wall_ms: 1,
+            packet_id: None,
+        };
+        fixture.device.send(Event::Router(published), 1).await;
+        fixture
+            .until(|fixture| {
+                let problems = fixture.view().report().problems.unwrap_or_default();
+                problems.iter().any(|problem| problem.contains("the queues hold 2 bytes"))
+            })
+            .await;
+        assert!(tap.recv().now_or_never().is_none());
+        let tapped = timeout(Duration::from_secs(5), tap.recv()).await.unwrap().unwrap();
+        assert_eq!((tapped.route.as_str(), tapped.seq), ("w/out", 1));
+        assert_eq!(fixture.store.taken.lock().unwrap().len(), 1);
+    });
+}
