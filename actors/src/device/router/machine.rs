@@ -1,5 +1,7 @@
 //! The router's decisions.
 
+mod inbound;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -12,11 +14,11 @@ use super::{
     Effect, Event, RouteTable,
     book::Book,
     compiled::{Compiled, Target},
-    marks::{self, Marks, Window},
+    marks::{self, Marks},
 };
 use crate::{
     machine::{Effects, Machine},
-    message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
+    message::Message,
     queue::{Queue, QueueState, StoreOp},
     time::Time,
 };
@@ -290,56 +292,6 @@ impl Router {
             None => self.marks.sessions.remove(&module),
         };
         out.push(Effect::Accept { ticket });
-    }
-}
-
-/// What neighbours send.
-impl Router {
-    /// Stores what is new of a batch and says how far all is stored. A batch that belongs to no route
-    /// of this device, or that is not what a device may send, is left unanswered: the sender tries
-    /// again later, when the assignment may have come.
-    fn arrive(&mut self, from: DeviceId, batch: Batch, out: &mut Effects<Effect>) {
-        let inbound = self.routes.as_ref().and_then(|routes| routes.inbound(&batch.route));
-        let Some(target) = inbound.filter(|i| i.origins.contains(&from)).map(|i| i.target.clone()) else {
-            return;
-        };
-        let sound = batch.messages.len() <= MAX_BATCH_MESSAGES
-            && batch.messages.iter().all(|message| message.origin == from)
-            && batch.first_seq.checked_add(MAX_BATCH_MESSAGES as u64).is_some();
-        if !sound {
-            return;
-        }
-        let key = (from, batch.route.clone());
-        let known = self.marks.windows.get(&key).copied();
-        let before = known
-            .filter(|window| window.epoch == batch.epoch)
-            .unwrap_or(Window { epoch: batch.epoch, upto: 0 });
-        let mut window = before;
-        let mut told = Vec::new();
-        if batch.after <= window.upto {
-            for (seq, message) in (batch.first_seq..).zip(batch.messages) {
-                if seq <= window.upto {
-                    continue;
-                }
-                if self.pushes_back(&target, &message) {
-                    break;
-                }
-                self.append(&target, message, out, &mut told);
-                window.upto = seq;
-            }
-        }
-        if window != before {
-            out.persist(Effect::Store(marks::keep_window(from, &batch.route, window)));
-            self.marks.windows.insert(key, window);
-        }
-        let confirm = Confirm { route: batch.route, epoch: window.epoch, upto: window.upto };
-        out.push(Effect::Confirm { to: from, confirm });
-        // One word on how far the queue is now does for the whole batch.
-        if let Some(effect) = told.pop() {
-            told.retain(|effect| matches!(effect, Effect::Skipped { .. }));
-            told.push(effect);
-        }
-        told.into_iter().for_each(|effect| out.push(effect));
     }
 }
 
