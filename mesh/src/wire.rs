@@ -119,3 +119,100 @@ pub fn decode_offer(bytes: Bytes) -> Result<Desired, DecodeError> {
     cursor.end()?;
     Ok(Desired { assignment, releases })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wayside_actors::message::Message;
+    use wayside_config::identity::DeviceId;
+
+    use super::*;
+
+    fn message(topic: &str, payload: &'static [u8]) -> Message {
+        Message {
+            origin: DeviceId::from_bytes([7; 32]),
+            source: "s".into(),
+            topic: topic.into(),
+            payload: Bytes::from_static(payload),
+            accepted_ms: 5,
+        }
+    }
+
+    fn batch() -> Batch {
+        let messages = vec![message("t", b"ab"), message("t", b""), message("u", b"c")];
+        Batch { route: "w/r".into(), epoch: 2, after: 0, first_seq: 9, messages }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_are_these() {
+        let head = "01 0003772f72 0000000000000002 0000000000000000 0000000000000009 00000003";
+        let first = format!("07 {} 000173 000174 0000000000000005 000000026162", "07".repeat(32));
+        let others = "00 0000000000000005 00000000 04 000175 0000000000000005 0000000163";
+        assert_eq!(hex(&encode_batch(&batch())), format!("{head}{first}{others}").replace(' ', ""));
+        let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
+        assert_eq!(hex(&encode_confirm(&confirm)), "010003772f7200000000000000020000000000000003");
+        let offer =
+            Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"bc")] };
+        assert_eq!(hex(&encode_offer(&offer)), "0100000001610001000000026263");
+    }
+
+    #[test]
+    fn what_was_sent_arrives() {
+        assert_eq!(decode_batch(encode_batch(&batch()).into()), Ok(batch()));
+        let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
+        assert_eq!(decode_confirm(encode_confirm(&confirm).into()), Ok(confirm));
+        let offer =
+            Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"bc")] };
+        assert_eq!(decode_offer(encode_offer(&offer).into()), Ok(offer));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        let good = encode_batch(&batch());
+        for len in 0..good.len() {
+            assert!(decode_batch(Bytes::copy_from_slice(&good[..len])).is_err(), "{len} bytes");
+        }
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            decode_batch(bytes.into())
+        };
+        assert_eq!(with(0, 2), Err(DecodeError::Version { found: 2, known: VERSION }));
+        assert_eq!(
+            with(1, 9),
+            Err(DecodeError::TooLarge { field: "route", value: 0x903, limit: ROUTE_BYTES })
+        );
+        // The count of messages, and the first message without an origin before it.
+        assert!(matches!(with(30, 0xff), Err(DecodeError::TooLarge { field: "count", .. })));
+        assert_eq!(with(34, 0), Err(DecodeError::Malformed("flags")));
+        let mut longer = good.clone();
+        longer.push(0);
+        assert_eq!(decode_batch(longer.into()), Err(DecodeError::Trailing(1)));
+        let backwards = Batch { after: 9, ..batch() };
+        assert_eq!(decode_batch(encode_batch(&backwards).into()), Err(DecodeError::Malformed("first_seq")));
+    }
+
+    proptest! {
+        #[test]
+        fn noise_is_refused_or_read_but_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), version in any::<bool>()) {
+            let mut bytes = bytes;
+            if version && !bytes.is_empty() {
+                bytes[0] = VERSION;
+            }
+            let bytes = Bytes::from(bytes);
+            let _ = (decode_batch(bytes.clone()), decode_confirm(bytes.clone()), decode_offer(bytes));
+        }
+
+        #[test]
+        fn changed_bytes_are_refused_or_read_but_never_a_panic(at in 0..150_usize, byte in any::<u8>()) {
+            let mut bytes = encode_batch(&batch());
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = decode_batch(bytes.into());
+        }
+    }
+}

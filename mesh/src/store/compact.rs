@@ -27,9 +27,9 @@ pub(super) fn compact(
     let live = live_bytes(&lock(&shared.view).index);
     let mut left = settings.segment_bytes() / SPARSE;
     let mut moved = BTreeSet::new();
-    for (number, file_bytes) in closed_bytes {
+    for (number, disk_bytes) in closed_bytes {
         let bytes = live.get(number).copied().unwrap_or(0);
-        if bytes == 0 || bytes > file_bytes / SPARSE || bytes > left {
+        if bytes == 0 || bytes > disk_bytes / SPARSE || bytes > left {
             continue;
         }
         left -= bytes;

@@ -5,12 +5,17 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::segment::{Open, Segment, SegmentError, dir_name};
 
-/// Segments that are open at once, besides the one that is written.
-const OPEN: usize = 3;
+/// Segments that are kept open, the one that is written among them.
+const OPEN: usize = 2;
+
+/// How long a segment that was closed may still be locked.
+const CLOSING: Duration = Duration::from_millis(10);
+const CLOSING_TRIES: usize = 50;
 
 /// Problems that are kept for `wayside status`. There is one a segment, rarely more.
 const PROBLEMS: usize = 100;
@@ -46,13 +51,21 @@ impl Folder {
         let mut open = lock(&self.open);
         let segment = match open.iter().position(|segment| segment.number == number) {
             Some(at) => open.remove(at),
-            None => Arc::new(Segment::open(&self.store, number, Open::Existing)?),
+            None => Arc::new(self.open_existing(number)?),
         };
-        open.push(segment.clone());
-        if open.len() > OPEN + 1 {
-            open.remove(0);
-        }
+        keep(&mut open, segment.clone());
         Ok(segment)
+    }
+
+    /// Waits a little for a lock: a reader may still be closing the same segment.
+    fn open_existing(&self, number: u64) -> Result<Segment, SegmentError> {
+        for _ in 0..CLOSING_TRIES {
+            match Segment::open(&self.store, number, Open::Existing) {
+                Err(SegmentError::Locked) => std::thread::sleep(CLOSING),
+                opened => return opened,
+            }
+        }
+        Err(SegmentError::Locked)
     }
 
     /// A new segment. What a start that was cut short left there is removed.
@@ -62,13 +75,8 @@ impl Folder {
             fs::remove_dir_all(dir)?;
         }
         let segment = Arc::new(Segment::open(&self.store, number, Open::New)?);
-        lock(&self.open).push(segment.clone());
+        keep(&mut lock(&self.open), segment.clone());
         Ok(segment)
-    }
-
-    /// What a segment's main file takes on the disk.
-    pub(super) fn file_bytes(&self, number: u64) -> u64 {
-        fs::metadata(self.store.join(dir_name(number)).join("db")).map_or(0, |metadata| metadata.len())
     }
 
     /// Deletes a segment that nobody needs.
@@ -127,6 +135,17 @@ impl Folder {
 
     fn close(&self, number: u64) {
         lock(&self.open).retain(|segment| segment.number != number);
+    }
+}
+
+/// Adds a segment to those that are kept open. One that is in use, such as the one that is written, cannot be
+/// opened a second time: it stays.
+fn keep(open: &mut Vec<Arc<Segment>>, segment: Arc<Segment>) {
+    open.push(segment);
+    while open.len() > OPEN
+        && let Some(idle) = open.iter().position(|segment| Arc::strong_count(segment) == 1)
+    {
+        open.remove(idle);
     }
 }
 

@@ -14,9 +14,10 @@ use super::{
     shared::View,
 };
 
-/// Messages of one entry at most, and their cost. Larger values would become files of their own.
+/// Messages of one entry at most, and their cost. sled keeps up to sixteen entries in a page, and makes a
+/// file of its own of a page above 128 KiB: slower, and twice as much on the disk.
 const ENTRY_MESSAGES: usize = 256;
-const ENTRY_BYTES: usize = 64 << 10;
+const ENTRY_BYTES: usize = 8 << 10;
 
 /// Bytes of a mark's name and of its value at most, and marks at most: they are held in memory.
 const MARK_KEY_BYTES: usize = 512;

@@ -53,22 +53,29 @@ impl Witness {
 
 /// Reads the store in `folder`, or begins a new one. Damage is moved aside and reported to `folder`.
 pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, StoreError> {
-    let mut damaged = false;
+    let (mut damaged, mut unfinished) = (false, None);
     let numbers = folder.numbers().map_err(|error| failed(folder, &error.into()))?;
     let next_segment = numbers.last().copied().unwrap_or(0) + 1;
     for number in numbers.into_iter().rev() {
         let read = folder.get(number).and_then(|segment| Ok((read(&segment)?, segment)));
         match read {
             Ok((Some(mut contents), segment)) => {
-                let committed = witness.read();
-                if !damaged && committed > contents.meta.commits {
+                let lost = witness.read().saturating_sub(contents.meta.commits);
+                if !damaged && lost > 0 {
                     folder.report(format!(
-                        "segment {number} of the queues was cut off: the last {} commits are lost",
-                        committed - contents.meta.commits
+                        "the end of the queues was cut off: the last {lost} commits, after those in segment {number}, are lost"
                     ));
                     damaged = true;
                 }
-                contents.meta.commits = contents.meta.commits.max(committed);
+                if let Some(unfinished) = unfinished {
+                    // Begun and cut short before its first commit, or emptied later.
+                    if damaged {
+                        folder.set_aside(unfinished, &SegmentError::Broken("it is empty".into()));
+                    } else {
+                        folder.delete(unfinished);
+                    }
+                }
+                contents.meta.commits += lost;
                 contents.next_segment = next_segment;
                 if damaged {
                     // What follows goes to a new segment, whose first commit holds the new numbers.
@@ -79,10 +86,9 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
                 contents.forget_missing(folder, damaged);
                 return Ok(contents);
             }
-            // Begun, and cut short before its first commit.
             Ok((None, segment)) => {
                 drop(segment);
-                folder.delete(number);
+                unfinished = Some(number);
             }
             Err(SegmentError::Locked) => {
                 return Err(StoreError::Locked { path: folder.store.display().to_string() });
@@ -92,6 +98,9 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
                 damaged = true;
             }
         }
+    }
+    if unfinished.is_some() && witness.read() > 0 {
+        folder.report("the queues are empty that were not: what they held is lost".into());
     }
     let mut epoch = [0; 8];
     getrandom::fill(&mut epoch).map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;

@@ -5,16 +5,18 @@
 //! are caught. Nobody else runs inside it: no flusher thread.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
-/// Page cache of one database, in bytes. It holds what was written last; the rest is the system's.
+use super::folder::lock;
+
+/// Page cache of one database, in bytes. sled starts to obey it only after some ten thousand pages.
 const CACHE_BYTES: u64 = 1 << 20;
 
 pub(super) struct Segment {
@@ -23,7 +25,8 @@ pub(super) struct Segment {
     db: sled::Db,
     /// The same file as sled's, for syncing.
     file: File,
-    synced_blobs: Mutex<BTreeSet<OsString>>,
+    /// Those that are synced.
+    blobs: Mutex<BTreeMap<OsString, u64>>,
     #[cfg(test)]
     pub(super) fails: std::sync::atomic::AtomicBool,
 }
@@ -56,12 +59,13 @@ impl Segment {
         let config = sled::Config::new().path(&dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = guarded(|| config.open())?;
         let file = File::open(path)?;
+        let blobs = Mutex::new(blobs(&dir)?);
         Ok(Self {
             number,
             dir,
             db,
             file,
-            synced_blobs: Mutex::default(),
+            blobs,
             #[cfg(test)]
             fails: std::sync::atomic::AtomicBool::new(false),
         })
@@ -118,23 +122,49 @@ impl Segment {
         })
     }
 
-    /// What its main file takes on the disk.
-    pub(super) fn file_bytes(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.len())
+    /// What it takes on the disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let file = self.file.metadata().map_or(0, |metadata| metadata.len());
+        file + lock(&self.blobs).values().sum::<u64>()
     }
 
     fn sync_blobs(&self) -> io::Result<()> {
-        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let (folder, before) = (self.dir.join("blobs"), synced.len());
-        for blob in fs::read_dir(&folder)? {
-            let blob = blob?;
-            if !synced.contains(&blob.file_name()) {
-                File::open(blob.path())?.sync_data()?;
-                synced.insert(blob.file_name());
-            }
+        let mut synced = lock(&self.blobs);
+        let (folder, mut is_new) = (self.dir.join(BLOBS), false);
+        let found = blobs(&self.dir)?;
+        for name in found.keys().filter(|name| !synced.contains_key(*name)) {
+            File::open(folder.join(name))?.sync_data()?;
+            is_new = true;
         }
-        if synced.len() > before { File::open(folder)?.sync_all() } else { Ok(()) }
+        *synced = found;
+        if is_new { File::open(folder)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// What a segment that is not open takes on the disk.
+pub(super) fn disk_bytes(store: &Path, number: u64) -> u64 {
+    let dir = store.join(dir_name(number));
+    let file = fs::metadata(dir.join("db")).map_or(0, |metadata| metadata.len());
+    file + blobs(&dir).map_or(0, |blobs| blobs.values().sum())
+}
+
+/// Where sled puts what is larger than a quarter of its own segments.
+const BLOBS: &str = "blobs";
+
+/// Names and sizes of those files. sled removes them as it goes.
+fn blobs(dir: &Path) -> io::Result<BTreeMap<OsString, u64>> {
+    let mut blobs = BTreeMap::new();
+    for blob in fs::read_dir(dir.join(BLOBS))? {
+        let blob = blob?;
+        match blob.metadata() {
+            Ok(metadata) => {
+                blobs.insert(blob.file_name(), metadata.len());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(blobs)
 }
 
 impl std::fmt::Debug for Segment {

@@ -151,7 +151,8 @@ fn disk_bytes(dir: &Path) -> u64 {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
-        let metadata = entry.metadata().unwrap();
+        // sled removes files as it goes.
+        let Ok(metadata) = entry.metadata() else { continue };
         bytes += if metadata.is_dir() { disk_bytes(&entry.path()) } else { metadata.len() };
     }
     bytes
@@ -242,12 +243,12 @@ fn copy_dir(from: &Path, to: &Path) {
 fn filled(dir: &Path) -> (Queue, u64, u64) {
     let a = queue("a");
     let (store, restored) = open_small(dir);
-    for batch in 0..50 {
+    for batch in 0..28 {
         commit(&store, (1..=100).map(|n| append(&a, batch * 100 + n, 700)).collect()).unwrap();
     }
     commit(&store, vec![StoreOp::Mark { key: "k".into(), value: vec![7] }]).unwrap();
     assert!(store.stats().segments >= 3, "{:?}", store.stats());
-    (a, 5000, restored.epoch)
+    (a, 2800, restored.epoch)
 }
 
 fn segments(dir: &Path) -> Vec<std::path::PathBuf> {

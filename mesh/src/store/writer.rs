@@ -16,7 +16,7 @@ use super::{
     index::{live_bytes, live_segments},
     record::{self, Meta},
     restore::{Contents, Witness, failed, restore},
-    segment::{Segment, SegmentError},
+    segment::{Segment, SegmentError, disk_bytes},
     shared::{Shared, View},
 };
 
@@ -121,7 +121,7 @@ impl Writer {
         let active_number = active.as_ref().map_or(0, |segment| segment.number);
         self.closed_bytes = BTreeMap::new();
         for number in live_segments(&index).into_iter().filter(|number| *number != active_number) {
-            self.closed_bytes.insert(number, self.shared.folder.file_bytes(number));
+            self.closed_bytes.insert(number, disk_bytes(&self.shared.folder.store, number));
         }
         *lock(&self.shared.view) = View { epoch: meta.epoch, index, marks, active: active_number };
         self.active = active;
@@ -230,7 +230,7 @@ impl Writer {
         segment.write(batch.sled)?;
         segment.sync_folders()?;
         if let Some(before) = self.active.replace(segment) {
-            self.closed_bytes.insert(before.number, before.file_bytes());
+            self.closed_bytes.insert(before.number, before.disk_bytes());
         }
         self.next_segment = number + 1;
         self.shared.rotate.store(false, Ordering::Relaxed);
@@ -240,7 +240,7 @@ impl Writer {
 
     fn must_rotate(&self) -> bool {
         let Some(active) = &self.active else { return true };
-        let bytes = active.file_bytes();
+        let bytes = active.disk_bytes();
         let segment_bytes = self.settings.segment_bytes();
         bytes >= segment_bytes
             || self.shared.rotate.load(Ordering::Relaxed)
@@ -264,7 +264,7 @@ impl Writer {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.closed_bytes.values().sum::<u64>() + self.active.as_ref().map_or(0, |active| active.file_bytes())
+        self.closed_bytes.values().sum::<u64>() + self.active.as_ref().map_or(0, |active| active.disk_bytes())
     }
 
     /// Bytes that may be appended now.

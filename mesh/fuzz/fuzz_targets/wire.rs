@@ -1,0 +1,22 @@
+//! What a neighbour sends is decoded or refused, and what is decoded encodes to what decodes to it.
+#![no_main]
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use wayside_mesh::{keys, wire};
+
+fuzz_target!(|data: &[u8]| {
+    let bytes = Bytes::copy_from_slice(data);
+    if let Ok(batch) = wire::decode_batch(bytes.clone()) {
+        assert_eq!(wire::decode_batch(wire::encode_batch(&batch).into()), Ok(batch));
+    }
+    if let Ok(confirm) = wire::decode_confirm(bytes.clone()) {
+        assert_eq!(wire::decode_confirm(wire::encode_confirm(&confirm).into()), Ok(confirm));
+    }
+    if let Ok(desired) = wire::decode_offer(bytes) {
+        assert_eq!(wire::decode_offer(wire::encode_offer(&desired).into()), Ok(desired));
+    }
+    if let Ok(key) = std::str::from_utf8(data) {
+        let _ = (keys::parse_alive(key), keys::parse_inbox(key));
+    }
+});
