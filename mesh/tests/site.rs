@@ -1,5 +1,10 @@
 //! Several devices' sessions on one machine, over loopback: they find each other and talk.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test takes what it waits for, or panics"
+)]
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
