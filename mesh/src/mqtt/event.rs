@@ -48,6 +48,12 @@ pub enum MqttEvent {
         /// At most [`super::settings::MAX_SESSION_BYTES`]; `None` when nothing is to be kept.
         kept: Option<Vec<u8>>,
     },
+    /// Its connection ended: what it published and is not answered is not answered any more. See
+    /// `router::Event::Disconnected`. A will that it left is published next.
+    Disconnected {
+        /// Who.
+        module: ModuleId,
+    },
     /// It is connected and subscribes to something: `delivery::Event::Up` for its queues.
     Online {
         /// Who.
@@ -81,6 +87,7 @@ impl MqttEvent {
             }
             Self::SessionCleared { module } => router::Event::SessionCleared { module },
             Self::Session { ticket, module, kept } => router::Event::Session { ticket, module, kept },
+            Self::Disconnected { module } => router::Event::Disconnected { module },
             Self::Online { module } => return deliveries(module, delivery::Event::Up),
             Self::Offline { module } => return deliveries(module, delivery::Event::Down),
             Self::Acked { queue, upto } => {

@@ -22,7 +22,7 @@ use super::{
     packet::Connect,
     session::Session,
     settings::{Authenticator, Settings},
-    ticket::slot_of,
+    ticket::{Tickets, session_of},
 };
 
 /// What all connections share.
@@ -47,7 +47,7 @@ struct Modules {
     wanted: BTreeSet<ModuleId>,
     slots: BTreeMap<ModuleId, Arc<Slot>>,
     /// The same by the number in their tickets.
-    by_number: Vec<Arc<Slot>>,
+    by_number: BTreeMap<u64, Arc<Slot>>,
     /// Sessions of before the restart, until somebody asks for them.
     marks: BTreeMap<ModuleId, Vec<u8>>,
     last_link: u64,
@@ -121,8 +121,7 @@ impl Hub {
 
     /// Changes the session that gave a ticket.
     pub(super) fn with_ticket(self: &Arc<Self>, ticket: u64, change: impl FnOnce(&mut Session)) {
-        let number = usize::try_from(slot_of(ticket)).unwrap_or(usize::MAX);
-        let slot = lock(&self.modules).by_number.get(number).cloned();
+        let slot = lock(&self.modules).by_number.get(&session_of(ticket)).cloned();
         if let Some(slot) = slot {
             self.change(&slot, change);
         }
@@ -197,12 +196,13 @@ impl Modules {
         if let Some(slot) = self.slots.get(module) {
             return slot.clone();
         }
-        let number = u32::try_from(self.by_number.len()).expect("a device has few modules");
         let mark = self.marks.remove(module);
-        let session = Session::new(module.clone(), number, mark, now_ms);
+        let tickets = Tickets::new();
+        let number = tickets.session();
+        let session = Session::new(module.clone(), tickets, mark, now_ms);
         let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default() })));
         self.slots.insert(module.clone(), slot.clone());
-        self.by_number.push(slot.clone());
+        self.by_number.insert(number, slot.clone());
         slot
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Link {
     pub(super) is_connected: bool,
     /// `Online` was told.
     pub(super) is_online: bool,
+    /// It was logged that messages wait for a subscription.
+    pub(super) has_told_of_waiting: bool,
     pub(super) end: Option<End>,
     pub(super) window: usize,
     pub(super) max_packet: usize,
@@ -53,6 +55,7 @@ impl Link {
             will: connect.will.clone(),
             is_connected: false,
             is_online: false,
+            has_told_of_waiting: false,
             end: None,
             window: usize::from(connect.receive_maximum).min(INFLIGHT),
             max_packet,

@@ -234,6 +234,7 @@ fn free_id(last: u16, inflight: &BTreeMap<u16, InFlight>) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use wayside_actors::queue::Endpoint;
 
     use super::*;
@@ -341,5 +342,85 @@ mod tests {
         assert_eq!(sent(&mut outbox, 10).len(), 1);
         outbox.acknowledge(3);
         assert_eq!(outbox.take_progress(), [(queue("a"), 1)]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// The delivery hands over so many new messages, or goes back to what it knows as acknowledged.
+        Append(u64),
+        GoBack,
+        Send,
+        /// The client acknowledges one of what it got.
+        Acknowledge(prop::sample::Index),
+        Resume,
+        Restart,
+        /// The delivery hears how far it is.
+        Tell,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (1u64..4).prop_map(Op::Append),
+            Just(Op::GoBack),
+            Just(Op::Send),
+            Just(Op::Send),
+            any::<prop::sample::Index>().prop_map(Op::Acknowledge),
+            any::<prop::sample::Index>().prop_map(Op::Acknowledge),
+            Just(Op::Resume),
+            Just(Op::Restart),
+            Just(Op::Tell),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_told_as_acknowledged_that_the_client_did_not_acknowledge(
+            ops in prop::collection::vec(op(), 1..80),
+        ) {
+            let mut outbox = Outbox::default();
+            let (mut appended, mut known) = (0, 0);
+            let mut got: Vec<(u16, u64)> = Vec::new();
+            let mut acknowledged = BTreeSet::new();
+            for op in ops.into_iter().chain([Op::GoBack, Op::Restart]) {
+                match op {
+                    Op::Append(count) => {
+                        outbox.take(queue("a"), appended + 1, messages(appended + 1..=appended + count));
+                        appended += count;
+                    }
+                    Op::GoBack if appended > known => {
+                        outbox.take(queue("a"), known + 1, messages(known + 1..=appended));
+                    }
+                    Op::GoBack => {}
+                    Op::Send => {
+                        if let Some(out) = outbox.next(3, |_| Some(1)) {
+                            let number = std::str::from_utf8(&out.payload).unwrap().parse().unwrap();
+                            let id = out.packet_id.unwrap();
+                            got.retain(|(other, _)| *other != id);
+                            got.push((id, number));
+                        }
+                    }
+                    Op::Acknowledge(index) if !got.is_empty() => {
+                        let (id, number) = got.remove(index.index(got.len()));
+                        prop_assert!(outbox.acknowledge(id));
+                        acknowledged.insert(number);
+                    }
+                    Op::Acknowledge(_) => {}
+                    Op::Resume => outbox.resume(),
+                    Op::Restart => {
+                        outbox.restart();
+                        got.clear();
+                    }
+                    Op::Tell => {
+                        known = outbox.take_progress().first().map_or(known, |(_, upto)| *upto);
+                        prop_assert!((1..=known).all(|number| acknowledged.contains(&number)));
+                    }
+                }
+            }
+            while let Some(out) = outbox.next(3, |_| Some(1)) {
+                outbox.acknowledge(out.packet_id.unwrap());
+            }
+            let told = outbox.take_progress().first().map_or(known, |(_, upto)| *upto);
+            prop_assert_eq!(told, appended);
+        }
     }
 }

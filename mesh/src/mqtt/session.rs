@@ -55,8 +55,8 @@ pub(super) enum Polled {
 }
 
 impl Session {
-    /// A session as its mark describes it, or a new one. `slot` distinguishes its tickets from other sessions'.
-    pub(super) fn new(module: ModuleId, slot: u32, mark: Option<Vec<u8>>, now_ms: u64) -> Self {
+    /// A session as its mark describes it, or a new one.
+    pub(super) fn new(module: ModuleId, tickets: Tickets, mark: Option<Vec<u8>>, now_ms: u64) -> Self {
         let kept = mark.as_deref().and_then(|bytes| {
             let kept = Kept::decode(bytes);
             if kept.is_none() {
@@ -70,7 +70,7 @@ impl Session {
         });
         Self {
             module,
-            tickets: Tickets::new(slot),
+            tickets,
             subscriptions,
             lasting,
             stored: Some(mark),
@@ -108,7 +108,7 @@ impl Session {
     /// A client that was admitted. `assigned` is the identifier for one that brought none. Takes over from the
     /// connection that there was.
     pub(super) fn connect(&mut self, id: u64, connect: Connect, assigned: String, now_ms: u64) {
-        self.end_link(now_ms, true);
+        self.end_link(now_ms);
         let assigned = connect.client_id.is_empty().then_some(assigned);
         let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
         let is_present = !connect.clean
@@ -169,7 +169,7 @@ impl Session {
     /// The connection `id` is gone.
     pub(super) fn lost(&mut self, id: u64, now_ms: u64) {
         if self.link.as_ref().is_some_and(|link| link.id == id) {
-            self.end_link(now_ms, false);
+            self.end_link(now_ms);
         }
     }
 
@@ -189,6 +189,14 @@ impl Session {
 
     /// Messages for the module: topic and payload.
     pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<(String, Bytes)>) {
+        if let Some(link) = self.link.as_mut().filter(|link| link.is_online && !link.has_told_of_waiting) {
+            let waits =
+                |(topic, _): &&(String, Bytes)| subscription::granted(&self.subscriptions, topic).is_none();
+            if let Some((topic, _)) = messages.iter().find(waits) {
+                link.has_told_of_waiting = true;
+                info!(module = %self.module, %queue, topic, "a message waits until the module subscribes to its topic");
+            }
+        }
         self.outbox.take(queue, first_seq, messages);
         self.tell_progress();
     }
@@ -447,9 +455,9 @@ impl Session {
         }
     }
 
-    fn end_link(&mut self, now_ms: u64, is_takeover: bool) {
+    fn end_link(&mut self, now_ms: u64) {
         let Some(link) = self.link.take() else { return };
-        info!(module = %self.module, is_takeover, "MQTT client gone");
+        self.events.push_back(MqttEvent::Disconnected { module: self.module.clone() });
         if let Some(will) = link.will.filter(|_| link.is_connected) {
             self.events.push_back(MqttEvent::Published {
                 ticket: self.tickets.next(),

@@ -1,15 +1,26 @@
 //! Tickets: what an answer is found by, without asking whose it is.
 
-/// Numbers that no other session gives: the session's slot, then a count.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers that no other session of this process gives, whichever its listener: the session's number, then a
+/// count. An answer that comes late finds nothing, and never a stranger's packet.
 #[derive(Debug)]
 pub(super) struct Tickets(u64);
 
-/// Bits of a ticket below its session's slot.
+/// Bits of a ticket below its session's number.
 const COUNT_BITS: u32 = 40;
 
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
+
 impl Tickets {
-    pub(super) fn new(slot: u32) -> Self {
-        Self(u64::from(slot) << COUNT_BITS)
+    /// Those of a new session.
+    pub(super) fn new() -> Self {
+        Self(SESSIONS.fetch_add(1, Ordering::Relaxed) << COUNT_BITS)
+    }
+
+    /// The session's number.
+    pub(super) fn session(&self) -> u64 {
+        session_of(self.0)
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -18,7 +29,7 @@ impl Tickets {
     }
 }
 
-/// The slot of the session that gave this ticket.
-pub(super) fn slot_of(ticket: u64) -> u64 {
+/// The number of the session that gave this ticket.
+pub(super) fn session_of(ticket: u64) -> u64 {
     ticket >> COUNT_BITS
 }

@@ -142,10 +142,9 @@ pub fn until(what: &str, mut is_there: impl FnMut() -> bool) {
 async fn route(listener: Arc<Listener>, mut events: mpsc::Receiver<MqttEvent>, desk: Arc<Desk>) {
     while let Some(event) = events.recv().await {
         desk.events.lock().unwrap().push(event.clone());
-        if let Some(ticket) = keep(&mut desk.disk.lock().unwrap(), event, &desk.acked) {
-            if !desk.is_silent.load(Ordering::Relaxed) {
-                listener.perform(Mqtt::Accept { ticket });
-            }
+        let ticket = keep(&mut desk.disk.lock().unwrap(), event, &desk.acked);
+        if let Some(ticket) = ticket.filter(|_| !desk.is_silent.load(Ordering::Relaxed)) {
+            listener.perform(Mqtt::Accept { ticket });
         }
     }
 }
@@ -182,6 +181,6 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
             acked.store(upto, Ordering::Relaxed);
             None
         }
-        MqttEvent::Online { .. } | MqttEvent::Offline { .. } => None,
+        MqttEvent::Disconnected { .. } | MqttEvent::Online { .. } | MqttEvent::Offline { .. } => None,
     }
 }

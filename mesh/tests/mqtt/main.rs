@@ -24,6 +24,7 @@ fn last_ticket(device: &Device) -> Option<u64> {
         MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }
         | MqttEvent::Session { .. }
+        | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }
         | MqttEvent::Acked { .. } => None,

@@ -32,12 +32,13 @@ fn client(options: MqttOptions) -> (rumqttc::Client, Heard) {
     std::thread::spawn(move || {
         for event in connection.iter() {
             match event {
-                Ok(rumqttc::Event::Incoming(packet)) => told.lock().unwrap().push(match packet {
-                    rumqttc::Packet::Publish(publish) => {
+                Ok(rumqttc::Event::Incoming(packet)) => {
+                    told.lock().unwrap().push(if let rumqttc::Packet::Publish(publish) = packet {
                         format!("{} {}", publish.topic, String::from_utf8_lossy(&publish.payload))
-                    }
-                    other => format!("{other:?}"),
-                }),
+                    } else {
+                        format!("{packet:?}")
+                    });
+                }
                 Ok(rumqttc::Event::Outgoing(_)) => {}
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
@@ -53,14 +54,14 @@ fn client_v5(options: v5::MqttOptions) -> (v5::Client, Heard) {
     std::thread::spawn(move || {
         for event in connection.iter() {
             match event {
-                Ok(v5::Event::Incoming(packet)) => told.lock().unwrap().push(match packet {
-                    v5::mqttbytes::v5::Packet::Publish(publish) => format!(
-                        "{} {}",
-                        String::from_utf8_lossy(&publish.topic),
-                        String::from_utf8_lossy(&publish.payload)
-                    ),
-                    other => format!("{other:?}"),
-                }),
+                Ok(v5::Event::Incoming(packet)) => {
+                    told.lock().unwrap().push(if let v5::mqttbytes::v5::Packet::Publish(publish) = packet {
+                        let topic = String::from_utf8_lossy(&publish.topic);
+                        format!("{topic} {}", String::from_utf8_lossy(&publish.payload))
+                    } else {
+                        format!("{packet:?}")
+                    });
+                }
                 Ok(v5::Event::Outgoing(_)) => {}
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }

@@ -139,6 +139,7 @@ async fn pump(device: &Rc<Device>, mut events: mpsc::Receiver<MqttEvent>) {
             MqttEvent::Released { .. }
             | MqttEvent::SessionCleared { .. }
             | MqttEvent::Session { .. }
+            | MqttEvent::Disconnected { .. }
             | MqttEvent::Online { .. }
             | MqttEvent::Offline { .. }
             | MqttEvent::Acked { .. } => 0,

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use wayside_actors::{
-    device::{delivery, io, wiring::Event},
+    device::{delivery, io, router, wiring::Event},
     queue::Endpoint,
 };
 use wayside_config::{identity::DeviceId, workload::ModuleId};
@@ -37,6 +37,7 @@ impl MqttPort {
     pub fn end(&self, device: &Rc<Device>) {
         self.listener.take();
         for module in &*self.modules.borrow() {
+            device.tell(Event::Router(router::Event::Disconnected { module: module.clone() }));
             down(device, module.clone());
         }
     }

@@ -13,7 +13,7 @@ struct Bench {
 
 impl Bench {
     fn new(mark: Option<Vec<u8>>) -> Self {
-        Self { session: Session::new(module(), 3, mark, 0), link: 0 }
+        Self { session: Session::new(module(), Tickets::new(), mark, 0), link: 0 }
     }
 
     /// Connects and does not answer yet.
@@ -130,6 +130,7 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
             | MqttEvent::Released { ticket, .. }
             | MqttEvent::Session { ticket, .. } => Some(*ticket),
             MqttEvent::SessionCleared { .. }
+            | MqttEvent::Disconnected { .. }
             | MqttEvent::Online { .. }
             | MqttEvent::Offline { .. }
             | MqttEvent::Acked { .. } => None,
@@ -143,6 +144,7 @@ fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
         MqttEvent::Published { .. }
         | MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }
+        | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }
         | MqttEvent::Acked { .. } => None,
@@ -228,6 +230,7 @@ fn a_session_that_was_not_stored_is_stored_before_it_is_found() {
     let mut bench = Bench::new(None);
     bench.connect(v4(false));
     bench.session.lost(bench.link, 0);
+    bench.events();
     let events = bench.connect(v4(false));
     assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }]));
     assert_eq!(bench.bytes(), NO_BYTES);
@@ -308,6 +311,7 @@ fn a_second_connection_takes_over() {
     let events = bench.connect(v4(false));
     let told = |event: &MqttEvent| match event {
         MqttEvent::Published { topic, .. } => topic.clone(),
+        MqttEvent::Disconnected { .. } => "disconnected".to_owned(),
         MqttEvent::Offline { .. } => "offline".to_owned(),
         MqttEvent::Online { .. } => "online".to_owned(),
         MqttEvent::Released { .. }
@@ -315,7 +319,7 @@ fn a_second_connection_takes_over() {
         | MqttEvent::Session { .. }
         | MqttEvent::Acked { .. } => format!("{event:?}"),
     };
-    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["gone", "offline", "online"]);
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["disconnected", "gone", "offline", "online"]);
     assert_eq!(bench.session.poll(1, &mut BytesMut::new()), Polled::TakenOver);
     // The unacknowledged message comes again as a duplicate under its identifier, after the CONNACK.
     let bytes = bench.bytes();
@@ -335,7 +339,7 @@ fn a_normal_end_publishes_no_will() {
     bench.receive(Incoming::Disconnect { publish_will: false, expiry_s: None });
     assert_eq!(bench.poll().1, Polled::Closing(End::Disconnected));
     bench.session.lost(1, 0);
-    assert_eq!(bench.events(), []);
+    assert_eq!(bench.events(), [MqttEvent::Disconnected { module: module() }]);
 }
 
 #[test]
