@@ -3,7 +3,27 @@
 //! A listener on 0.0.0.0 would be simpler, but then neighbours learn every address of the host and dial
 //! them one after the other, those that lead nowhere too.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Addresses that are not the LAN's. What one clone adds, all know; it counts from the next look at the
+/// host's addresses on, so it should be added before or soon after the address comes up.
+#[derive(Clone, Debug, Default)]
+pub struct Excluded(Arc<Mutex<BTreeSet<Ipv4Addr>>>);
+
+impl Excluded {
+    /// Adds an address.
+    pub fn add(&self, address: Ipv4Addr) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
+    }
+
+    pub(super) fn all(&self) -> BTreeSet<Ipv4Addr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// An address and the interface that carries it. A new interface with an old address is a new one:
 /// multicast membership went away with the old.
@@ -14,7 +34,7 @@ pub(super) struct Address {
 }
 
 /// The IPv4 addresses of interfaces that are up and that may lead to other devices.
-pub(super) fn lan_addresses(exclude: &[Ipv4Addr]) -> Vec<Address> {
+pub(super) fn lan_addresses(exclude: &BTreeSet<Ipv4Addr>) -> Vec<Address> {
     let mut addresses: Vec<Address> = pnet_datalink::interfaces()
         .iter()
         .filter(|interface| {
@@ -52,10 +72,12 @@ mod tests {
 
     #[test]
     fn loopback_and_excluded_addresses_are_not_listened_on() {
-        let all = lan_addresses(&[]);
+        let all = lan_addresses(&BTreeSet::new());
         assert!(all.iter().all(|address| !address.ip.is_loopback()));
         if let Some(first) = all.first() {
-            assert!(!lan_addresses(&[first.ip]).contains(first));
+            let excluded = Excluded::default();
+            excluded.clone().add(first.ip);
+            assert!(!lan_addresses(&excluded.all()).contains(first));
         }
     }
 }

@@ -169,7 +169,7 @@ impl Keeper {
     }
 
     fn addresses(&self) -> Vec<Address> {
-        if self.settings.listen.is_empty() { lan_addresses(&self.settings.exclude) } else { Vec::new() }
+        if self.settings.listen.is_empty() { lan_addresses(&self.settings.exclude.all()) } else { Vec::new() }
     }
 
     fn tell(&self, before: &mut Option<String>, now: Option<String>) {

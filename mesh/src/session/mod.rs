@@ -19,6 +19,7 @@ use wayside_actors::{
 };
 use wayside_config::identity::DeviceId;
 
+pub use self::addresses::Excluded;
 pub(crate) use self::config::client_config;
 pub use self::outbox::MeshCounters;
 use self::outbox::{Outbox, Outgoing};
@@ -36,8 +37,8 @@ pub struct MeshSettings {
     pub listen: Vec<SocketAddrV4>,
     /// Devices to dial besides those that are found.
     pub connect: Vec<SocketAddr>,
-    /// Addresses of this host that are not the LAN: gateways of module networks.
-    pub exclude: Vec<std::net::Ipv4Addr>,
+    /// Addresses of this host that are not the LAN: module networks. Clones share what is added later.
+    pub exclude: Excluded,
     /// Where devices look for each other; `None` to look for nobody.
     pub scouting: Option<SocketAddrV4>,
 }
@@ -51,7 +52,7 @@ impl MeshSettings {
             name: name.into(),
             listen: Vec::new(),
             connect: Vec::new(),
-            exclude: Vec::new(),
+            exclude: Excluded::default(),
             scouting: Some(SCOUTING),
         }
     }

@@ -1,6 +1,6 @@
 //! The mesh's events as the device's.
 
-use std::{net::Ipv4Addr, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use wayside_actors::{
     device::{delivery, membership, router, wiring::Event},
@@ -10,12 +10,12 @@ use wayside_actors::{
 use wayside_config::settings;
 use wayside_mesh::{
     event::{MeshEvent, MeshEvents},
-    session::{Mesh, MeshSettings, SCOUTING},
+    session::{Excluded, Mesh, MeshSettings, SCOUTING},
 };
 
 use super::control::Control;
 use crate::{
-    engine::{Broker, Ready},
+    engine::Engine,
     shell::{Device, desired_event},
     state::Identity,
 };
@@ -25,13 +25,13 @@ pub(super) fn open(
     identity: &Identity,
     name: &str,
     settings: &settings::MeshSettings,
-    engine: Option<&Ready>,
+    exclude: Excluded,
 ) -> (Result<Mesh, String>, Option<MeshEvents>) {
     let mut mesh = MeshSettings::new(identity.device(), name);
     mesh.listen.clone_from(&settings.listen);
     mesh.connect.clone_from(&settings.connect);
     mesh.scouting = settings.multicast.then_some(SCOUTING);
-    mesh.exclude = engine.map(|ready| own_network(ready.broker)).into_iter().collect();
+    mesh.exclude = exclude;
     match Mesh::open(mesh) {
         Ok((mesh, events)) => (Ok(mesh), Some(events)),
         Err(error) => {
@@ -41,9 +41,18 @@ pub(super) fn open(
     }
 }
 
-/// The daemon's address in the modules' network: modules are behind it, not neighbours.
-fn own_network(broker: Broker) -> Ipv4Addr {
-    broker.address()
+/// Keeps the daemon's address in the modules' network out of the mesh: modules are behind it, not
+/// neighbours.
+pub(super) async fn exclude_modules(engine: Engine, exclude: Excluded) {
+    let mut ready = engine.ready();
+    loop {
+        if let Ok(ready) = &*ready.borrow_and_update() {
+            exclude.add(ready.broker.address());
+        }
+        if ready.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Passes events on until the mesh is closed.
@@ -52,12 +61,16 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
     while let Some(event) = events.recv().await {
         match event {
             MeshEvent::Seen { device: neighbour, name } => {
-                device.adapters().view.neighbour(neighbour, Some(name.clone()));
+                if device.adapters().view.neighbour(neighbour, Some(name.clone())) {
+                    tracing::info!(device = %neighbour.short(), name, "neighbour is here");
+                }
                 let seen = membership::Event::TokenSeen { device: neighbour, name };
                 device.send(Event::Membership(seen), 0).await;
             }
             MeshEvent::Gone { device: neighbour } => {
-                device.adapters().view.neighbour(neighbour, None);
+                if device.adapters().view.neighbour(neighbour, None) {
+                    tracing::info!(device = %neighbour.short(), "neighbour is gone");
+                }
                 let gone = membership::Event::TokenGone { device: neighbour };
                 device.send(Event::Membership(gone), 0).await;
             }

@@ -1,6 +1,6 @@
 //! One run of the daemon, on the actix thread.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use tokio::{
@@ -13,19 +13,20 @@ use wayside_actors::{
     device::{uplink as uplink_machine, wiring::Event},
     frame::{Hello, PROTOCOL},
 };
+use wayside_config::identity::DeviceId;
 use wayside_host::{Clock, Host};
-use wayside_mesh::store::StoreSettings;
+use wayside_mesh::{session::Excluded, store::StoreSettings};
 
 use super::{UpOptions, control, mesh, mqtt, store, uplink};
 use crate::{
     desired,
-    engine::{Engine, Ready, Settings as EngineSettings},
+    engine::{Engine, Settings as EngineSettings},
     shell::{Adapters, Device, MqttPort, View},
     state::{Found, Identity, StateFolder},
     trust::Trust,
 };
 
-/// How long the engine may take before the mesh is opened without knowing the modules' network.
+/// How long the engine may take before the daemon goes on without its first word.
 const ENGINE_FIRST: Duration = Duration::from_secs(1);
 
 /// How long the actors may take to finish when the daemon stops.
@@ -54,8 +55,13 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         &io,
         EngineSettings { identity: identity.clone(), name: name.clone(), mqtt_port: settings.mqtt_port },
     );
-    let late = |_| Err("it does not answer yet".to_owned());
-    let engine_ready = timeout(ENGINE_FIRST, engine.first()).await.unwrap_or_else(late);
+    let exclude = Excluded::default();
+    actix::spawn(mesh::exclude_modules(engine.clone(), exclude.clone()));
+    if !identity.is_new() {
+        // This container may be in the modules' network already, and only the engine knows where.
+        // When it is late, the mesh listens there too, which does no harm.
+        let _ = timeout(ENGINE_FIRST, engine.first()).await;
+    }
     let (holds, desired_problem) = match desired::load(&state) {
         Found::Whole(verified) => (Some(verified.sealed), None),
         Found::Nothing => (None, None),
@@ -64,7 +70,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
         Trust::load(identity.device(), cloud_key, &settings.operators, holds.as_ref(), Arc::clone(&state));
-    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, engine_ready.as_ref().ok());
+    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude);
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
     let (commands, uplink_events) = cloud.unzip();
     let mut host = Host::new(Clock::start());
@@ -111,7 +117,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
     control::serve(&device, &io, &state.control_socket(), control);
     let mqtt = mqtt::start(&device, &options, identity.clone(), &io);
-    greet(&name, &identity, &state, &engine_ready, &options);
+    actix::spawn(greet(engine, name, identity.device(), state.path().to_owned(), options.clone()));
 
     let ended = tokio::select! {
         () = stop.wanted() => Ok(()),
@@ -169,25 +175,15 @@ fn seed() -> u64 {
 }
 
 /// The first lines, for whoever started the daemon by hand.
-fn greet(
-    name: &str,
-    identity: &Identity,
-    state: &StateFolder,
-    engine: &Result<Ready, String>,
-    options: &UpOptions,
-) {
-    let settings = &options.settings;
-    println!("device  {name} ({})", identity.device().short());
-    println!("state   {}", state.path().display());
-    match engine {
-        Ok(ready) => println!("engine  {}", ready.version),
-        Err(problem) => println!("engine  {problem}"),
-    }
-    println!(
-        "mesh    {}",
-        if settings.mesh.multicast { "looking for neighbours" } else { "without multicast" }
-    );
-    match &settings.cloud {
+async fn greet(engine: Engine, name: String, device: DeviceId, state: PathBuf, options: UpOptions) {
+    let late = |_| Err("it does not answer yet".to_owned());
+    let engine = timeout(ENGINE_FIRST, engine.first()).await.unwrap_or_else(late);
+    println!("device  {name} ({})", device.short());
+    println!("state   {}", state.display());
+    println!("engine  {}", engine.map_or_else(|problem| problem, |ready| ready.version));
+    let multicast = options.settings.mesh.multicast;
+    println!("mesh    {}", if multicast { "looking for neighbours" } else { "without multicast" });
+    match &options.settings.cloud {
         Some(cloud) => println!("cloud   {}", cloud.address()),
         None => println!("cloud   none: `wayside apply` from any machine on this LAN"),
     }

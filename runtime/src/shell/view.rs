@@ -79,13 +79,13 @@ impl View {
         locked(&self.neighbours).clone()
     }
 
-    /// A neighbour came, or went.
-    pub fn neighbour(&self, device: DeviceId, name: Option<String>) {
+    /// A neighbour came, or went. Whether it was not there, or was, before.
+    pub fn neighbour(&self, device: DeviceId, name: Option<String>) -> bool {
         let mut neighbours = locked(&self.neighbours);
         match name {
-            Some(name) => neighbours.insert(device, name),
-            None => neighbours.remove(&device),
-        };
+            Some(name) => neighbours.insert(device, name).is_none(),
+            None => neighbours.remove(&device).is_some(),
+        }
     }
 
     /// What the device has been told to run, and when that changes.

@@ -15,6 +15,7 @@ const VERSION: u16 = 1;
 #[derive(Clone)]
 pub struct Identity {
     key: SigningKey,
+    is_new: bool,
 }
 
 impl Identity {
@@ -24,7 +25,9 @@ impl Identity {
     /// When a new key cannot be written: a device must not change its key with every start.
     pub fn load(state: &StateFolder) -> io::Result<(Self, Option<String>)> {
         let problem = match state.read::<[u8; 32]>(FILE, VERSION) {
-            Found::Whole(secret) => return Ok((Self { key: SigningKey::from_bytes(&secret) }, None)),
+            Found::Whole(secret) => {
+                return Ok((Self { key: SigningKey::from_bytes(&secret), is_new: false }, None));
+            }
             Found::Nothing => None,
             Found::Damaged(problem) => Some(format!(
                 "{problem}; this device has a new key now and is a new one to everybody: admit it again, and remove the old one"
@@ -33,7 +36,7 @@ impl Identity {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
         state.write(FILE, VERSION, &secret)?;
-        Ok((Self { key: SigningKey::from_bytes(&secret) }, problem))
+        Ok((Self { key: SigningKey::from_bytes(&secret), is_new: true }, problem))
     }
 
     /// The device's name to all others.
@@ -46,6 +49,12 @@ impl Identity {
     #[must_use]
     pub fn key(&self) -> &SigningKey {
         &self.key
+    }
+
+    /// Whether the key was made just now: then nothing on this machine is this device's yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The module's MQTT password: the same for as long as the device has its key, so that a
