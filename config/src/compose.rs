@@ -149,11 +149,18 @@ impl<'a> Top<'a> {
                 let help = "rename it: in a route, `to: cloud` means the cloud";
                 problems.error(key_span, "a service cannot be named `cloud`", help);
             }
+            if key == BROKER {
+                let message = format!("a service cannot be called `{BROKER}`");
+                problems.error(key_span, message, "modules find their daemon by that name: choose another");
+            }
             modules.insert(key.clone(), service::read(key, key_span, value, &self.volumes, problems));
         }
         modules
     }
 }
+
+/// The name by which modules find their daemon on their network.
+const BROKER: &str = "wayside";
 
 const NAME_RULE: &str = "1 to 63 of a-z, 0-9, `-` and `_`, beginning with a letter or digit";
 

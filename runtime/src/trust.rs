@@ -107,14 +107,14 @@ impl Trust {
         let obeyed: Vec<_> =
             operators.iter().copied().chain(first.filter(|key| Some(*key) != self.cloud)).collect();
         let for_assignment: Vec<_> = obeyed.iter().copied().chain(self.cloud).collect();
-        let verified = open(desired, &for_assignment, &obeyed)?;
+        let (verified, signers) = open(desired, &for_assignment, &obeyed)?;
         if verified.assignment.device != self.device {
             return Err(TrustError::OtherDevice(verified.assignment.device, self.device));
         }
-        if operators.is_empty() && !obeyed.is_empty() {
-            self.state.write(FILE, VERSION, &obeyed)?;
-            tracing::info!(operator = %obeyed[0], "from now on this device obeys the first operator who applied something");
-            *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = obeyed;
+        if operators.is_empty() && !signers.is_empty() {
+            self.state.write(FILE, VERSION, &signers)?;
+            tracing::info!(operator = %signers[0], "from now on this device obeys the first operator who applied something");
+            *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = signers;
         }
         Ok(verified)
     }
@@ -128,29 +128,37 @@ impl Trust {
 pub fn reopen(desired: Desired) -> Result<Verified, TrustError> {
     let mut all = signers(&desired);
     all.extend(envelope::claimed_signer(&desired.assignment));
-    open(desired, &all, &all)
+    open(desired, &all, &all).map(|(verified, _)| verified)
 }
 
-fn open(desired: Desired, assigners: &[PublicKey], operators: &[PublicKey]) -> Result<Verified, TrustError> {
+/// Also gives who signed the releases that the assignment names.
+fn open(
+    desired: Desired,
+    assigners: &[PublicKey],
+    operators: &[PublicKey],
+) -> Result<(Verified, Vec<PublicKey>), TrustError> {
     let (_, assignment) = envelope::open::<Assignment>(&desired.assignment, Kind::Assignment, assigners)
         .map_err(TrustError::Assignment)?;
-    let (mut releases, mut sealed) = (Vec::new(), Vec::new());
+    let (mut releases, mut sealed, mut signers) = (Vec::new(), Vec::new(), Vec::new());
     for reference in &assignment.releases {
         let bytes = desired.releases.iter().find(|bytes| sha256(bytes) == reference.sha256);
         let bytes = bytes.ok_or_else(|| TrustError::Missing(reference.workload.clone()))?;
-        let (_, release) =
+        let (signer, release) =
             envelope::open::<Release>(bytes, Kind::Release, operators).map_err(TrustError::Release)?;
+        if !signers.contains(&signer) {
+            signers.push(signer);
+        }
         releases.push(release);
         sealed.push(bytes.clone());
     }
     let sealed = Desired { assignment: desired.assignment, releases: sealed };
-    Ok(Verified { sealed, assignment, releases })
+    Ok((Verified { sealed, assignment, releases }, signers))
 }
 
-/// Who claims to have signed what a device would obey: a release, or the assignment when it has none.
+/// Who claims to have signed what a device that obeys nobody would run. Counts only where that is
+/// verified, of a release that the assignment names.
 fn first_signer(desired: &Desired) -> Option<PublicKey> {
-    let sealed = desired.releases.first().unwrap_or(&desired.assignment);
-    envelope::claimed_signer(sealed).ok()
+    envelope::claimed_signer(desired.releases.first()?).ok()
 }
 
 fn signers(desired: &Desired) -> Vec<PublicKey> {
@@ -217,6 +225,19 @@ mod tests {
         assert!(matches!(trust.verify(desired(2, 2, DEVICE)), Err(TrustError::Assignment(_))));
         drop(trust);
         assert_eq!(fixture.trust(&[], None).operators(), [key(1).1]);
+    }
+
+    #[test]
+    fn who_signed_nothing_that_runs_is_not_obeyed() {
+        let fixture = Fixture::new();
+        let trust = fixture.trust(&[], None);
+        let empty = Assignment { device: key(DEVICE).1, version: 1, releases: Vec::new() };
+        let seal = |signer| envelope::seal(&key(signer).0, Kind::Assignment, &empty).unwrap();
+        let by_cloud = Desired { assignment: seal(3).into(), releases: desired(1, 1, DEVICE).releases };
+        trust.verify(by_cloud).unwrap();
+        let by_stranger = Desired { assignment: seal(1).into(), releases: Vec::new() };
+        assert!(matches!(trust.verify(by_stranger), Err(TrustError::Assignment(_))));
+        assert_eq!(trust.operators(), []);
     }
 
     #[test]

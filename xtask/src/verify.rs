@@ -20,6 +20,9 @@ pub(crate) struct Arguments {
     quick: bool,
 }
 
+/// Pinned, so that a newer one with other rules or another compiler does not come in by itself.
+const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
 type Check = (&'static str, fn() -> Result<()>);
 
 const CHECKS: [Check; 5] = [
@@ -38,6 +41,7 @@ const END_TO_END: Check =
 /// # Errors
 /// When one failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    components()?;
     let mut checks = CHECKS.to_vec();
     if !arguments.quick {
         container_engine()?;
@@ -62,13 +66,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// rustfmt and clippy, which a minimal toolchain lacks.
+fn components() -> Result<()> {
+    let is_there = |name: &str| cargo_succeeds(&[name, "--version"]);
+    if is_there("fmt") && is_there("clippy") {
+        return Ok(());
+    }
+    println!("adding rustfmt and clippy to the toolchain");
+    let added = Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]).status();
+    ensure!(
+        added.is_ok_and(|status| status.success()),
+        "rustfmt or clippy is missing: `rustup component add rustfmt clippy` brings them"
+    );
+    Ok(())
+}
+
 /// `cargo deny`, which is built here when it is missing.
 fn deny() -> Result<()> {
     if find("cargo-deny").is_none() {
         println!("building cargo-deny, which is missing");
-        cargo(&["install", "--locked", "--quiet", "cargo-deny"])?;
+        cargo(&["install", "--locked", "--quiet", CARGO_DENY])?;
     }
     cargo(&["deny", "check", "bans", "licenses", "sources"])
+}
+
+/// Whether cargo, told this and kept quiet, succeeds.
+fn cargo_succeeds(arguments: &[&str]) -> bool {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Command::new(cargo).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

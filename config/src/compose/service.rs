@@ -73,7 +73,7 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, volumes: &BTreeSet<String>, pr
         }
         "pids_limit" => {
             let positive = |text: &str| text.parse().ok().filter(|pids: &u32| *pids > 0);
-            spec.pids = value.parsed(what, "a number above 0, or remove it for no limit", problems, positive);
+            spec.pids = value.parsed(what, "a number above 0, or remove it for 512", problems, positive);
         }
         "volumes" => spec.volumes = mounts(value, volumes, problems),
         "ports" => spec.ports = ports::read(value, problems),

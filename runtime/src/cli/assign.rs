@@ -34,7 +34,7 @@ pub(super) struct Change {
 /// The version that a new release of `workload` needs: higher than all that are held.
 pub(super) fn next_version(site: &[Versions], workload: &str) -> u64 {
     let held = site.iter().flat_map(|device| &device.releases).filter(|release| release.workload == workload);
-    held.map(|release| release.version).max().unwrap_or(0) + 1
+    held.map(|release| release.version).max().unwrap_or(0).saturating_add(1)
 }
 
 /// Whether a device is meant.
@@ -99,7 +99,8 @@ fn changes(
             }
             releases.extend(new);
             releases.sort_by(|a, b| a.workload.cmp(&b.workload));
-            let assignment = Assignment { device: device.device, version: device.assignment + 1, releases };
+            let assignment =
+                Assignment { device: device.device, version: device.assignment.saturating_add(1), releases };
             Some(Change { assignment, name: device.name.clone(), runs })
         })
         .collect()

@@ -64,6 +64,10 @@ pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for device in site.devices().to_vec() {
         match site.versions(device.device) {
+            Ok(versions) if versions.device != device.device => {
+                eprintln!("warning: {} is left out: another device answered for it", device.name);
+                unknown.push(device.name);
+            }
             Ok(versions) => known.push(versions),
             Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
                 eprintln!("warning: {} is left out: {reason}", device.name);

@@ -1,6 +1,6 @@
 //! The mesh's events as the device's.
 
-use std::{rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc};
 
 use wayside_actors::{
     device::{delivery, membership, router, wiring::Event},
@@ -19,6 +19,9 @@ use crate::{
     shell::{Device, desired_event},
     state::Identity,
 };
+
+/// The most neighbours that are known at a time: nobody has proven yet who they are.
+const NEIGHBOURS: usize = 1024;
 
 /// Opens the mesh. The error is a problem to show; the device goes on without neighbours.
 pub(super) fn open(
@@ -58,9 +61,15 @@ pub(super) async fn exclude_modules(engine: Engine, exclude: Excluded) {
 /// Passes events on until the mesh is closed.
 pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control: Arc<Control>) {
     let Some(mut events) = events else { return };
+    let mut neighbours = BTreeSet::new();
     while let Some(event) = events.recv().await {
         match event {
             MeshEvent::Seen { device: neighbour, name } => {
+                if neighbours.len() >= NEIGHBOURS && !neighbours.contains(&neighbour) {
+                    tracing::warn!(most = NEIGHBOURS, neighbour = %neighbour.short(), "too many neighbours: one more is not taken");
+                    continue;
+                }
+                neighbours.insert(neighbour);
                 if device.adapters().view.neighbour(neighbour, Some(name.clone())) {
                     tracing::info!(device = %neighbour.short(), name, "neighbour is here");
                 }
@@ -68,6 +77,7 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 device.send(Event::Membership(seen), 0).await;
             }
             MeshEvent::Gone { device: neighbour } => {
+                neighbours.remove(&neighbour);
                 if device.adapters().view.neighbour(neighbour, None) {
                     tracing::info!(device = %neighbour.short(), "neighbour is gone");
                 }

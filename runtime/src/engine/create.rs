@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(host.tmpfs.unwrap()["/run"], "size=1m");
         assert_eq!(body.stop_timeout, Some(2));
         let device = settings.identity.device().short();
-        assert_eq!(host.mounts.unwrap()[0].source, Some(format!("wayside-{device}-weather-data")));
+        assert_eq!(host.mounts.unwrap()[0].source, Some(format!("wayside-{device}-weather.data")));
         let environment = body.env.unwrap();
         // What the daemon says stands above what the file says.
         for entry in [

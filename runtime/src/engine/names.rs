@@ -16,12 +16,13 @@ pub(super) fn network(device: &DeviceId) -> String {
     format!("wayside-{}", device.short())
 }
 
+/// `.` is in no name of a workload, a module or a volume, so two of them never make one.
 pub(super) fn container(device: &DeviceId, module: &ModuleId) -> String {
-    format!("wayside-{}-{}-{}", device.short(), module.workload, module.module)
+    format!("wayside-{}-{}.{}", device.short(), module.workload, module.module)
 }
 
 pub(super) fn volume(device: &DeviceId, workload: &str, volume: &str) -> String {
-    format!("wayside-{}-{workload}-{volume}", device.short())
+    format!("wayside-{}-{workload}.{volume}", device.short())
 }
 
 /// A filter for what carries this device's label.

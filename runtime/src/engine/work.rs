@@ -145,6 +145,12 @@ async fn make(
     spec: &ModuleSpec,
     spec_hash: &str,
 ) -> Result<String, String> {
+    if module.module == names::BROKER {
+        return Err(format!(
+            "a module cannot be called `{}`: modules find their daemon by that name",
+            names::BROKER
+        ));
+    }
     let ready = shared.engine()?;
     let name = names::container(&shared.settings.identity.device(), module);
     let attempt = async || {
