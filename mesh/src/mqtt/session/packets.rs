@@ -1,0 +1,158 @@
+//! What the session makes of its client's packets.
+
+use mqtt_protocol_core::mqtt::result_code::SubackReasonCode;
+use tracing::{debug, warn};
+use wayside_actors::message::MAX_PAYLOAD_BYTES;
+
+use super::Session;
+use crate::mqtt::{
+    event::MqttEvent,
+    fault::Fault,
+    link::End,
+    packet::{Incoming, Publish, Wish},
+    pending::{Ack, Answer},
+    subscription,
+};
+
+impl Session {
+    /// Carries it out, or says why the connection must end.
+    pub(super) fn handle(&mut self, id: u64, packet: Incoming) -> Result<(), Fault> {
+        let Some(link) = self.link.as_mut().filter(|link| link.id == id && link.end.is_none()) else {
+            return Ok(());
+        };
+        match packet {
+            Incoming::Publish(publish) => self.publish(publish)?,
+            Incoming::Puback { packet_id, refused } => {
+                if refused {
+                    warn!(module = %self.module, packet_id, "the module refused a message: it counts as delivered");
+                }
+                if !self.outbox.acknowledge(packet_id) {
+                    debug!(module = %self.module, packet_id, "acknowledgement of nothing in flight");
+                }
+                self.tell_progress();
+            }
+            Incoming::Pubrel { packet_id } => {
+                let ticket = self.tickets.next();
+                link.pending.request(ticket, Ack::Pubcomp(packet_id));
+                let module = self.module.clone();
+                self.events.push_back(MqttEvent::Released { ticket, module, packet_id });
+            }
+            Incoming::Subscribe { packet_id, identifier, filters } => {
+                if identifier {
+                    return Err(Fault::SubscriptionIdentifier);
+                }
+                let codes = filters.into_iter().map(|wish| self.subscribe(wish)).collect();
+                self.changed(Ack::Suback(packet_id, codes));
+            }
+            Incoming::Unsubscribe { packet_id, filters } => {
+                let existed =
+                    filters.iter().map(|filter| self.subscriptions.remove(filter).is_some()).collect();
+                self.changed(Ack::Unsuback(packet_id, existed));
+            }
+            Incoming::Ping => link.encoder.pong(&mut link.out),
+            Incoming::Disconnect { publish_will, expiry_s } => {
+                if !publish_will {
+                    link.will = None;
+                }
+                link.end = Some(End::Disconnected);
+                if let Some(expiry_s) = expiry_s {
+                    self.change_expiry(expiry_s)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, publish: Publish) -> Result<(), Fault> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let Publish { topic, payload, qos, retain, packet_id, alias, properties } = publish;
+        if alias {
+            return Err(Fault::TopicAlias);
+        }
+        if retain {
+            return Err(Fault::Retain);
+        }
+        if !subscription::is_publishable(&topic) {
+            return Err(Fault::Topic(topic));
+        }
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Fault::TooLarge);
+        }
+        let ack = match (qos, packet_id) {
+            (1, Some(packet_id)) => Some(Ack::Puback(packet_id)),
+            (2, Some(packet_id)) => Some(Ack::Pubrec(packet_id)),
+            _ => None,
+        };
+        if ack.is_some() && link.pending.is_receive_maximum_reached() {
+            return Err(Fault::ReceiveMaximum);
+        }
+        let ticket = self.tickets.next();
+        match ack {
+            None if properties => return Err(Fault::Properties),
+            ack => link.pending.publish(ticket, ack, payload.len()),
+        }
+        if properties {
+            let reason = "properties of a publish are not carried: publish without them";
+            self.answer(ticket, Answer::Refused(reason.to_owned()));
+            return Ok(());
+        }
+        self.events.push_back(MqttEvent::Published {
+            ticket,
+            module: self.module.clone(),
+            topic,
+            payload,
+            qos,
+            packet_id: packet_id.filter(|_| qos == 2),
+        });
+        Ok(())
+    }
+
+    fn subscribe(&mut self, wish: Wish) -> SubackReasonCode {
+        if let Err(code) = wish.check() {
+            debug!(module = %self.module, filter = wish.filter, ?code, "subscription refused");
+            return code;
+        }
+        let granted = wish.qos.min(1);
+        let before = self.subscriptions.insert(wish.filter.clone(), granted);
+        if !self.kept().fits() {
+            match before {
+                Some(qos) => self.subscriptions.insert(wish.filter, qos),
+                None => self.subscriptions.remove(&wish.filter),
+            };
+            return SubackReasonCode::QuotaExceeded;
+        }
+        match granted {
+            0 => SubackReasonCode::GrantedQos0,
+            _ => SubackReasonCode::GrantedQos1,
+        }
+    }
+
+    /// The subscriptions may have changed: `ack` waits for the store, where the session lasts.
+    fn changed(&mut self, ack: Ack) {
+        let wanted = self.wanted();
+        let is_stored = self.stored.as_ref() == Some(&wanted);
+        let ticket = (!is_stored).then(|| self.store(wanted));
+        if let Some(link) = &mut self.link {
+            match ticket {
+                Some(ticket) => link.pending.request(ticket, ack),
+                None => link.pending.answered_request(ack),
+            }
+        }
+        self.settle();
+    }
+
+    fn change_expiry(&mut self, expiry_s: u32) -> Result<(), Fault> {
+        match &mut self.lasting {
+            None if expiry_s > 0 => {
+                return Err(Fault::Protocol("a session that was to end may not be prolonged"));
+            }
+            None => return Ok(()),
+            Some(lasting) => lasting.expiry_s = expiry_s,
+        }
+        if expiry_s == 0 {
+            self.lasting = None;
+        }
+        self.changed(Ack::Nothing);
+        Ok(())
+    }
+}
