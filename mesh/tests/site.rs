@@ -152,8 +152,8 @@ async fn a_window_of_batches_arrives_in_order() {
 /// Not a test of its own: the device that `a_killed_device_is_gone` kills.
 #[tokio::test]
 async fn victim() {
-    if std::env::var_os("WAYSIDE_TEST_VICTIM").is_some() {
-        let (_mesh, mut events) = Mesh::open(settings(3, 17448)).unwrap();
+    if let Ok(port) = std::env::var("WAYSIDE_TEST_VICTIM") {
+        let (_mesh, mut events) = Mesh::open(settings(3, port.parse().unwrap())).unwrap();
         while events.recv().await.is_some() {}
     }
 }
@@ -165,7 +165,7 @@ async fn a_killed_device_is_gone_and_a_newcomer_joins_fast() {
     tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "victim"])
-        .env("WAYSIDE_TEST_VICTIM", "1")
+        .env("WAYSIDE_TEST_VICTIM", "17448")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -192,6 +192,39 @@ async fn a_killed_device_is_gone_and_a_newcomer_joins_fast() {
     tokio::join!(seen(&mut from_a, 3), seen(&mut from_b, 3));
     println!("joined two peers after {:?}", begun.elapsed());
     tokio::join!(a.close(), b.close(), c.close());
+}
+
+#[tokio::test]
+async fn a_device_that_came_back_outlives_the_session_that_it_lost() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17451)).unwrap();
+    let mut stalled = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim"])
+        .env("WAYSIDE_TEST_VICTIM", "17451")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    seen(&mut from_a, 3).await;
+    let stopped = Command::new("kill").args(["-STOP", &stalled.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    let (c, mut from_c) = Mesh::open(settings(3, 17451)).unwrap();
+    seen(&mut from_c, 1).await;
+    // The lease of the session that says nothing ends.
+    let mut is_there = true;
+    let until = Instant::now() + Duration::from_secs(10);
+    while let Ok(event) = tokio::time::timeout_at(until.into(), from_a.recv()).await {
+        match event.expect("the mesh is open") {
+            MeshEvent::Seen { device: seen, .. } if seen == device(3) => is_there = true,
+            MeshEvent::Gone { device: gone } if gone == device(3) => is_there = false,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(is_there);
+    assert!(c.send(device(1), batch(1, 1, 10)));
+    let arrived = expect(&mut from_a, |event| matches!(event, MeshEvent::Batch { .. }).then_some(()));
+    arrived.await;
+    stalled.kill().unwrap();
+    stalled.wait().unwrap();
+    tokio::join!(a.close(), c.close());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,4 +271,23 @@ async fn what_keeps_it_from_listening_is_named() {
     drop(taken);
     expect(&mut events, |event| matches!(event, MeshEvent::Problem(None)).then_some(())).await;
     mesh.close().await;
+}
+
+#[tokio::test]
+async fn without_multicast_it_says_so_and_dials_those_it_knows() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let std::net::SocketAddr::V4(listen) = free else { unreachable!() };
+    // Not a multicast group: joining it fails as it does on a host without a route for one.
+    let nowhere = Some(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 17452));
+    let quiet = |number| MeshSettings { scouting: nowhere, ..settings(number, 17452) };
+    let (a, mut from_a) = Mesh::open(MeshSettings { listen: vec![listen], ..quiet(1) }).unwrap();
+    let (b, mut from_b) = Mesh::open(MeshSettings { connect: vec![free], ..quiet(2) }).unwrap();
+    let problem = expect(&mut from_a, |event| match event {
+        MeshEvent::Problem(problem) => problem,
+        _ => None,
+    })
+    .await;
+    assert!(problem.starts_with("no multicast"), "{problem}");
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    tokio::join!(a.close(), b.close());
 }

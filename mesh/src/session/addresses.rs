@@ -50,6 +50,19 @@ pub(super) fn lan_addresses(exclude: &BTreeSet<Ipv4Addr>) -> Vec<Address> {
     addresses
 }
 
+/// Every IPv4 address of this host, for looking around: a device may be a container behind a bridge, or listen
+/// on loopback only.
+pub(super) fn all_addresses() -> Vec<Ipv4Addr> {
+    let interfaces = pnet_datalink::interfaces();
+    let up = interfaces.iter().filter(|interface| interface.is_up());
+    up.flat_map(|interface| &interface.ips)
+        .filter_map(|network| match network.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
+}
+
 /// Bridges that container engines make on this host: containers are behind them, not neighbours.
 fn is_module_bridge(name: &str) -> bool {
     let made_by_docker = name

@@ -5,6 +5,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::addresses::all_addresses;
+
 /// What a peer's session is opened with.
 pub(super) struct Peer<'a> {
     pub(super) listen: &'a [SocketAddrV4],
@@ -35,7 +37,8 @@ impl Peer<'_> {
                 transport: {{
                     unicast: {{ open_timeout: 3000, accept_timeout: 3000, accept_pending: 1000, max_sessions: 4000 }},
                     link: {{
-                        tx: {{ queue: {{
+                        // Milliseconds until a silent neighbour is gone; a killed one is noticed at once.
+                        tx: {{ lease: 6000, queue: {{
                             // Microseconds. Long enough for a burst of batches to drain on a LAN, short enough
                             // that one stuck neighbour does not hold up the others.
                             congestion_control: {{ drop: {{ wait_before_drop: 100000, max_wait_before_drop_fragments: 500000 }} }},
@@ -59,10 +62,11 @@ pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zeno
         r#"{{
             mode: "client",
             connect: {{ endpoints: [{}], timeout_ms: 1000 }},
-            scouting: {{ timeout: 1000, multicast: {{ address: "{group}", listen: false }} }},
+            scouting: {{ timeout: 1000, multicast: {{ address: "{group}", interface: "{}", listen: false }} }},
             transport: {{ link: {{ rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }} }},
         }}"#,
         connect.join(","),
+        comma_separated(&all_addresses()),
     ))
 }
 
@@ -70,7 +74,6 @@ fn scouting(group: Option<SocketAddrV4>, interfaces: &[Ipv4Addr]) -> String {
     let Some(group) = group else {
         return "{ enabled: false }".into();
     };
-    let interfaces: Vec<String> = interfaces.iter().map(Ipv4Addr::to_string).collect();
     format!(
         r#"{{
             enabled: true,
@@ -79,8 +82,12 @@ fn scouting(group: Option<SocketAddrV4>, interfaces: &[Ipv4Addr]) -> String {
             interface: "{}",
             autoconnect_strategy: {{ peer: {{ to_router: "always", to_peer: "greater-zid" }} }},
         }}"#,
-        interfaces.join(",")
+        comma_separated(interfaces)
     )
+}
+
+fn comma_separated(addresses: &[Ipv4Addr]) -> String {
+    addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// An identifier that is greater than those of all sessions opened before it, as Zenoh compares them.

@@ -2,7 +2,8 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, atomic::Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub(super) struct Inbox {
     pub(super) device: DeviceId,
     pub(super) events: EventSender,
     pub(super) counters: Arc<Counters>,
+    /// Whose tokens are there, and the names that they carry.
+    pub(super) alive: Arc<Mutex<BTreeMap<DeviceId, BTreeSet<String>>>>,
 }
 
 impl Inbox {
@@ -56,7 +59,8 @@ impl Inbox {
         }
     }
 
-    /// A device's token appeared or went away.
+    /// A device's token appeared or went away. A device may have two for a moment: of a session that is
+    /// not known to be dead yet, or of its former name.
     pub(super) fn token(&self, sample: &Sample) {
         let Some((device, name)) = keys::parse_alive(sample.key_expr().as_str()) else {
             return self.malformed("its key", sample.key_expr().as_str(), 0);
@@ -64,10 +68,28 @@ impl Inbox {
         if device == self.device {
             return;
         }
-        self.events.life(match sample.kind() {
-            SampleKind::Put => MeshEvent::Seen { device, name },
-            SampleKind::Delete => MeshEvent::Gone { device },
-        });
+        let mut alive = lock(&self.alive);
+        match sample.kind() {
+            SampleKind::Put => {
+                alive.entry(device).or_default().insert(name.clone());
+                self.events.life(MeshEvent::Seen { device, name });
+            }
+            SampleKind::Delete => {
+                let Some(names) = alive.get_mut(&device) else { return };
+                names.remove(&name);
+                if names.is_empty() {
+                    alive.remove(&device);
+                    self.events.life(MeshEvent::Gone { device });
+                }
+            }
+        }
+    }
+
+    /// The session ends: nobody is known to be there any more.
+    pub(super) fn end(&self) {
+        for device in std::mem::take(&mut *lock(&self.alive)).into_keys() {
+            self.events.life(MeshEvent::Gone { device });
+        }
     }
 
     /// An operator asks.
@@ -97,4 +119,8 @@ fn to_bytes(payload: &ZBytes) -> Bytes {
         Cow::Borrowed(slice) => Bytes::copy_from_slice(slice),
         Cow::Owned(vec) => vec.into(),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

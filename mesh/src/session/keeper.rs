@@ -4,7 +4,7 @@
 use std::{
     net::{SocketAddrV4, UdpSocket},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -23,10 +23,13 @@ use crate::{
 };
 
 /// How often the host's addresses are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How soon opening is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// How long a session without multicast is kept before it is tried again.
+const RETRY_MULTICAST: Duration = Duration::from_secs(30);
 
 pub(super) struct Keeper {
     pub(super) settings: MeshSettings,
@@ -35,9 +38,10 @@ pub(super) struct Keeper {
     pub(super) closing: Arc<Notify>,
 }
 
-/// What an open session was opened for.
+/// An open session and what it was opened for.
 struct Opened {
     session: Session,
+    inbox: Inbox,
     /// Withdrawn when dropped.
     _token: LivelinessToken,
     listen: Vec<SocketAddrV4>,
@@ -57,6 +61,7 @@ impl Keeper {
                     if let Err(error) = opened.session.close().await {
                         tracing::debug!(%error, "closing the mesh session");
                     }
+                    opened.inbox.end();
                     if done {
                         return;
                     }
@@ -87,48 +92,60 @@ impl Keeper {
                 "no network: this host has no IPv4 address on a LAN; connect it, or set `mesh.listen`".into(),
             );
         }
-        let peer = |scouting| Peer { listen: &listen, connect: &self.settings.connect, scouting };
         let mut trouble = None;
         if let Some(group) = self.settings.scouting {
-            match self.open_as(&peer(Some(group))).await {
-                Ok((session, _token)) => {
-                    return Ok((Opened { session, _token, listen, addresses, multicast: true }, None));
-                }
+            match self.open_as(&listen, &addresses, Some(group)).await {
+                Ok(opened) => return Ok((opened, None)),
                 Err(error) => {
                     trouble = Some(format!(
                         "no multicast: {error}; neighbours are not found until it works: check the firewall for UDP {group}, \
-                     or name devices in `mesh.connect`"
-                    ))
+                         or name devices in `mesh.connect`"
+                    ));
                 }
             }
         }
-        match self.open_as(&peer(None)).await {
-            Ok((session, _token)) => {
-                Ok((Opened { session, _token, listen, addresses, multicast: false }, trouble))
-            }
+        match self.open_as(&listen, &addresses, None).await {
+            Ok(opened) => Ok((opened, trouble)),
             Err(error) => Err(format!("the mesh cannot listen on {listen:?}: {error}; check `mesh.listen`")),
         }
     }
 
-    async fn open_as(&self, peer: &Peer<'_>) -> zenoh::Result<(Session, LivelinessToken)> {
-        if let Some(group) = peer.scouting {
-            peer.listen.iter().try_for_each(|address| can_multicast(group, *address))?;
+    async fn open_as(
+        &self,
+        listen: &[SocketAddrV4],
+        addresses: &[Address],
+        scouting: Option<SocketAddrV4>,
+    ) -> zenoh::Result<Opened> {
+        if let Some(group) = scouting {
+            listen.iter().try_for_each(|address| can_multicast(group, *address))?;
         }
+        let peer = Peer { listen, connect: &self.settings.connect, scouting };
         let session = zenoh::open(peer.config()?).await?;
-        let token = self.declare(&session).await?;
+        let inbox = Inbox {
+            device: self.settings.device,
+            events: self.events.clone(),
+            counters: self.outbox.live_counters(),
+            alive: Arc::default(),
+        };
+        let token = self.declare(&session, &inbox).await?;
         self.outbox.use_session(Some(session.clone()));
-        tracing::info!(session = %session.zid(), listen = ?peer.listen, scouting = peer.scouting.is_some(), "mesh is open");
-        Ok((session, token))
+        tracing::info!(session = %session.zid(), ?listen, scouting = scouting.is_some(), "mesh is open");
+        Ok(Opened {
+            session,
+            inbox,
+            _token: token,
+            listen: listen.to_vec(),
+            addresses: addresses.to_vec(),
+            multicast: scouting.is_some(),
+        })
     }
 
-    async fn declare(&self, session: &Session) -> zenoh::Result<LivelinessToken> {
+    async fn declare(&self, session: &Session, inbox: &Inbox) -> zenoh::Result<LivelinessToken> {
         let device = &self.settings.device;
-        let inbox =
-            Inbox { device: *device, events: self.events.clone(), counters: self.outbox.live_counters() };
-        let (tokens, questions) = (inbox.clone(), inbox.clone());
+        let (arrivals, tokens, questions) = (inbox.clone(), inbox.clone(), inbox.clone());
         session
             .declare_subscriber(keys::inbox(device))
-            .callback(move |sample| inbox.arrived(&sample))
+            .callback(move |sample| arrivals.arrived(&sample))
             .background()
             .await?;
         session
@@ -148,21 +165,24 @@ impl Keeper {
 
     /// Waits until the session must be opened anew; `true` when it is to be closed for good.
     async fn keep(&self, opened: &Opened) -> bool {
+        let opened_at = Instant::now();
         loop {
             tokio::select! {
                 () = self.closing.notified() => return true,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let now = self.addresses();
-            if now.iter().any(|address| !opened.addresses.contains(address)) {
-                tracing::info!("this host has a new address; opening the mesh again");
+            // An address that went away may carry links: without this they would be missed only when their
+            // lease ends, and come back only with the next scouting.
+            if self.addresses() != opened.addresses {
+                tracing::info!("this host's addresses have changed; opening the mesh again");
                 return false;
             }
             if let Some(group) = self.settings.scouting
                 && !opened.multicast
+                && opened_at.elapsed() > RETRY_MULTICAST
                 && opened.listen.iter().all(|address| can_multicast(group, *address).is_ok())
             {
-                tracing::info!("multicast works now; opening the mesh again");
+                tracing::info!("trying multicast again; opening the mesh again");
                 return false;
             }
         }
