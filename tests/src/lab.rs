@@ -119,14 +119,14 @@ impl Lab {
         Ok(tempfile::tempdir_in(self.files.path())?.keep())
     }
 
-    /// `wayside ARGUMENTS` by the operator on a host of `lan` that is no device, where `file` of this
+    /// `wayside ARGUMENTS` by `operator` on a host of `lan` that is no device, where `file` of this
     /// machine is `/compose.yaml`.
     ///
     /// # Errors
     /// When its exit code is not 0; with what it said.
-    pub fn operator_on_lan(&self, file: &str, arguments: &[&str]) -> Result<String> {
-        self.operator.key()?;
-        let key_file = self.operator.key_file();
+    pub fn on_lan(&self, operator: &Operator, file: &str, arguments: &[&str]) -> Result<String> {
+        operator.key()?;
+        let key_file = operator.key_file();
         let key_path = key_file.to_string_lossy();
         let (container, label, network) = (self.name("operator"), self.label(), self.name("lan"));
         let key = "WAYSIDE_OPERATOR_KEY=/operator.key";

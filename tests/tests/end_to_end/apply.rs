@@ -6,6 +6,7 @@ use anyhow::Result;
 use wayside_tests::{
     device::{Device, Options},
     lab::Lab,
+    operator::Operator,
     wait::until_true,
 };
 
@@ -41,7 +42,7 @@ fn over_the_lan_without_a_cloud() -> Result<()> {
         device.wait_up()?;
     }
     let file = lab.compose("local", &idle("local"))?;
-    lab.operator_on_lan(&file, &["apply", "/compose.yaml", "--lan"])?;
+    lab.on_lan(lab.operator(), &file, &["apply", "/compose.yaml", "--lan"])?;
     for device in &devices {
         device.wait_running("local/idle")?;
     }
@@ -49,16 +50,18 @@ fn over_the_lan_without_a_cloud() -> Result<()> {
 }
 
 #[test]
-fn a_device_obeys_only_its_operators() -> Result<()> {
+fn a_stranger_is_refused_by_the_cloud_and_by_devices() -> Result<()> {
     let lab = Lab::open()?;
-    let stranger = wayside_tests::operator::Operator::new(lab.binaries().path("wayside"))?;
+    let stranger = Operator::new(lab.binaries().path("wayside"))?;
     let (cloud, devices) = lab.fleet(&["a"])?;
+    let ours = lab.compose("ours", &idle("ours"))?;
+    lab.operator().at(&cloud, &["apply", &ours])?;
     let file = lab.compose("foreign", &idle("foreign"))?;
-    // The cloud may take or refuse it; the device does not run it.
-    let _answer = stranger.try_at(&cloud, &["apply", "--no-wait", &file])?;
-    let file = lab.compose("ours", &idle("ours"))?;
-    lab.operator().at(&cloud, &["apply", &file])?;
-    std::thread::sleep(Duration::from_secs(5));
+    let at_cloud = stranger.try_at(&cloud, &["apply", &file])?;
+    assert_eq!(at_cloud.code, 1, "{at_cloud}");
+    let on_lan = lab.on_lan(&stranger, &file, &["apply", "/compose.yaml", "--lan", "--timeout", "5"]);
+    assert!(on_lan.is_err(), "{on_lan:?}");
     assert!(devices[0].modules("foreign/idle")?.is_empty(), "a stranger's release runs");
+    devices[0].wait_running("ours/idle")?;
     Ok(())
 }

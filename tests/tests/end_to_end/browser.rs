@@ -3,9 +3,7 @@
 use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use wayside_tests::{
-    build::workspace, cloud::Cloud, command::run, ensure::program, lab::Lab, wait::until_true,
-};
+use wayside_tests::{cloud::Cloud, command::run, ensure::program, lab::Lab, wait::until_true};
 
 use crate::workloads::idle;
 
@@ -22,7 +20,7 @@ fn the_page_shows_devices_and_modules() -> Result<()> {
         let page = chromium(&lab, &cloud, &["--dump-dom"])?;
         Ok(["ewr", "jfk", "idle"].iter().all(|word| page.contains(word)))
     })?;
-    let picture = workspace().join("target/page.png");
+    let picture = lab.binaries().path("page.png");
     let option = format!("--screenshot={}", picture.to_string_lossy());
     chromium(&lab, &cloud, &[&option, "--window-size=1280,800"])?;
     ensure!(fs::metadata(&picture)?.len() > 5_000, "the picture is empty");

@@ -11,7 +11,7 @@ use wayside_tests::{
 
 use crate::workloads;
 
-const ROWS: usize = 600;
+const ROWS: usize = 1000;
 
 #[test]
 fn every_row_and_alarm_arrives_once() -> Result<()> {
