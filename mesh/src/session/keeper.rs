@@ -165,18 +165,21 @@ impl Keeper {
 
     /// Waits until the session must be opened anew; `true` when it is to be closed for good.
     async fn keep(&self, opened: &Opened) -> bool {
-        let opened_at = Instant::now();
+        let (opened_at, mut before) = (Instant::now(), opened.addresses.clone());
         loop {
             tokio::select! {
                 () = self.closing.notified() => return true,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             // An address that went away may carry links: without this they would be missed only when their
-            // lease ends, and come back only with the next scouting.
-            if self.addresses() != opened.addresses {
+            // lease ends, and come back only with the next scouting. Seen twice, for one that has just come
+            // up may still be excluded.
+            let now = self.addresses();
+            if now != opened.addresses && now == before {
                 tracing::info!("this host's addresses have changed; opening the mesh again");
                 return false;
             }
+            before = now;
             if let Some(group) = self.settings.scouting
                 && !opened.multicast
                 && opened_at.elapsed() > RETRY_MULTICAST
