@@ -90,6 +90,21 @@ fn batch(first_seq: u64, count: u64, payload: usize) -> Batch {
 }
 
 #[tokio::test]
+async fn a_device_knows_where_it_listens() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17462)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17462)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    let [of_a, of_b] = [&a, &b].map(Mesh::addresses);
+    assert_ne!(of_a, of_b);
+    for address in of_a.iter().chain(&of_b) {
+        assert_eq!(*address.ip(), Ipv4Addr::LOCALHOST);
+        tokio::net::TcpStream::connect(address).await.unwrap();
+    }
+    a.close().await;
+    assert!(a.addresses().is_empty());
+}
+
+#[tokio::test]
 async fn two_devices_find_each_other_and_talk() {
     let (a, mut from_a) = Mesh::open(settings(1, 17446)).unwrap();
     let (b, mut from_b) = Mesh::open(settings(2, 17446)).unwrap();
