@@ -73,6 +73,8 @@ pub struct Report {
     pub assignment: Option<u64>,
     /// Publishes since the daemon started that no route wanted, when that changed.
     pub unrouted: Option<u64>,
+    /// Batches of neighbours since the daemon started that they may not send here, when that changed.
+    pub refused: Option<u64>,
     /// What is wrong with the device itself (no engine, disk full, ...), when it changed.
     pub problems: Option<Vec<String>>,
 }
@@ -96,6 +98,7 @@ impl Report {
         self.peers = newer.peers.or_else(|| self.peers.take());
         self.assignment = newer.assignment.or(self.assignment);
         self.unrouted = newer.unrouted.or(self.unrouted);
+        self.refused = newer.refused.or(self.refused);
         self.problems = newer.problems.or_else(|| self.problems.take());
     }
 }

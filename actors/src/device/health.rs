@@ -30,6 +30,8 @@ pub enum Event {
     Assignment(u64),
     /// Publishes since the daemon started that no route wanted.
     Unrouted(u64),
+    /// Batches of neighbours since the daemon started that they may not send here.
+    Refused(u64),
     /// What is wrong, by who noticed it; an empty list clears that source.
     Problems {
         /// `engine`, `mesh`, `uplink`, `store`, ...

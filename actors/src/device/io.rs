@@ -155,6 +155,7 @@ pub enum Mqtt {
     /// The modules that may connect now; others are disconnected.
     Modules(Vec<ModuleId>),
 }
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are frames, and few exist at a time")]
 
 /// The uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

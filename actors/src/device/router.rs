@@ -170,4 +170,6 @@ pub enum Effect {
     StatusGone(Queue),
     /// Publishes since the daemon started that no route wanted, when that changed.
     Unrouted(u64),
+    /// Batches of neighbours since the daemon started that they may not send here, when that changed.
+    Refused(u64),
 }

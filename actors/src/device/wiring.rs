@@ -14,7 +14,7 @@
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
 //! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
-//! | router | `Status`, `StatusGone`, `Unrouted` | health |
+//! | router | `Status`, `StatusGone`, `Unrouted`, `Refused` | health |
 //! | router | `Store`, `Accept`, `Refuse`, `Confirm` | store, MQTT, mesh |
 //! | delivery | `Trimmed` | router |
 //! | delivery | `AskUp` | membership, uplink or MQTT, by its endpoint |
@@ -182,6 +182,7 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::StatusGone(queue) => to_health(health::Event::QueueGone(queue)),
         E::Unrouted(count) => to_health(health::Event::Unrouted(count)),
     }]
+        E::Refused(count) => to_health(health::Event::Refused(count)),
 }
 
 /// What follows from an effect of the delivery of `queue`.

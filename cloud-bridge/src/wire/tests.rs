@@ -65,7 +65,7 @@ fn bytes_are_pinned() {
         assignment: Some(9),
         ..Report::default()
     });
-    assert_eq!(hex(&body(&report)), "8b0201f5818663772f6d02616900206080818561710102030480f609f6f6");
+    assert_eq!(hex(&body(&report)), "8c0201f5818663772f6d02616900206080818561710102030480f609f6f6f6");
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
     assert_eq!(hex(&body(&answer)), "840405f4626e6f");
@@ -173,9 +173,11 @@ prop_compose! {
         assignment in any::<Option<u64>>(),
         problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
         unrouted in any::<Option<u64>>(),
+        refused in any::<Option<u64>>(),
     ) -> Report {
         Report {
-            number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, problems,
+            number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, refused,
+            problems,
         }
     }
 }

@@ -20,7 +20,7 @@ impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
-            Self::Report(report) => framed(REPORT, 10, |e| put_report(e, report)),
+            Self::Report(report) => framed(REPORT, 11, |e| put_report(e, report)),
             Self::Batch(batch) => framed(BATCH, 5, |e| put_batch(e, batch)),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
         }
@@ -30,7 +30,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 10, report).map(Self::Report)),
+                REPORT => ("report", d.fields("report", fields, 11, report).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 unknown => return Err(WireError::UnknownKind(unknown)),
@@ -96,6 +96,7 @@ fn put_report(encoder: &mut Encoder, report: &Report) {
     encoder.option(report.assignment, Encoder::uint);
     encoder.option(report.problems.as_deref(), put_texts);
     encoder.option(report.unrouted, Encoder::uint);
+    encoder.option(report.refused, Encoder::uint);
 }
 
 fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
@@ -110,6 +111,7 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
         assignment: decoder.option(Decoder::uint)?,
         problems: decoder.option(texts)?,
         unrouted: decoder.option(Decoder::uint)?,
+        refused: decoder.option(Decoder::uint)?,
     })
 }
 

@@ -51,6 +51,8 @@ pub(super) enum Source {
         peers: Vec<DeviceId>,
         /// Publishes that no route wanted.
         unrouted: u64,
+        /// Batches of neighbours that they may not send.
+        refused: u64,
     },
     /// The cloud.
     Cloud {
@@ -135,6 +137,7 @@ impl From<Status> for DeviceView {
                 cloud: status.cloud,
                 peers: report.peers.unwrap_or_default(),
                 unrouted: report.unrouted.unwrap_or(0),
+                refused: report.refused.unwrap_or(0),
             },
             modules: report.modules.into_iter().map(module).collect(),
             queues: report.queues,
@@ -169,21 +172,17 @@ impl DeviceView {
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", labels.join(", "));
         match &self.source {
-            Source::Device { uptime_ms, operators, cloud, peers, unrouted } => {
+            Source::Device { uptime_ms, operators, cloud, peers, unrouted, refused } => {
                 line("up", duration(*uptime_ms));
                 line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
                 line("peers", peers.len().to_string());
                 let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
                 let first = "the first operator who applies something";
                 line("obeys", if obeys.is_empty() { first.into() } else { obeys.join(", ") });
-                line(
-                    "unrouted",
-                    if *unrouted == 0 {
-                        String::new()
-                    } else {
-                        format!("{unrouted} publishes that no route wanted")
-                    },
-                );
+                let counted =
+                    |count: u64, what| if count == 0 { String::new() } else { format!("{count} {what}") };
+                line("unrouted", counted(*unrouted, "publishes that no route wanted"));
+                line("refused", counted(*refused, "batches that neighbours may not send here"));
             }
             Source::Cloud { last_seen_ms, assigned, workloads } => {
                 line("last word", format!("{} ago", duration(now_ms.saturating_sub(*last_seen_ms))));

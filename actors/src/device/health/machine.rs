@@ -25,6 +25,7 @@ pub struct Health {
     peers: Vec<DeviceId>,
     assignment: Option<u64>,
     unrouted: u64,
+    refused: u64,
     /// By who noticed.
     problems: BTreeMap<String, Vec<String>>,
     /// What the last report does not hold.
@@ -42,6 +43,7 @@ struct Changed {
     peers: bool,
     assignment: bool,
     unrouted: bool,
+    refused: bool,
     problems: bool,
 }
 
@@ -88,6 +90,10 @@ impl Machine for Health {
             Event::Unrouted(count) => {
                 self.changed.unrouted |= self.unrouted != count;
                 self.unrouted = count;
+            }
+            Event::Refused(count) => {
+                self.changed.refused |= self.refused != count;
+                self.refused = count;
             }
             Event::Problems { source, problems } => self.set_problems(source, problems),
             Event::FullWanted => return self.report_all(now, out),
@@ -136,6 +142,7 @@ impl Health {
             peers: Some(self.peers.clone()),
             assignment: self.assignment,
             unrouted: Some(self.unrouted),
+            refused: Some(self.refused),
             problems: Some(self.problem_lines()),
             ..Report::default()
         };
@@ -164,6 +171,7 @@ impl Health {
             peers: changed.peers.then(|| self.peers.clone()),
             assignment: self.assignment.filter(|_| changed.assignment),
             unrouted: changed.unrouted.then_some(self.unrouted),
+            refused: changed.refused.then_some(self.refused),
             problems: changed.problems.then(|| self.problem_lines()),
             ..Report::default()
         }

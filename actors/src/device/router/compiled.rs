@@ -37,6 +37,8 @@ struct Outbound {
 #[derive(Clone, Debug)]
 pub(super) struct Inbound {
     pub(super) target: Target,
+    /// The module whose messages the route takes.
+    pub(super) source: String,
     pub(super) origins: BTreeSet<DeviceId>,
 }
 
@@ -66,7 +68,11 @@ impl Compiled {
                 Destination::Module(local) => vec![target(Endpoint::Module(module(local)))],
                 Destination::Site(everywhere) => {
                     let here = target(Endpoint::Module(module(everywhere)));
-                    let inbound = Inbound { target: here.clone(), origins: others.clone() };
+                    let inbound = Inbound {
+                        target: here.clone(),
+                        source: route.module.clone(),
+                        origins: others.clone(),
+                    };
                     self.inbound.insert(name.clone(), inbound);
                     let there = others.iter().map(|other| target(Endpoint::Device(*other)));
                     std::iter::once(here).chain(there).collect()
@@ -93,6 +99,11 @@ impl Compiled {
 
     pub(super) fn inbound(&self, route: &str) -> Option<&Inbound> {
         self.inbound.get(route)
+    }
+
+    /// The routes that take messages of other devices, by name.
+    pub(super) fn inbounds(&self) -> impl Iterator<Item = (&String, &Inbound)> {
+        self.inbound.iter()
     }
 
     pub(super) fn has_workload(&self, workload: &str) -> bool {

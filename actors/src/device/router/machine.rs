@@ -41,6 +41,7 @@ pub struct Router {
     /// Publishes that found a queue full, oldest first.
     waiting: BTreeMap<ModuleId, VecDeque<Publish>>,
     unrouted: Counter,
+    refused: Counter,
     /// Queues whose status is to be told.
     changed: BTreeSet<Queue>,
     /// When that is.
@@ -52,6 +53,12 @@ pub struct Router {
 struct Counter {
     count: u64,
     told: u64,
+}
+
+impl Counter {
+    const fn is_news(self) -> bool {
+        self.count != self.told
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +86,7 @@ impl Router {
             marks: Marks::restored(marks),
             waiting: BTreeMap::new(),
             unrouted: Counter::default(),
+            refused: Counter::default(),
             changed: BTreeSet::new(),
             status_at: None,
         }
@@ -106,6 +114,7 @@ impl Machine for Router {
             Event::DeliveryRestarted(queue) => self.tell_depth(&queue, out),
             Event::HealthRestarted => {
                 self.unrouted.told = 0;
+                self.refused.told = 0;
                 self.changed.extend(self.books.keys().cloned());
             }
             Event::Woken => {
@@ -115,7 +124,7 @@ impl Machine for Router {
                 }
             }
         }
-        let to_tell = !self.changed.is_empty() || self.unrouted.count != self.unrouted.told;
+        let to_tell = !self.changed.is_empty() || self.unrouted.is_news() || self.refused.is_news();
         if to_tell && self.status_at.is_none() {
             let at = now.plus_millis(STATUS_MS);
             self.status_at = Some(at);
@@ -151,6 +160,10 @@ impl Router {
             out.push(Effect::Closed(queue.clone()));
             out.push(Effect::StatusGone(queue));
         }
+        let sources: Vec<_> = routes
+            .inbounds()
+            .filter_map(|(route, inbound)| self.marks.sent_by(route, &inbound.source))
+            .collect();
         self.routes = Some(routes);
         if is_first {
             let queues: Vec<_> = self.books.keys().cloned().collect();
@@ -160,6 +173,7 @@ impl Router {
             self.changed.extend(queues);
         }
         self.publish_waiting(out);
+        sources.into_iter().for_each(|mark| out.persist(Effect::Store(mark)));
     }
 
     /// Forgets what is remembered for routes and modules that are no more.
@@ -169,6 +183,13 @@ impl Router {
             let keep = routes.inbound(route).is_some();
             if !keep {
                 gone.push(marks::window_mark(*origin, route));
+            }
+            keep
+        });
+        self.marks.sources.retain(|route, _| {
+            let keep = routes.inbound(route).is_some();
+            if !keep {
+                gone.push(marks::source_mark(route));
             }
             keep
         });
@@ -357,9 +378,13 @@ impl Router {
                 out.push(Effect::Status(queue, book.status()));
             }
         }
-        if self.unrouted.count != self.unrouted.told {
+        if self.unrouted.is_news() {
             self.unrouted.told = self.unrouted.count;
             out.push(Effect::Unrouted(self.unrouted.count));
+        }
+        if self.refused.is_news() {
+            self.refused.told = self.refused.count;
+            out.push(Effect::Refused(self.refused.count));
         }
     }
 }

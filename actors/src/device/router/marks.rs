@@ -3,6 +3,7 @@
 //! | name | value |
 //! |---|---|
 //! | `in/<origin key>/<workload>/<route>` | epoch and highest number stored here, 16 bytes big-endian |
+//! | `from/<workload>/<route>` | the modules that have sent on a `site` route, the newest first, one a line |
 //! | `qos2/<workload>/<module>/<packet identifier>` | empty |
 //! | `session/<workload>/<module>` | the MQTT listener's business |
 //! | `floor` | the number above which new queues begin, 8 bytes big-endian |
@@ -21,10 +22,16 @@ pub(super) struct Window {
     pub(super) upto: u64,
 }
 
+/// Former modules of a route that are remembered, and the one of today. What they published may be on
+/// its way for as long as a neighbour was off.
+const SOURCES: usize = 4;
+
 /// All marks, as the router uses them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
     pub(super) windows: BTreeMap<(DeviceId, String), Window>,
+    /// By route: who has sent on it, the newest first.
+    pub(super) sources: BTreeMap<String, Vec<String>>,
     pub(super) packet_ids: BTreeSet<(ModuleId, u16)>,
     pub(super) sessions: BTreeSet<ModuleId>,
     pub(super) floor: u64,
@@ -48,6 +55,10 @@ impl Marks {
                 let window = Window { epoch: number(epoch)?, upto: number(upto)? };
                 self.windows.insert((origin.parse().ok()?, route.into()), window);
             }
+            Some(("from", route)) => {
+                let names = std::str::from_utf8(value).ok()?.lines().map(ToOwned::to_owned);
+                self.sources.insert(route.into(), names.take(SOURCES).collect());
+            }
             Some(("qos2", rest)) => {
                 let (module, id) = rest.rsplit_once('/')?;
                 self.packet_ids.insert((module.parse().ok()?, id.parse().ok()?));
@@ -60,6 +71,22 @@ impl Marks {
         }
         Some(())
     }
+
+    /// Remembers that `source` sends on the route from now on; gives what to keep where that is new.
+    pub(super) fn sent_by(&mut self, route: &str, source: &str) -> Option<StoreOp> {
+        let sources = self.sources.entry(route.to_owned()).or_default();
+        if sources.first().is_some_and(|newest| newest == source) {
+            return None;
+        }
+        sources.retain(|known| known != source);
+        sources.insert(0, source.to_owned());
+        sources.truncate(SOURCES);
+        Some(StoreOp::Mark { key: source_mark(route), value: sources.join("\n").into() })
+    }
+}
+
+pub(super) fn source_mark(route: &str) -> String {
+    format!("from/{route}")
 }
 
 pub(super) fn window_mark(origin: DeviceId, route: &str) -> String {
@@ -107,6 +134,9 @@ mod tests {
         ]);
         let ops =
             [keep_window(origin, "plant/data", window), keep_floor(12), keep_session(&module, Some(vec![1]))];
+        let mut writer = Marks::default();
+        let ops =
+            ops.into_iter().chain(["a", "b"].map(|source| writer.sent_by("plant/data", source).unwrap()));
         for op in ops {
             let StoreOp::Mark { key, value } = op else { panic!("not a mark: {op:?}") };
             kept.insert(key, value);
@@ -115,5 +145,17 @@ mod tests {
         assert_eq!(marks.windows, BTreeMap::from([((origin, "plant/data".into()), window)]));
         assert_eq!(marks.packet_ids, BTreeSet::from([(module.clone(), 65535)]));
         assert_eq!((marks.sessions, marks.floor), (BTreeSet::from([module]), 12));
+        assert_eq!(marks.sources, BTreeMap::from([("plant/data".into(), vec!["b".into(), "a".into()])]));
+    }
+
+    #[test]
+    fn only_the_newest_sources_of_a_route_are_remembered() {
+        let mut marks = Marks::default();
+        for source in ["a", "b", "c", "d", "e"] {
+            assert!(marks.sent_by("w/r", source).is_some());
+        }
+        assert_eq!(marks.sent_by("w/r", "e"), None);
+        assert!(marks.sent_by("w/r", "c").is_some());
+        assert_eq!(marks.sources["w/r"], ["c", "e", "d", "b"]);
     }
 }

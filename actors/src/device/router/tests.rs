@@ -317,9 +317,49 @@ fn what_no_member_may_send_is_not_answered() {
     let Event::Arrived { batch, .. } = &mut of_cloud_route else { unreachable!() };
     batch.route = "plant/up".into();
     let overflow = arrived(OTHER, 8, 0, u64::MAX, 1);
-    for event in [arrived(STRANGER, 8, 0, 1, 1), forged, of_cloud_route, overflow] {
-        assert_eq!(at(&mut router, 0, event), []);
+    let unknown = with_batch(|batch| batch.route = "plant/none".into());
+    let of_another_module = with_batch(|batch| batch.messages[0].source = "detector".into());
+    let bad_topic = with_batch(|batch| batch.messages[0].topic = "data/#".into());
+    let events = [
+        arrived(STRANGER, 8, 0, 1, 1),
+        forged,
+        of_cloud_route,
+        overflow,
+        unknown,
+        of_another_module,
+        bad_topic,
+    ];
+    for (refused, event) in (1..).zip(events) {
+        let now = refused * STATUS_MS;
+        assert!(done(&mut router, now, event).is_empty());
+        assert_eq!(done(&mut router, now + STATUS_MS, Event::Woken), [Effect::Refused(refused)]);
     }
+}
+
+fn with_batch(change: impl FnOnce(&mut Batch)) -> Event {
+    let Event::Arrived { from, mut batch } = arrived(OTHER, 8, 0, 1, 1) else { unreachable!() };
+    change(&mut batch);
+    Event::Arrived { from, batch }
+}
+
+#[test]
+fn what_a_route_took_before_its_module_was_renamed_still_arrives() {
+    let mut renamed = table(1 << 20, WhenFull::PushBack);
+    for route in &mut renamed.workloads.get_mut("plant").unwrap().routes {
+        route.module = "probe".into();
+    }
+    let mut router = router(1 << 20, WhenFull::PushBack);
+    let steps = at(&mut router, 0, Event::Routes(Box::new(renamed.clone())));
+    let mark = StoreOp::Mark { key: "from/plant/site".into(), value: b"probe\nsensor".into() };
+    assert!(steps.contains(&Step::Persist(Effect::Store(mark.clone()))));
+    assert_eq!(appends(&at(&mut router, 0, arrived(OTHER, 8, 0, 1, 1))).len(), 1);
+    // After a restart as well, for the neighbour may have been off meanwhile.
+    let StoreOp::Mark { key, value } = mark else { unreachable!() };
+    let mut router = Router::new(ME, BTreeMap::new(), &BTreeMap::from([(key.clone(), value)]));
+    at(&mut router, 0, Event::Routes(Box::new(renamed)));
+    assert_eq!(appends(&at(&mut router, 0, arrived(OTHER, 8, 0, 1, 1))).len(), 1);
+    let steps = at(&mut router, 0, Event::Routes(Box::default()));
+    assert!(steps.contains(&Step::Persist(Effect::Store(StoreOp::Unmark { key }))));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What neighbours send: stored once, confirmed as far as it is stored.
 
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, topic::is_topic};
 
 use super::Router;
 use crate::{
     device::router::{
         Effect,
+        compiled::Target,
         marks::{self, Window},
     },
     machine::Effects,
@@ -14,19 +15,14 @@ use crate::{
 
 impl Router {
     /// Stores what is new of a batch and says how far all is stored. A batch that belongs to no route
-    /// of this device, or that is not what a device may send, is left unanswered: the sender tries
-    /// again later, when the assignment may have come.
+    /// of this device, or that is not what its sender may send there, is counted and left unanswered: the
+    /// sender tries again later, when the assignment may have come.
     pub(super) fn arrive(&mut self, from: DeviceId, batch: Batch, out: &mut Effects<Effect>) {
-        let inbound = self.routes.as_ref().and_then(|routes| routes.inbound(&batch.route));
-        let Some(target) = inbound.filter(|i| i.origins.contains(&from)).map(|i| i.target.clone()) else {
+        let Some(target) = self.admit(from, &batch) else {
+            // Before the routes are known nothing can be said to be wrong.
+            self.refused.count += u64::from(self.routes.is_some());
             return;
         };
-        let sound = batch.messages.len() <= MAX_BATCH_MESSAGES
-            && batch.messages.iter().all(|message| message.origin == from)
-            && batch.first_seq.checked_add(MAX_BATCH_MESSAGES as u64).is_some();
-        if !sound {
-            return;
-        }
         let key = (from, batch.route.clone());
         let known = self.marks.windows.get(&key).copied();
         let before = known
@@ -58,5 +54,19 @@ impl Router {
             told.push(effect);
         }
         told.into_iter().for_each(|effect| out.push(effect));
+    }
+
+    /// Where the batch goes, if `from` may send it: along a `site` route of a workload whose member it is,
+    /// only what its own module published that the route comes from, or came from before.
+    fn admit(&self, from: DeviceId, batch: &Batch) -> Option<Target> {
+        let inbound = self.routes.as_ref()?.inbound(&batch.route)?;
+        let sources = self.marks.sources.get(&batch.route)?;
+        let is_sound = inbound.origins.contains(&from)
+            && batch.messages.len() <= MAX_BATCH_MESSAGES
+            && batch.first_seq.checked_add(MAX_BATCH_MESSAGES as u64).is_some()
+            && batch.messages.iter().all(|message| {
+                message.origin == from && sources.contains(&message.source) && is_topic(&message.topic)
+            });
+        is_sound.then(|| inbound.target.clone())
     }
 }
