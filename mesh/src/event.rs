@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc;
-use wayside_actors::{
-    frame::Desired,
-    message::{Batch, Confirm},
-};
+use wayside_actors::message::{Batch, Confirm};
 use wayside_config::identity::DeviceId;
 
 /// Something that came from the mesh.
@@ -40,13 +37,6 @@ pub enum MeshEvent {
         from: DeviceId,
         /// How far.
         confirm: Confirm,
-    },
-    /// Desired state, signed.
-    Offer {
-        /// Who offers it.
-        from: DeviceId,
-        /// What.
-        desired: Desired,
     },
     /// An operator's sealed request.
     Control(ControlRequest),
@@ -80,10 +70,10 @@ impl std::fmt::Debug for ControlRequest {
 /// Tokens and problems that wait at most. They are small and must not be lost behind messages.
 const LIFE_DEPTH: usize = 4096;
 
-/// Messages, offers and requests that wait at most.
+/// Messages and requests that wait at most.
 const DATA_DEPTH: usize = 1024;
 
-/// Bytes of messages, offers and requests that wait at most. What finds no room is dropped and counted:
+/// Bytes of messages and requests that wait at most. What finds no room is dropped and counted:
 /// its sender sends it again.
 const DATA_BYTES: usize = 8 << 20;
 

@@ -1,13 +1,12 @@
 //! The key space of the mesh. Who may write where is not proven by Zenoh yet: the sender's key in
-//! `to/.../<from>` is a claim, until links carry certificates. What is signed (offers, control
-//! requests) does not depend on it.
+//! `to/.../<from>` is a claim, until links carry certificates. What is signed
+//! (requests and replies) does not depend on it.
 //!
 //! ```text
 //! wayside/v1/alive/<device>/<name>         liveliness token
 //! wayside/v1/to/<device>/batch/<from>      messages
 //! wayside/v1/to/<device>/confirm/<from>    confirmations
-//! wayside/v1/to/<device>/offer/<from>      desired state
-//! wayside/v1/control/<device>              queryable: an operator's signed request
+//! wayside/v1/control/<device>              queryable: an operator's signed request, the device's signed reply
 //! ```
 
 use wayside_config::identity::DeviceId;
@@ -22,8 +21,6 @@ pub enum Kind {
     Batch,
     /// [`wayside_actors::message::Confirm`].
     Confirm,
-    /// [`wayside_actors::frame::Desired`].
-    Offer,
 }
 
 impl Kind {
@@ -31,7 +28,6 @@ impl Kind {
         match self {
             Self::Batch => "batch",
             Self::Confirm => "confirm",
-            Self::Offer => "offer",
         }
     }
 }
@@ -66,7 +62,7 @@ pub fn inbox(device: &DeviceId) -> String {
 pub fn parse_inbox(key: &str) -> Option<(Kind, DeviceId)> {
     let mut chunks = key.strip_prefix("wayside/v1/to/")?.split('/');
     let (_to, kind, from) = (chunks.next()?, chunks.next()?, chunks.next()?);
-    let kind = [Kind::Batch, Kind::Confirm, Kind::Offer].into_iter().find(|k| k.as_str() == kind)?;
+    let kind = [Kind::Batch, Kind::Confirm].into_iter().find(|k| k.as_str() == kind)?;
     if chunks.next().is_some() {
         return None;
     }
@@ -125,7 +121,7 @@ mod tests {
         for name in ["ewr", "Press 7 / left*", "Brücke", ""] {
             assert_eq!(parse_alive(&alive(&a, name)), Some((a, name.to_owned())), "{name}");
         }
-        assert_eq!(parse_inbox(&to(&a, Kind::Offer, &b)), Some((Kind::Offer, b)));
+        assert_eq!(parse_inbox(&to(&a, Kind::Confirm, &b)), Some((Kind::Confirm, b)));
         assert_eq!(parse_inbox("wayside/v1/to/x/batch/y"), None);
         assert_eq!(parse_alive("wayside/v1/alive/x/%zz"), None);
     }

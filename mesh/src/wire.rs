@@ -4,15 +4,12 @@
 //! Limits are checked before anything is allocated.
 
 use bytes::Bytes;
-use wayside_actors::{
-    frame::Desired,
-    message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES},
-};
-use wayside_config::limits::{SEALED_BYTES, TOPIC_BYTES, WORKLOADS};
+use wayside_actors::message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES};
+use wayside_config::limits::TOPIC_BYTES;
 
 pub use crate::cursor::DecodeError;
 use crate::{
-    cursor::{Cursor, put_bytes, put_text, within},
+    cursor::{Cursor, put_text, within},
     packed::{put_messages, take_messages},
 };
 
@@ -21,9 +18,6 @@ pub const VERSION: u8 = 1;
 
 /// The largest encoded batch: a full one, or one message of the largest kind, with names.
 pub const BATCH_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + 1024 * (TOPIC_BYTES + 128);
-
-/// The largest encoded offer of desired state. More than one device's releases in practice.
-pub const OFFER_BYTES: usize = 8 << 20;
 
 /// The largest encoded confirmation.
 pub const CONFIRM_BYTES: usize = 256;
@@ -92,34 +86,6 @@ pub fn decode_confirm(bytes: Bytes) -> Result<Confirm, DecodeError> {
     Ok(confirm)
 }
 
-/// An offer of desired state as bytes.
-#[must_use]
-pub fn encode_offer(desired: &Desired) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    put_bytes(&mut out, &desired.assignment);
-    out.extend((desired.releases.len() as u16).to_be_bytes());
-    for release in &desired.releases {
-        put_bytes(&mut out, release);
-    }
-    out
-}
-
-/// The offer that `bytes` are.
-///
-/// # Errors
-/// See [`DecodeError`].
-pub fn decode_offer(bytes: Bytes) -> Result<Desired, DecodeError> {
-    within(bytes.len(), OFFER_BYTES, "offer")?;
-    let mut cursor = Cursor::new(bytes);
-    cursor.version(VERSION)?;
-    let assignment = cursor.bytes(SEALED_BYTES, "assignment")?;
-    let count = usize::from(cursor.u16("releases")?);
-    within(count, WORKLOADS, "releases")?;
-    let releases = (0..count).map(|_| cursor.bytes(SEALED_BYTES, "release")).collect::<Result<_, _>>()?;
-    cursor.end()?;
-    Ok(Desired { assignment, releases })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -155,9 +121,6 @@ mod tests {
         assert_eq!(hex(&encode_batch(&batch())), format!("{head}{first}{others}").replace(' ', ""));
         let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
         assert_eq!(hex(&encode_confirm(&confirm)), "010003772f7200000000000000020000000000000003");
-        let offer =
-            Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"bc")] };
-        assert_eq!(hex(&encode_offer(&offer)), "0100000001610001000000026263");
     }
 
     #[test]
@@ -165,9 +128,6 @@ mod tests {
         assert_eq!(decode_batch(encode_batch(&batch()).into()), Ok(batch()));
         let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
         assert_eq!(decode_confirm(encode_confirm(&confirm).into()), Ok(confirm));
-        let offer =
-            Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"bc")] };
-        assert_eq!(decode_offer(encode_offer(&offer).into()), Ok(offer));
     }
 
     #[test]
@@ -204,7 +164,7 @@ mod tests {
                 bytes[0] = VERSION;
             }
             let bytes = Bytes::from(bytes);
-            let _ = (decode_batch(bytes.clone()), decode_confirm(bytes.clone()), decode_offer(bytes));
+            let _ = (decode_batch(bytes.clone()), decode_confirm(bytes));
         }
 
         #[test]

@@ -13,10 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use wayside_actors::{
-    frame::Desired,
-    message::{Batch, Confirm, Message},
-};
+use wayside_actors::message::{Batch, Confirm, Message};
 use wayside_config::identity::DeviceId;
 use wayside_mesh::{
     client::Client,
@@ -105,22 +102,13 @@ async fn two_devices_find_each_other_and_talk() {
     assert_eq!((from, arrived), (device(1), sent));
 
     let confirm = Confirm { route: "weather/observations".into(), epoch: 7, upto: 100 };
-    let desired =
-        Desired { assignment: Bytes::from_static(b"signed"), releases: vec![Bytes::from_static(b"too")] };
     assert!(b.confirm(device(1), confirm.clone()));
-    assert!(b.offer(device(1), desired.clone()));
     let arrived = expect(&mut from_a, |event| match event {
         MeshEvent::Confirm { from, confirm } if from == device(2) => Some(confirm),
         _ => None,
     })
     .await;
     assert_eq!(arrived, confirm);
-    let arrived = expect(&mut from_a, |event| match event {
-        MeshEvent::Offer { desired, .. } => Some(desired),
-        _ => None,
-    })
-    .await;
-    assert_eq!(arrived, desired);
 
     b.close().await;
     gone(&mut from_a, 2).await;

@@ -108,13 +108,6 @@ pub enum Mesh {
     },
     /// The membership was restarted: bring `TokenSeen` for every token that is there.
     Tokens,
-    /// Hand desired state to a neighbour. From `wayside apply` on this device, not from a machine.
-    Offer {
-        /// The neighbour.
-        to: DeviceId,
-        /// What it should run.
-        desired: Desired,
-    },
 }
 
 /// The MQTT listener.

@@ -188,7 +188,7 @@ impl World {
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Modules(_),
                 )
-                | Io::Mesh(io::Mesh::Tokens | io::Mesh::Offer { .. })
+                | Io::Mesh(io::Mesh::Tokens)
                 | Io::Uplink(_)
                 | Io::Engine(_)
                 | Io::Store(_)

@@ -40,7 +40,6 @@ impl Inbox {
         let limit = match kind {
             Kind::Batch => wire::BATCH_BYTES,
             Kind::Confirm => wire::CONFIRM_BYTES,
-            Kind::Offer => wire::OFFER_BYTES,
         };
         if len > limit {
             return self.malformed("its size", sample.key_expr().as_str(), len);
@@ -51,7 +50,6 @@ impl Inbox {
             Kind::Confirm => {
                 wire::decode_confirm(payload).map(|confirm| MeshEvent::Confirm { from, confirm })
             }
-            Kind::Offer => wire::decode_offer(payload).map(|desired| MeshEvent::Offer { from, desired }),
         };
         match event {
             Ok(event) => self.pass_on(len, event),

@@ -13,10 +13,7 @@ use std::{
 };
 
 use tokio::sync::{Notify, mpsc};
-use wayside_actors::{
-    frame::Desired,
-    message::{Batch, Confirm},
-};
+use wayside_actors::message::{Batch, Confirm};
 use wayside_config::identity::DeviceId;
 
 pub use self::addresses::Excluded;
@@ -109,11 +106,6 @@ impl Mesh {
     /// Confirms messages. `false` as in [`Self::send`].
     pub fn confirm(&self, to: DeviceId, confirm: Confirm) -> bool {
         self.outbox.push(Outgoing::Confirm(to, confirm))
-    }
-
-    /// Offers desired state. `false` as in [`Self::send`].
-    pub fn offer(&self, to: DeviceId, desired: Desired) -> bool {
-        self.outbox.push(Outgoing::Offer(to, desired))
     }
 
     /// What was sent, received and dropped since the start.

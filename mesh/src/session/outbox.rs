@@ -11,10 +11,7 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc;
-use wayside_actors::{
-    frame::Desired,
-    message::{Batch, Confirm, Message},
-};
+use wayside_actors::message::{Batch, Confirm, Message};
 use wayside_config::identity::DeviceId;
 use zenoh::{Session, Wait, qos::CongestionControl};
 
@@ -33,13 +30,12 @@ const WAITING_BYTES: usize = 8 << 20;
 pub(crate) enum Outgoing {
     Batch(DeviceId, Batch),
     Confirm(DeviceId, Confirm),
-    Offer(DeviceId, Desired),
 }
 
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MeshCounters {
-    /// Batches, confirmations and offers handed to the session.
+    /// Batches and confirmations handed to the session.
     pub sent: u64,
     /// Not sent: the queue to the sender was full, or there is no session.
     pub send_dropped: u64,
@@ -143,7 +139,6 @@ impl Shared {
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
-            Outgoing::Offer(to, desired) => (to, Kind::Offer, wire::encode_offer(desired)),
         };
         let put = session
             .put(keys::to(to, kind, &self.device), payload)
@@ -161,9 +156,6 @@ impl Outgoing {
         match self {
             Self::Batch(_, batch) => batch.messages.iter().map(Message::cost_bytes).sum(),
             Self::Confirm(..) => wire::CONFIRM_BYTES,
-            Self::Offer(_, desired) => {
-                desired.assignment.len() + desired.releases.iter().map(|release| release.len()).sum::<usize>()
-            }
         }
     }
 }

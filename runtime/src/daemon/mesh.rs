@@ -14,11 +14,7 @@ use wayside_mesh::{
 };
 
 use super::control::Control;
-use crate::{
-    engine::Engine,
-    shell::{Device, desired_event},
-    state::Identity,
-};
+use crate::{engine::Engine, shell::Device, state::Identity};
 
 /// The most neighbours that are known at a time: nobody has proven yet who they are.
 const NEIGHBOURS: usize = 1024;
@@ -93,12 +89,6 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
                 device.send(Event::Delivery(queue, acked), 0).await;
             }
-            MeshEvent::Offer { from, desired } => match device.adapters().trust.verify(desired) {
-                Ok(verified) => device.send(desired_event(verified, false), 0).await,
-                Err(error) => {
-                    tracing::warn!(from = %from.short(), %error, "desired state from a neighbour was not taken");
-                }
-            },
             MeshEvent::Control(request) => {
                 let control = Arc::clone(&control);
                 // Some questions take a while, and the mesh goes on.

@@ -105,7 +105,6 @@ impl Device {
         let _sent = match command {
             io::Mesh::Send { to, batch } => mesh.send(to, batch),
             io::Mesh::Confirm { to, confirm } => mesh.confirm(to, confirm),
-            io::Mesh::Offer { to, desired } => mesh.offer(to, desired),
             io::Mesh::Tokens => true,
         };
     }

@@ -12,7 +12,6 @@ mod tests;
 mod view;
 
 pub use adapters::Adapters;
-pub(crate) use adapters::desired_event;
 pub use device::Device;
 pub use mqtt::MqttPort;
 pub use view::{Held, Tapped, View};
