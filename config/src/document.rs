@@ -1,14 +1,15 @@
 //! The documents that say what runs where. Each travels sealed: see [`crate::envelope`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{identity::DeviceId, workload::Workload};
+use crate::{identity::DeviceId, limits::VERSION_MAX, workload::Workload};
 
 /// A workload at a version, signed by an operator. Says what runs, not where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Higher than every version of this workload before it.
+    /// Higher than every version of this workload before it; at most [`VERSION_MAX`].
+    #[serde(deserialize_with = "version")]
     pub version: u64,
     /// What runs.
     pub workload: Workload,
@@ -20,7 +21,9 @@ pub struct Release {
 pub struct Assignment {
     /// The device this is for; every other one refuses it.
     pub device: DeviceId,
-    /// Higher than every version for this device before it.
+    /// Higher than every version for this device before it; at most [`VERSION_MAX`], and beyond the
+    /// current [`crate::limits::NUMBERING`] only where an operator signs.
+    #[serde(deserialize_with = "version")]
     pub version: u64,
     /// Everything that the device runs, by workload name in ascending order.
     pub releases: Vec<ReleaseRef>,
@@ -33,6 +36,7 @@ pub struct ReleaseRef {
     /// The workload's name.
     pub workload: String,
     /// The release's version.
+    #[serde(deserialize_with = "version")]
     pub version: u64,
     /// SHA-256 of the sealed release.
     #[serde(with = "crate::hash::as_bytes")]
@@ -61,6 +65,48 @@ pub struct Request {
     /// Wall clock of the asker, milliseconds since the Unix epoch. Refused when more than
     /// [`crate::limits::REQUEST_AGE_MS`] away from the device's clock.
     pub issued_ms: u64,
+    /// Chosen at random, so that no two requests are the same: a device answers each only once.
+    pub nonce: u64,
     /// What is asked: JSON of the control protocol.
     pub body: String,
+}
+
+/// A device's answer to one [`Request`] over the mesh, signed with the device's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// SHA-256 of the sealed request, so that an answer fits one question alone.
+    #[serde(with = "crate::hash::as_bytes")]
+    pub request: [u8; 32],
+    /// The answer: JSON of the control protocol.
+    pub body: String,
+}
+
+fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let version = u64::deserialize(deserializer)?;
+    if version > VERSION_MAX {
+        return Err(de::Error::custom(format!(
+            "version {version} is above {VERSION_MAX}, the highest there is"
+        )));
+    }
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor;
+
+    #[test]
+    fn versions_beyond_the_highest_are_refused_where_they_are_read() {
+        let device = DeviceId::from_bytes([1; 32]);
+        let assignment = |version| cbor::encode(&Assignment { device, version, releases: Vec::new() });
+        assert_eq!(cbor::decode::<Assignment>(&assignment(VERSION_MAX)).unwrap().version, VERSION_MAX);
+        for version in [VERSION_MAX + 1, u64::MAX] {
+            assert!(cbor::decode::<Assignment>(&assignment(version)).is_err());
+            let reference =
+                ReleaseRef { workload: "w".into(), version, sha256: [0; 32], members: Vec::new() };
+            assert!(cbor::decode::<ReleaseRef>(&cbor::encode(&reference)).is_err());
+        }
+    }
 }

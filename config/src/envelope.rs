@@ -9,7 +9,11 @@ use coset::{
 };
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
-use crate::{cbor, identity::PublicKey, limits::SEALED_BYTES};
+use crate::{
+    cbor,
+    identity::PublicKey,
+    limits::{REPLY_BYTES, SEALED_BYTES},
+};
 
 /// What a sealed document is. Part of what is signed, so one kind never passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub enum Kind {
     Assignment,
     /// [`crate::document::Request`].
     Request,
+    /// [`crate::document::Reply`].
+    Reply,
 }
 
 impl Kind {
@@ -28,6 +34,16 @@ impl Kind {
             Self::Release => b"wayside/v1/release",
             Self::Assignment => b"wayside/v1/assignment",
             Self::Request => b"wayside/v1/request",
+            Self::Reply => b"wayside/v1/reply",
+        }
+    }
+
+    /// The largest sealed document of this kind.
+    #[must_use]
+    pub const fn max_bytes(self) -> usize {
+        match self {
+            Self::Release | Self::Assignment | Self::Request => SEALED_BYTES,
+            Self::Reply => REPLY_BYTES,
         }
     }
 }
@@ -35,9 +51,14 @@ impl Kind {
 /// Why a sealed document was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Larger than [`crate::limits::SEALED_BYTES`].
-    #[error("the document is {0} bytes, more than the limit of {SEALED_BYTES}")]
-    TooLarge(usize),
+    /// Larger than [`Kind::max_bytes`].
+    #[error("the document is {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// Of its kind.
+        limit: usize,
+    },
     /// Not COSE_Sign1, or not as this version writes it.
     #[error("not a signed document: {0}")]
     Malformed(String),
@@ -65,7 +86,8 @@ pub fn seal<T: serde::Serialize>(
         .build()
         .to_tagged_vec()
         .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
-    if sealed.len() > SEALED_BYTES { Err(EnvelopeError::TooLarge(sealed.len())) } else { Ok(sealed) }
+    check_size(&sealed, kind.max_bytes())?;
+    Ok(sealed)
 }
 
 /// Verifies `sealed` against `trusted` and decodes it. Gives the signer and the document.
@@ -77,7 +99,7 @@ pub fn open<T: serde::de::DeserializeOwned>(
     kind: Kind,
     trusted: &[PublicKey],
 ) -> Result<(PublicKey, T), EnvelopeError> {
-    let (signer, message) = read(sealed)?;
+    let (signer, message) = read(sealed, kind.max_bytes())?;
     if !trusted.contains(&signer) {
         return Err(EnvelopeError::Untrusted(signer));
     }
@@ -91,23 +113,25 @@ pub fn open<T: serde::de::DeserializeOwned>(
     Ok((signer, document))
 }
 
-/// Who claims to have signed `sealed`. Proves nothing until [`open`] is called with that key.
+/// Who claims to have signed `sealed`, which is no reply. Proves nothing until [`open`] is called with that key.
 ///
 /// # Errors
 /// [`EnvelopeError::TooLarge`] or [`EnvelopeError::Malformed`].
 pub fn claimed_signer(sealed: &[u8]) -> Result<PublicKey, EnvelopeError> {
-    read(sealed).map(|(signer, _)| signer)
+    read(sealed, SEALED_BYTES).map(|(signer, _)| signer)
 }
 
 fn header(signer: PublicKey) -> Header {
     HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(signer.as_bytes().to_vec()).build()
 }
 
-fn read(sealed: &[u8]) -> Result<(PublicKey, CoseSign1), EnvelopeError> {
+const fn check_size(sealed: &[u8], limit: usize) -> Result<(), EnvelopeError> {
+    if sealed.len() > limit { Err(EnvelopeError::TooLarge { bytes: sealed.len(), limit }) } else { Ok(()) }
+}
+
+fn read(sealed: &[u8], limit: usize) -> Result<(PublicKey, CoseSign1), EnvelopeError> {
     let malformed = |what: &str| EnvelopeError::Malformed(what.to_owned());
-    if sealed.len() > SEALED_BYTES {
-        return Err(EnvelopeError::TooLarge(sealed.len()));
-    }
+    check_size(sealed, limit)?;
     let message = CoseSign1::from_tagged_slice(sealed)
         .map_err(|error| malformed(&format!("not a tagged COSE_Sign1: {error}")))?;
     let signer = <[u8; 32]>::try_from(message.protected.header.key_id.as_slice())
@@ -144,14 +168,14 @@ mod tests {
     }
 
     fn request(body: &str) -> Request {
-        Request { device: key(9).1, issued_ms: 1_700_000_000_000, body: body.into() }
+        Request { device: key(9).1, issued_ms: 1_700_000_000_000, nonce: 7, body: body.into() }
     }
 
     #[test]
     fn the_bytes_of_version_1_stay_as_they_are() {
         let sealed = seal(&key(1).0, Kind::Request, &request("{}")).unwrap();
         assert_eq!(hash::hex(&sealed[..10]), "d2845826a20127045820");
-        insta::assert_snapshot!(hash::hex(&hash::sha256(&sealed)), @"d42b28232be69dfa72452d0975851df3c043205d5c8a9274ebafafe80b5db97f");
+        insta::assert_snapshot!(hash::hex(&hash::sha256(&sealed)), @"35d80f3763f5c423aec42fe025d3a55ff35f8557a4320c4fd5689f9d6ce570a4");
     }
 
     #[test]
@@ -159,7 +183,9 @@ mod tests {
         let ((alice, alice_id), (_, bob_id)) = (key(1), key(2));
         let sealed = seal(&alice, Kind::Request, &request("{}")).unwrap();
         assert_eq!(open(&sealed, Kind::Request, &[bob_id, alice_id]), Ok((alice_id, request("{}"))));
-        assert_eq!(open::<Request>(&sealed, Kind::Release, &[alice_id]), Err(EnvelopeError::BadSignature));
+        for other in [Kind::Release, Kind::Assignment, Kind::Reply] {
+            assert_eq!(open::<Request>(&sealed, other, &[alice_id]), Err(EnvelopeError::BadSignature));
+        }
         assert_eq!(
             open::<Request>(&sealed, Kind::Request, &[bob_id]),
             Err(EnvelopeError::Untrusted(alice_id))
@@ -205,7 +231,7 @@ mod tests {
         }
         assert_eq!(
             open::<Request>(&vec![0; SEALED_BYTES + 1], Kind::Request, &[alice_id]),
-            Err(EnvelopeError::TooLarge(SEALED_BYTES + 1))
+            Err(EnvelopeError::TooLarge { bytes: SEALED_BYTES + 1, limit: SEALED_BYTES })
         );
     }
 

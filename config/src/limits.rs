@@ -10,6 +10,15 @@ pub const COMPOSE_NODES: usize = 50_000;
 pub const SETTINGS_BYTES: usize = 64 << 10;
 /// A sealed document.
 pub const SEALED_BYTES: usize = 1 << 20;
+/// A sealed reply of a device to an operator.
+pub const REPLY_BYTES: usize = 8 << 20;
+/// The highest version of a release or an assignment: the last whole number that JSON keeps exact.
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+/// How many versions of assignments are one numbering: version `v` belongs to numbering
+/// `v / NUMBERING`. Only an operator begins the next one, so that nobody else can use versions up.
+pub const NUMBERING: u64 = 1 << 40;
+/// Workloads whose highest version a device remembers, those that it runs among them.
+pub const REMEMBERED_WORKLOADS: usize = 1000;
 /// Modules of one workload.
 pub const MODULES: usize = 200;
 /// Routes of one workload.

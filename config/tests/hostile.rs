@@ -52,7 +52,7 @@ fn damaged(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
 fn forged() -> Vec<u8> {
     let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
     let device = PublicKey::from_bytes([2; 32]);
-    let request = Request { device, issued_ms: 7, body: "{}".into() };
+    let request = Request { device, issued_ms: 7, nonce: 7, body: "{}".into() };
     let mut sealed = wayside_config::envelope::seal(&key, Kind::Request, &request).unwrap();
     let last = sealed.len() - 1;
     sealed[last] ^= 1;

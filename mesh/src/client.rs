@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use wayside_config::identity::DeviceId;
-use zenoh::{Session, Wait};
+use wayside_config::{identity::DeviceId, limits::REPLY_BYTES};
+use zenoh::{
+    Session, Wait,
+    handlers::FifoChannelHandler,
+    query::{ConsolidationMode, QueryTarget, Reply},
+};
 
 use crate::{keys, session::client_config};
 
@@ -75,26 +79,49 @@ impl Client {
         Ok(devices)
     }
 
-    /// Hands a sealed request to a device and waits for its answer.
+    /// Hands a sealed request to a device, which may take `patience` to answer.
+    ///
+    /// Everyone who listens in the device's place is asked as well and every answer is passed on, so that
+    /// whoever answers in its name cannot keep its own answer away.
     ///
     /// # Errors
-    /// [`ClientError::NoAnswer`] after `patience`.
+    /// [`ClientError::Failed`].
     pub fn ask(
         &self,
         device: &DeviceId,
         sealed: Vec<u8>,
         patience: Duration,
-    ) -> Result<Vec<u8>, ClientError> {
+    ) -> Result<Answers, ClientError> {
         let replies = self
             .0
             .get(keys::control(device))
             .payload(sealed)
+            .target(QueryTarget::All)
+            .consolidation(ConsolidationMode::None)
             .timeout(patience)
             .wait()
             .map_err(|error| ClientError::Failed(error.to_string()))?;
-        replies
-            .iter()
-            .find_map(|reply| Some(reply.result().ok()?.payload().to_bytes().into_owned()))
-            .ok_or(ClientError::NoAnswer(*device))
+        Ok(Answers { device: *device, replies })
+    }
+}
+
+/// Answers on their way. Who sent them is not known yet.
+#[derive(Debug)]
+pub struct Answers {
+    device: DeviceId,
+    replies: FifoChannelHandler<Reply>,
+}
+
+impl Answers {
+    /// Waits for the first answer that `take` takes.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] when none came in time.
+    pub fn first<T>(self, mut take: impl FnMut(Vec<u8>) -> Option<T>) -> Result<T, ClientError> {
+        let mut answers = self.replies.iter().filter_map(|reply| {
+            let sample = reply.into_result().ok()?;
+            (sample.payload().len() <= REPLY_BYTES).then(|| sample.payload().to_bytes().into_owned())
+        });
+        answers.find_map(&mut take).ok_or(ClientError::NoAnswer(self.device))
     }
 }

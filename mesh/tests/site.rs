@@ -226,9 +226,9 @@ async fn an_operator_finds_devices_and_asks_one() {
         let devices = client.devices().unwrap();
         println!("found {} devices after {:?}", devices.len(), begun.elapsed());
         let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
-        let answer = client.ask(&device(2), b"sealed".to_vec(), Duration::from_secs(5));
-        let none = client.ask(&device(9), b"sealed".to_vec(), Duration::from_millis(300));
-        (names, answer.unwrap(), none.is_err())
+        let answers = client.ask(&device(2), b"sealed".to_vec(), Duration::from_secs(5)).unwrap();
+        let none = client.ask(&device(9), b"sealed".to_vec(), Duration::from_millis(300)).unwrap();
+        (names, answers.first(Some).unwrap(), none.first(Some).is_err())
     });
     let request = expect(&mut from_b, |event| match event {
         MeshEvent::Control(request) => Some(request),
@@ -242,6 +242,37 @@ async fn an_operator_finds_devices_and_asks_one() {
     assert_eq!(answer, b"answer");
     assert!(none);
     tokio::join!(a.close(), b.close());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_first_in_a_devices_name_does_not_keep_its_answer_away() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17453)).unwrap();
+    let (own, mut from_own) = Mesh::open(settings(2, 17453)).unwrap();
+    let (false_one, mut from_false_one) = Mesh::open(settings(2, 17453)).unwrap();
+    seen(&mut from_a, 2).await;
+    tokio::join!(seen(&mut from_own, 1), seen(&mut from_false_one, 1));
+    let asking = tokio::task::spawn_blocking(|| {
+        let client = Client::open(group(17453), &[]).unwrap();
+        // The one device that scouting finds brings the client to all others.
+        std::thread::sleep(Duration::from_secs(1));
+        let answers = client.ask(&device(2), b"sealed".to_vec(), Duration::from_secs(10)).unwrap();
+        let mut dropped = 0;
+        let answer = answers.first(|answer| {
+            dropped += usize::from(answer == b"false");
+            (answer == b"signed").then_some(answer)
+        });
+        (answer.unwrap(), dropped)
+    });
+    let control = |event| match event {
+        MeshEvent::Control(request) => Some(request),
+        _ => None,
+    };
+    expect(&mut from_false_one, control).await.reply(b"false".to_vec());
+    let request = expect(&mut from_own, control).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    request.reply(b"signed".to_vec());
+    assert_eq!(asking.await.unwrap(), (b"signed".to_vec(), 1));
+    tokio::join!(a.close(), own.close(), false_one.close());
 }
 
 #[tokio::test]

@@ -1,16 +1,18 @@
 //! A sealed document of any bytes: nobody here has signed it, so it is never opened.
 
 use wayside_config::{
-    document::{Assignment, Release, Request},
+    document::{Assignment, Release, Reply, Request},
     envelope::{EnvelopeError, Kind, claimed_signer, open},
 };
 
 pub(crate) fn read(bytes: &[u8]) {
     let Ok(signer) = claimed_signer(bytes) else {
         assert!(open::<Request>(bytes, Kind::Request, &[]).is_err());
+        assert!(open::<Reply>(bytes, Kind::Reply, &[]).is_err());
         return;
     };
     let untrusted = open::<Release>(bytes, Kind::Release, &[]).err();
     assert_eq!(untrusted, Some(EnvelopeError::Untrusted(signer)));
     assert!(open::<Assignment>(bytes, Kind::Assignment, &[signer]).is_err());
+    assert!(open::<Reply>(bytes, Kind::Reply, &[signer]).is_err());
 }

@@ -1,11 +1,13 @@
 //! `wayside devices`: who is there.
 
 use clap::Args;
+use wayside_config::identity::DeviceId;
 
 use super::{
     failure::Failure,
     output::{self, duration, table},
     place::{Place, PlaceArgs},
+    site::Proven,
     view::{CloudDevice, DeviceView, Source},
     wait::now_ms,
 };
@@ -37,18 +39,30 @@ impl DevicesArgs {
                     output::text(&devices_table(&devices, now_ms()))
                 }
             }
-            Place::Site(site) if self.json => output::json(&site.devices()),
-            Place::Site(site) => {
+            Place::Site(mut site) => {
+                let devices = site.prove()?;
+                if self.json {
+                    return output::json(&devices);
+                }
                 let own = site.own().map(|own| own.device);
-                let row = |device: &crate::control::Neighbour| {
-                    let here = if Some(device.device) == own { "this device" } else { "" };
-                    vec![device.name.clone(), device.device.to_string(), here.into()]
-                };
-                let rows: Vec<Vec<String>> = site.devices().iter().map(row).collect();
-                output::text(&table(&["NAME", "KEY", ""], &rows))
+                output::text(&site_table(&devices, own))
             }
         }
     }
+}
+
+/// Devices of a LAN, one a line.
+fn site_table(devices: &[Proven], own: Option<DeviceId>) -> String {
+    let row = |Proven { device, proven }: &Proven| {
+        let remark = match proven {
+            true if Some(device.device) == own => "this device",
+            true => "",
+            false => "did not prove its key: it is gone, or somebody else claims to be it",
+        };
+        vec![device.name.clone(), device.device.to_string(), remark.into()]
+    };
+    let rows: Vec<Vec<String>> = devices.iter().map(row).collect();
+    table(&["NAME", "KEY", ""], &rows)
 }
 
 /// Devices of a cloud, one a line.

@@ -41,15 +41,23 @@ impl KeyFile {
 
     /// Reads the key, or makes one and says so on stderr.
     pub(super) fn load(&self) -> Result<SigningKey, Failure> {
+        match self.existing()? {
+            Some(key) => Ok(key),
+            None => make(&self.path()?),
+        }
+    }
+
+    /// Reads the key, if there is one.
+    pub(super) fn existing(&self) -> Result<Option<SigningKey>, Failure> {
         let path = self.path()?;
         match fs::read(&path) {
             Ok(bytes) => statefile::decode::<[u8; 32]>(KIND, VERSION, &bytes)
-                .map(|secret| SigningKey::from_bytes(&secret))
+                .map(|secret| Some(SigningKey::from_bytes(&secret)))
                 .map_err(|error| {
                     let text = format!("the operator's key {}: {error}; bring back a copy of it, or move it away to have a new one made", path.display());
                     Failure::Failed(text)
                 }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(&path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::Failed(format!("cannot read the operator's key {}: {error}", path.display()))),
         }
     }

@@ -1,19 +1,25 @@
 //! The devices of this LAN: the one on this machine over its socket, others over the mesh, signed.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use serde::Serialize;
 use wayside_config::identity::DeviceId;
 use wayside_mesh::{
-    client::{Client as Mesh, ClientError as MeshError},
+    client::{Answers, Client as Mesh, ClientError as MeshError},
     session::SCOUTING,
 };
 
-use super::{failure::Failure, operator::KeyFile};
-use crate::control::{Answer, Ask, Client, MessageLine, Neighbour, Reply, Status, Versions, seal_ask};
+use super::{failure::Failure, operator::KeyFile, wait::now_ms};
+use crate::control::{
+    Answer, Ask, Client, MessageLine, Neighbour, Reply, Status, Versions, open_reply, seal_ask,
+};
 
 /// How long a device on the mesh may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a device may take to prove its key.
+const PROOF: Duration = Duration::from_secs(3);
 
 /// Whom one can ask on this LAN.
 pub(super) struct Site {
@@ -100,15 +106,66 @@ impl Site {
         Ok(text)
     }
 
-    /// Asks one device.
+    /// Asks one device. An answer that it did not sign is dropped, and the next one awaited.
     pub(super) fn ask(&mut self, device: DeviceId, ask: &Ask) -> Result<Answer, Failure> {
         let is_own = self.own().is_some_and(|own| own.device == device);
         if let Some(client) = self.local.as_mut().filter(|_| is_own) {
             return Ok(client.ask(ask)?);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let sealed = seal_ask(self.key()?, device, now_ms, ask).map_err(|error| {
+        let key = self.key()?.clone();
+        match self.send(&key, device, ask, PATIENCE)?.first().map_err(|error| failure(&error))? {
+            Reply::Ok(answer) => Ok(answer),
+            Reply::Error(reason) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
+        }
+    }
+
+    /// Lets every device prove that it is there: what is heard of it before is what anybody may claim.
+    pub(super) fn prove(&mut self) -> Result<Vec<Proven>, Failure> {
+        let own = self.own().map(|own| own.device);
+        if self.mesh.is_none() && self.devices.iter().any(|device| own != Some(device.device)) {
+            match open_mesh() {
+                Ok(mesh) => self.mesh = Some(mesh),
+                Err(_) => eprintln!(
+                    "warning: this machine finds nobody on the LAN by itself: no device could be asked to prove its key"
+                ),
+            }
+        }
+        let key = match self.key_file.existing() {
+            Ok(Some(key)) => key,
+            // A stranger is refused, and a refusal is signed too.
+            Ok(None) | Err(_) => passing_key()?,
+        };
+        let asked: Vec<_> = self
+            .devices
+            .clone()
+            .into_iter()
+            .map(|device| {
+                let ask = own != Some(device.device) && self.mesh.is_some();
+                let sent = ask.then(|| self.send(&key, device.device, &Ask::Versions, PROOF).ok()).flatten();
+                (device, sent)
+            })
+            .collect();
+        let prove = |(mut device, sent): (Neighbour, Option<Sent>)| {
+            let reply = sent.and_then(|sent| sent.first().ok());
+            let proven = reply.is_some() || own == Some(device.device);
+            if let Some(Reply::Ok(Answer::Versions(versions))) = reply {
+                device.name = versions.name;
+            }
+            Proven { device, proven }
+        };
+        Ok(asked.into_iter().map(prove).collect())
+    }
+
+    fn send(
+        &mut self,
+        key: &SigningKey,
+        device: DeviceId,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Sent, Failure> {
+        let nonce = getrandom::u64()
+            .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
+        let request = seal_ask(key, device, now_ms(), nonce, ask).map_err(|error| {
             Failure::Failed(format!(
                 "too large for the mesh: {error}; apply it through a cloud or on the device itself"
             ))
@@ -117,18 +174,8 @@ impl Site {
             Some(mesh) => mesh,
             None => self.mesh.insert(open_mesh()?),
         };
-        let answer = mesh.ask(&device, sealed, PATIENCE).map_err(|error| failure(&error))?;
-        match serde_json::from_slice(&answer) {
-            Ok(Reply::Ok(answer)) => Ok(answer),
-            Ok(Reply::Error(reason)) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
-            Err(error) => {
-                let text = format!(
-                    "the answer of {} is not understood: {error}; use a `wayside` of its version",
-                    self.name(device)
-                );
-                Err(Failure::Failed(text))
-            }
-        }
+        let answers = mesh.ask(&device, request.clone(), patience).map_err(|error| failure(&error))?;
+        Ok(Sent { device, name: self.name(device), request, answers })
     }
 
     /// Follows what modules on this machine publish.
@@ -147,6 +194,48 @@ impl Site {
         let known = self.devices.iter().find(|known| known.device == device);
         known.map_or_else(|| device.short(), |known| known.name.clone())
     }
+}
+
+/// A device of the list, and whether it answered with its key.
+#[derive(Serialize)]
+pub(super) struct Proven {
+    #[serde(flatten)]
+    pub(super) device: Neighbour,
+    /// Whether it did.
+    pub(super) proven: bool,
+}
+
+/// A question on its way.
+struct Sent {
+    device: DeviceId,
+    name: String,
+    request: Vec<u8>,
+    answers: Answers,
+}
+
+impl Sent {
+    /// The first answer that the device itself gave.
+    fn first(self) -> Result<Reply, MeshError> {
+        let Self { device, name, request, answers } = self;
+        let mut warned = false;
+        answers.first(|sealed| match open_reply(&sealed, device, &request) {
+            Ok(reply) => Some(reply),
+            Err(error) => {
+                if !warned {
+                    eprintln!("warning: an answer in the name of {name} was dropped: {error}");
+                }
+                warned = true;
+                None
+            }
+        })
+    }
+}
+
+fn passing_key() -> Result<SigningKey, Failure> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)
+        .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
+    Ok(SigningKey::from_bytes(&secret))
 }
 
 fn open_mesh() -> Result<Mesh, Failure> {

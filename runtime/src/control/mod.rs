@@ -1,13 +1,15 @@
 //! How operators' commands reach a daemon: over its unix socket, or signed over the mesh.
 
+mod answered;
 mod client;
 mod protocol;
 mod server;
 mod signed;
 
+pub use answered::{Again, Answered, MAX_ANSWERED, Now};
 pub use client::{Client, ClientError};
 pub use protocol::{
     Answer, Ask, CloudStatus, MAX_LINE_BYTES, MessageLine, Neighbour, Reply, Sealed, Status, Versions,
 };
 pub use server::{ControlHandler, bind, serve};
-pub use signed::{RequestError, encode_reply, open_ask, seal_ask};
+pub use signed::{ReplyError, RequestError, encode_reply, open_ask, open_reply, seal_ask, seal_reply};

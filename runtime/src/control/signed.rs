@@ -1,14 +1,16 @@
-//! A question as an operator's signed request: what makes the mesh safe to ask over.
+//! A question as an operator's signed request, and its answer as the device's signed reply: what makes
+//! the mesh safe to ask over.
 
 use ed25519_dalek::SigningKey;
 use wayside_config::{
-    document::Request,
+    document::{self, Request},
     envelope::{self, EnvelopeError, Kind},
+    hash::sha256,
     identity::{DeviceId, PublicKey},
     limits::REQUEST_AGE_MS,
 };
 
-use super::{Answer, Ask, Reply};
+use super::{Again, Answer, Answered, Ask, Now, Reply};
 
 /// Why a request over the mesh was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,9 @@ pub enum RequestError {
         /// How far.
         apart_ms: u64,
     },
+    /// Answered before, or possibly before the daemon was started again.
+    #[error(transparent)]
+    Again(#[from] Again),
     /// Not a question of this version.
     #[error("the device does not know the question: {0}; use a `wayside` of its version")]
     Unknown(#[from] serde_json::Error),
@@ -33,7 +38,21 @@ pub enum RequestError {
     Local,
 }
 
-/// Signs a question for one device. `now_ms` is the wall clock.
+/// Why what came back is not the answer of the device that was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplyError {
+    /// Not signed by that device.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// Signed by it in answer to something else.
+    #[error("it answers another question")]
+    OtherRequest,
+    /// Not an answer of this version.
+    #[error("it is not understood: {0}; use a `wayside` of its version")]
+    Unknown(#[from] serde_json::Error),
+}
+
+/// Signs a question for one device. `now_ms` is the wall clock, `nonce` is random.
 ///
 /// # Errors
 /// [`EnvelopeError::TooLarge`].
@@ -41,14 +60,16 @@ pub fn seal_ask(
     key: &SigningKey,
     device: DeviceId,
     now_ms: u64,
+    nonce: u64,
     ask: &Ask,
 ) -> Result<Vec<u8>, EnvelopeError> {
     let body = serde_json::to_string(ask).expect("a question is plain JSON");
-    envelope::seal(key, Kind::Request, &Request { device, issued_ms: now_ms, body })
+    envelope::seal(key, Kind::Request, &Request { device, issued_ms: now_ms, nonce, body })
 }
 
 /// Verifies a question to `device`. `operators` are the keys it obeys; when it has none yet, any
-/// operator may ask. Gives the asker too.
+/// operator may ask. It is noted in `answered` and refused when it stands there already. Gives the
+/// asker too.
 ///
 /// # Errors
 /// See [`RequestError`].
@@ -56,7 +77,8 @@ pub fn open_ask(
     sealed: &[u8],
     device: DeviceId,
     operators: &[PublicKey],
-    now_ms: u64,
+    now: Now,
+    answered: &mut Answered,
 ) -> Result<(PublicKey, Ask), RequestError> {
     let signer = envelope::claimed_signer(sealed)?;
     let trusted = if operators.is_empty() { std::slice::from_ref(&signer) } else { operators };
@@ -64,10 +86,11 @@ pub fn open_ask(
     if request.device != device {
         return Err(RequestError::OtherDevice);
     }
-    let apart_ms = request.issued_ms.abs_diff(now_ms);
+    let apart_ms = request.issued_ms.abs_diff(now.wall_ms);
     if apart_ms > REQUEST_AGE_MS {
         return Err(RequestError::Age { apart_ms });
     }
+    answered.note(sha256(sealed), request.issued_ms, now)?;
     match serde_json::from_str(&request.body)? {
         Ask::Messages => Err(RequestError::Local),
         ask @ (Ask::Status | Ask::Devices | Ask::Versions | Ask::Apply { .. } | Ask::Logs { .. }) => {
@@ -86,8 +109,37 @@ pub fn encode_reply(result: Result<Answer, String>) -> Vec<u8> {
     serde_json::to_vec(&reply).expect("an answer is plain JSON")
 }
 
+/// Signs the answer to `request`, which is the sealed question. An answer that is too large becomes a
+/// refusal that says so.
+#[must_use]
+pub fn seal_reply(key: &SigningKey, request: &[u8], result: Result<Answer, String>) -> Vec<u8> {
+    let seal = |result| {
+        let body = String::from_utf8(encode_reply(result)).unwrap_or_default();
+        envelope::seal(key, Kind::Reply, &document::Reply { request: sha256(request), body })
+    };
+    seal(result)
+        .or_else(|error| {
+            seal(Err(format!("the answer cannot be sent over the mesh: {error}; ask on the device")))
+        })
+        .unwrap_or_default()
+}
+
+/// The answer of `device` to `request`, which is the sealed question.
+///
+/// # Errors
+/// See [`ReplyError`]: whoever sent it is not that device, or does not answer this.
+pub fn open_reply(sealed: &[u8], device: DeviceId, request: &[u8]) -> Result<Reply, ReplyError> {
+    let (_, reply) = envelope::open::<document::Reply>(sealed, Kind::Reply, &[device])?;
+    if reply.request != sha256(request) {
+        return Err(ReplyError::OtherRequest);
+    }
+    Ok(serde_json::from_str(&reply.body)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use wayside_config::limits::REPLY_BYTES;
+
     use super::*;
 
     const NOW_MS: u64 = 1_700_000_000_000;
@@ -98,11 +150,17 @@ mod tests {
         (key, public)
     }
 
+    fn at(wall_ms: u64) -> Now {
+        Now { wall_ms, uptime_ms: 2 * REQUEST_AGE_MS }
+    }
+
     #[test]
     fn only_the_named_device_answers_only_its_operators_and_only_now() {
         let ((alice, alice_id), (_, bob_id), (_, device)) = (key(1), key(2), key(3));
-        let sealed = seal_ask(&alice, device, NOW_MS, &Ask::Status).unwrap();
-        let open = |device, operators: &[PublicKey], now_ms| open_ask(&sealed, device, operators, now_ms);
+        let sealed = seal_ask(&alice, device, NOW_MS, 1, &Ask::Status).unwrap();
+        let open = |device, operators: &[PublicKey], now_ms| {
+            open_ask(&sealed, device, operators, at(now_ms), &mut Answered::default())
+        };
         assert_eq!(open(device, &[alice_id], NOW_MS + REQUEST_AGE_MS).unwrap(), (alice_id, Ask::Status));
         assert_eq!(open(device, &[], NOW_MS).unwrap(), (alice_id, Ask::Status));
         assert!(matches!(open(device, &[bob_id], NOW_MS), Err(RequestError::Envelope(_))));
@@ -113,13 +171,62 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_answered_once() {
+        let ((alice, alice_id), (bob, _), (_, device)) = (key(1), key(2), key(3));
+        let mut answered = Answered::default();
+        let mut open = |sealed: &[u8]| open_ask(sealed, device, &[alice_id], at(NOW_MS), &mut answered);
+        let first = seal_ask(&alice, device, NOW_MS, 1, &Ask::Status).unwrap();
+        assert!(open(&first).is_ok());
+        assert!(matches!(open(&first), Err(RequestError::Again(Again::Answered))));
+        assert!(open(&seal_ask(&alice, device, NOW_MS, 2, &Ask::Status).unwrap()).is_ok());
+        // What a stranger signs is not even noted.
+        let strange = seal_ask(&bob, device, NOW_MS, 3, &Ask::Status).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(open(&strange), Err(RequestError::Envelope(_))));
+        }
+    }
+
+    #[test]
     fn streams_and_nonsense_are_refused() {
         let ((alice, alice_id), (_, device)) = (key(1), key(3));
-        let sealed = seal_ask(&alice, device, NOW_MS, &Ask::Messages).unwrap();
-        assert!(matches!(open_ask(&sealed, device, &[alice_id], NOW_MS), Err(RequestError::Local)));
-        let request = Request { device, issued_ms: NOW_MS, body: "{}".into() };
+        let open =
+            |sealed: &[u8]| open_ask(sealed, device, &[alice_id], at(NOW_MS), &mut Answered::default());
+        let sealed = seal_ask(&alice, device, NOW_MS, 1, &Ask::Messages).unwrap();
+        assert!(matches!(open(&sealed), Err(RequestError::Local)));
+        let request = Request { device, issued_ms: NOW_MS, nonce: 1, body: "{}".into() };
         let sealed = envelope::seal(&alice, Kind::Request, &request).unwrap();
-        assert!(matches!(open_ask(&sealed, device, &[alice_id], NOW_MS), Err(RequestError::Unknown(_))));
-        assert!(open_ask(b"", device, &[], NOW_MS).is_err());
+        assert!(matches!(open(&sealed), Err(RequestError::Unknown(_))));
+        assert!(open(b"").is_err());
+    }
+
+    #[test]
+    fn only_the_device_that_was_asked_answers_and_only_what_was_asked() {
+        let ((alice, _), (device, device_id), (other, other_id)) = (key(1), key(3), key(4));
+        let ask = |nonce| seal_ask(&alice, device_id, NOW_MS, nonce, &Ask::Versions).unwrap();
+        let (asked, before) = (ask(1), ask(2));
+        let answer = || Ok(Answer::Applied { version: 3 });
+        let open = |sealed: &[u8]| open_reply(sealed, device_id, &asked);
+        let reply = Reply::Ok(Answer::Applied { version: 3 });
+        assert_eq!(open(&seal_reply(&device, &asked, answer())).unwrap(), reply);
+        let forged = open(&seal_reply(&other, &asked, answer()));
+        assert!(
+            matches!(forged, Err(ReplyError::Envelope(EnvelopeError::Untrusted(who))) if who == other_id)
+        );
+        let stale = open(&seal_reply(&device, &before, answer()));
+        assert!(matches!(stale, Err(ReplyError::OtherRequest)));
+        assert!(matches!(open(&encode_reply(answer())), Err(ReplyError::Envelope(_))));
+        // A request is no reply, whoever signed it.
+        let request = seal_ask(&device, device_id, NOW_MS, 1, &Ask::Versions).unwrap();
+        assert!(matches!(open(&request), Err(ReplyError::Envelope(EnvelopeError::BadSignature))));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_says_so() {
+        let ((alice, _), (device, device_id)) = (key(1), key(3));
+        let asked = seal_ask(&alice, device_id, NOW_MS, 1, &Ask::Status).unwrap();
+        let large = Answer::Logs { text: "x".repeat(REPLY_BYTES) };
+        let sealed = seal_reply(&device, &asked, Ok(large));
+        let reply = open_reply(&sealed, device_id, &asked).unwrap();
+        assert!(matches!(reply, Reply::Error(reason) if reason.contains("ask on the device")));
     }
 }

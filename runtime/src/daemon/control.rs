@@ -3,10 +3,11 @@
 use std::{
     path::Path,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use ed25519_dalek::SigningKey;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     runtime::Handle,
@@ -20,12 +21,13 @@ use wayside_host::Address;
 use super::UpOptions;
 use crate::{
     control::{
-        Answer, Ask, CloudStatus, ControlHandler, MessageLine, Neighbour, Sealed, Status, Versions, bind,
-        encode_reply, open_ask, serve as serve_socket,
+        Answer, Answered, Ask, CloudStatus, ControlHandler, MessageLine, Neighbour, Now, Sealed, Status,
+        Versions, bind, open_ask, seal_reply, serve as serve_socket,
     },
     engine::Engine,
     logs,
     shell::{Device, Held, View},
+    state::Identity,
     trust::{Trust, Verified},
 };
 
@@ -41,6 +43,10 @@ const WATCH: usize = 256;
 /// Whoever answers. Good on any thread.
 pub(super) struct Control {
     device: DeviceId,
+    /// The device's, for answers over the mesh.
+    key: SigningKey,
+    /// What was answered over the mesh.
+    answered: Mutex<Answered>,
     name: String,
     settings: Settings,
     started: Instant,
@@ -51,10 +57,12 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(device: &Device, options: &UpOptions, name: &str) -> Arc<Self> {
+    pub(super) fn new(device: &Device, identity: &Identity, options: &UpOptions, name: &str) -> Arc<Self> {
         let adapters = device.adapters();
         Arc::new(Self {
             device: adapters.device,
+            key: identity.key().clone(),
+            answered: Mutex::default(),
             name: name.to_owned(),
             settings: options.settings.clone(),
             started: Instant::now(),
@@ -65,15 +73,19 @@ impl Control {
         })
     }
 
-    /// Answers a sealed question that came over the mesh.
+    /// Answers a sealed question that came over the mesh; the answer is sealed too.
     pub(super) async fn signed(&self, sealed: &[u8]) -> Vec<u8> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let answer = match open_ask(sealed, self.device, &self.trust.operators(), now_ms) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Now { wall_ms: millis(wall), uptime_ms: millis(self.started.elapsed()) };
+        let opened = {
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            open_ask(sealed, self.device, &self.trust.operators(), now, &mut answered)
+        };
+        let answer = match opened {
             Ok((_, ask)) => self.reply(ask).await,
             Err(error) => Err(error.to_string()),
         };
-        encode_reply(answer)
+        seal_reply(&self.key, sealed, answer)
     }
 
     async fn reply(&self, ask: Ask) -> Result<Answer, String> {
@@ -96,7 +108,7 @@ impl Control {
             name: self.name.clone(),
             labels: self.settings.labels.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: millis(self.started.elapsed()),
             operators: self.trust.operators(),
             cloud: self.settings.cloud.as_ref().map(|cloud| CloudStatus {
                 address: cloud.address(),
@@ -195,6 +207,10 @@ impl Control {
 pub(super) fn serve(device: &Rc<Device>, io: &Handle, path: &Path, control: Arc<Control>) {
     let _context = io.enter();
     match bind(path) {
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
         Ok(listener) => {
             io.spawn(serve_socket(listener, Arc::new(Handler(control))));
         }

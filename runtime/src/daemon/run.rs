@@ -113,7 +113,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     if let Some(events) = uplink_events {
         actix::spawn(uplink::pump(Rc::clone(&device), events, stands));
     }
-    let control = control::Control::new(&device, &options, &name);
+    let control = control::Control::new(&device, &identity, &options, &name);
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
     control::serve(&device, &io, &state.control_socket(), control);
     let mqtt = mqtt::start(&device, &options, identity.clone(), &io);
