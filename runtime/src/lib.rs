@@ -5,6 +5,7 @@ pub mod control;
 pub mod daemon;
 mod desired;
 pub mod engine;
+mod floors;
 mod logs;
 pub mod shell;
 pub mod state;

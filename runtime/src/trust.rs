@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use wayside_actors::frame::Desired;
+use wayside_actors::{device::reconciler::Assigner, frame::Desired};
 use wayside_config::{
     document::{Assignment, Release},
     envelope::{self, EnvelopeError, Kind},
@@ -36,6 +36,8 @@ pub struct Verified {
     pub assignment: Assignment,
     /// What it says.
     pub releases: Vec<Release>,
+    /// Who signed the assignment.
+    pub by: Assigner,
 }
 
 /// Why desired state was not taken.
@@ -107,7 +109,11 @@ impl Trust {
         let obeyed: Vec<_> =
             operators.iter().copied().chain(first.filter(|key| Some(*key) != self.cloud)).collect();
         let for_assignment: Vec<_> = obeyed.iter().copied().chain(self.cloud).collect();
-        let (verified, signers) = open(desired, &for_assignment, &obeyed)?;
+        let (mut verified, signers) = open(desired, &for_assignment, &obeyed)?;
+        let signer = envelope::claimed_signer(&verified.sealed.assignment).map_err(TrustError::Assignment)?;
+        if !obeyed.contains(&signer) {
+            verified.by = Assigner::Cloud;
+        }
         if verified.assignment.device != self.device {
             return Err(TrustError::OtherDevice(verified.assignment.device, self.device));
         }
@@ -152,7 +158,7 @@ fn open(
         sealed.push(bytes.clone());
     }
     let sealed = Desired { assignment: desired.assignment, releases: sealed };
-    Ok((Verified { sealed, assignment, releases }, signers))
+    Ok((Verified { sealed, assignment, releases, by: Assigner::Operator }, signers))
 }
 
 /// Who claims to have signed what a device that obeys nobody would run. Counts only where that is
@@ -244,7 +250,8 @@ mod tests {
     fn the_cloud_assigns_but_does_not_release() {
         let fixture = Fixture::new();
         let trust = fixture.trust(&[key(1).1], None);
-        trust.verify(desired(3, 1, DEVICE)).unwrap();
+        assert_eq!(trust.verify(desired(3, 1, DEVICE)).unwrap().by, Assigner::Cloud);
+        assert_eq!(trust.verify(desired(1, 1, DEVICE)).unwrap().by, Assigner::Operator);
         assert!(matches!(trust.verify(desired(3, 3, DEVICE)), Err(TrustError::Release(_))));
         assert!(matches!(trust.verify(desired(1, 1, 8)), Err(TrustError::OtherDevice(..))));
         let fresh = Fixture::new();

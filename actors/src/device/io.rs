@@ -12,6 +12,7 @@ use wayside_config::{
 };
 
 use crate::{
+    device::reconciler::Floors,
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -31,6 +32,9 @@ pub enum Io {
     Uplink(Uplink),
     /// To the queue store.
     Store(Store),
+    /// Replaces the persisted highest versions, atomically: always a persist step. The reconciler is
+    /// made from them.
+    SaveFloors(Floors),
     /// Replaces the persisted desired state as a whole, atomically: always a persist step.
     SaveDesired(Desired),
     /// Read the persisted desired state; answered by `reconciler::Event::Desired` with `restored`,
@@ -148,10 +152,10 @@ pub enum Mqtt {
     /// The modules that may connect now; others are disconnected.
     Modules(Vec<ModuleId>),
 }
-#[allow(clippy::large_enum_variant, reason = "nearly all of them are frames, and few exist at a time")]
 
 /// The uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are frames, and few exist at a time")]
 pub enum Uplink {
     /// Dial the cloud; answered by `uplink::Event::Connected` or `Lost`.
     Connect,

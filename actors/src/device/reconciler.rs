@@ -1,6 +1,7 @@
 //! Desired against observed: which modules should be here, and which containers should not.
 
 mod check;
+mod floors;
 mod machine;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,10 @@ use wayside_config::{
     workload::{ModuleId, ModuleSpec},
 };
 
-pub use self::machine::{LIST_MS, Reconciler};
+pub use self::{
+    floors::Floors,
+    machine::{LIST_MS, Reconciler},
+};
 use crate::{device::router::RouteTable, frame::Desired};
 
 /// What can happen to the reconciler.
@@ -29,6 +33,8 @@ pub enum Event {
         assignment: Box<Assignment>,
         /// What they say.
         releases: Vec<Release>,
+        /// Who signed the assignment.
+        by: Assigner,
         /// Whether this was read from this device's own disk.
         restored: bool,
     },
@@ -59,6 +65,15 @@ pub enum Event {
     Woken,
 }
 
+/// Whose word an assignment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Assigner {
+    /// The cloud's: it cannot begin a new numbering.
+    Cloud,
+    /// An operator's, whom this device obeys.
+    Operator,
+}
+
 /// A container that carries this device's label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
@@ -77,6 +92,8 @@ pub struct Observed {
 /// What the reconciler wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
+    /// Persist the highest versions, before the desired state that they are of.
+    SaveFloors(Floors),
     /// Persist the desired state.
     Save(Desired),
     /// See [`crate::device::io::Engine::List`].

@@ -8,7 +8,7 @@
 //! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes` | router |
 //! | reconciler | `Assigned`, `Problems` | health |
-//! | reconciler | `Save`, `List`, `RemoveOrphan`, `Names`, `Modules` | state files, engine, MQTT |
+//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Modules` | state files, engine, MQTT |
 //! | module | `Report` | health |
 //! | module | `Gone` | reconciler, health; the actor ends |
 //! | module | the rest | engine |
@@ -119,6 +119,7 @@ impl Event {
 pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
     use reconciler::Effect as E;
     vec![match effect {
+        E::SaveFloors(floors) => Out::Io(Io::SaveFloors(floors)),
         E::Save(desired) => Out::Io(Io::SaveDesired(desired)),
         E::List => engine(io::Engine::List),
         E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
@@ -181,8 +182,8 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::Status(queue, status) => to_health(health::Event::Queue(queue, status)),
         E::StatusGone(queue) => to_health(health::Event::QueueGone(queue)),
         E::Unrouted(count) => to_health(health::Event::Unrouted(count)),
-    }]
         E::Refused(count) => to_health(health::Event::Refused(count)),
+    }]
 }
 
 /// What follows from an effect of the delivery of `queue`.

@@ -192,6 +192,7 @@ impl World {
                 | Io::Uplink(_)
                 | Io::Engine(_)
                 | Io::Store(_)
+                | Io::SaveFloors(_)
                 | Io::SaveDesired(_)
                 | Io::LoadDesired
                 | Io::Verify(_)

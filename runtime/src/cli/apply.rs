@@ -28,7 +28,7 @@ use super::{
     remove::{ask_all, besides, hand_over},
     site::Site,
     view::{CloudDevice, DeviceView, Source},
-    wait::{Progress, progress, wait},
+    wait::{Progress, now_ms, progress, wait},
 };
 
 /// Run a workload: check the file, sign it, hand it over, wait until it runs
@@ -125,7 +125,7 @@ impl ApplyArgs {
     fn to_cloud(&self, cloud: &Cloud, workload: Workload) -> Result<Applied, Failure> {
         let listed: Vec<Listed> = cloud.get("workloads", &[])?;
         let held = listed.iter().find(|listed| listed.name == workload.name);
-        let release = Release { version: held.map_or(0, |held| held.version) + 1, workload };
+        let release = Release { version: version_for_cloud(held, now_ms()), workload };
         let sealed = self.seal(&release)?;
         let applied: Applied = cloud.post("workloads", &sealed)?;
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
@@ -138,7 +138,7 @@ impl ApplyArgs {
 
     fn to_site(&self, site: &mut Site, workload: Workload) -> Result<Applied, Failure> {
         let (mut known, unknown) = ask_all(site);
-        let version = next_version(&known, &workload.name);
+        let version = next_version(&known, &workload.name).map_err(Failure::Failed)?;
         if let Some(name) = &self.device {
             let device = site.find(name)?.device;
             known.retain(|known| known.device == device);
@@ -179,6 +179,12 @@ impl ApplyArgs {
             Failure::Usage(format!("{} is too large as a whole: {error}", self.file.display()))
         })
     }
+}
+
+/// A cloud forgets the versions of what was removed from it, and devices do not. So the first release of
+/// a name has the seconds of the clock for a version, which are above all that one name can have had.
+fn version_for_cloud(held: Option<&Listed>, now_ms: u64) -> u64 {
+    held.map_or(now_ms / 1000, |held| held.version.saturating_add(1)).max(1)
 }
 
 /// A device that is away gets it when it is back: nobody waits for it.
@@ -229,4 +235,17 @@ fn folder_name(file: &Path) -> String {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().to_lowercase();
     let name: String = folder.chars().filter(|c| is_name(&format!("a{c}"))).collect();
     name.trim_start_matches(['-', '_']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_cloud_does_not_know_gets_a_version_above_those_it_may_have_had() {
+        let held = Listed { name: "w".into(), version: 7 };
+        assert_eq!(version_for_cloud(Some(&held), 1_700_000_000_123), 8);
+        assert_eq!(version_for_cloud(None, 1_700_000_000_123), 1_700_000_000);
+        assert_eq!(version_for_cloud(None, 0), 1);
+    }
 }

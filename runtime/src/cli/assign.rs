@@ -2,7 +2,7 @@
 
 use wayside_config::{
     document::{Assignment, Member, ReleaseRef},
-    limits::MEMBERS,
+    limits::{MEMBERS, VERSION_MAX},
     workload::Target,
 };
 
@@ -31,10 +31,18 @@ pub(super) struct Change {
     pub(super) runs: bool,
 }
 
-/// The version that a new release of `workload` needs: higher than all that are held.
-pub(super) fn next_version(site: &[Versions], workload: &str) -> u64 {
+/// The version that a new release of `workload` needs: higher than all that were ever taken.
+pub(super) fn next_version(site: &[Versions], workload: &str) -> Result<u64, String> {
     let held = site.iter().flat_map(|device| &device.releases).filter(|release| release.workload == workload);
-    held.map(|release| release.version).max().unwrap_or(0).saturating_add(1)
+    let taken = site.iter().filter_map(|device| device.highest.get(workload));
+    let highest = held.map(|release| &release.version).chain(taken).max();
+    after(highest.copied().unwrap_or(0)).ok_or_else(|| {
+        format!("the workload {workload} has the highest version there is: give it another name")
+    })
+}
+
+fn after(version: u64) -> Option<u64> {
+    version.checked_add(1).filter(|version| *version <= VERSION_MAX)
 }
 
 /// Whether a device is meant.
@@ -74,11 +82,11 @@ pub(super) fn hand_out(site: &[Versions], handed: &Handed<'_>) -> Result<Vec<Cha
         sha256: handed.sha256,
         members,
     };
-    Ok(changes(site, handed.workload, |device| is_target(handed.target, device).then(|| release.clone())))
+    changes(site, handed.workload, |device| is_target(handed.target, device).then(|| release.clone()))
 }
 
 /// What changes when a workload is taken off the devices of a site.
-pub(super) fn take_off(site: &[Versions], workload: &str) -> Vec<Change> {
+pub(super) fn take_off(site: &[Versions], workload: &str) -> Result<Vec<Change>, String> {
     changes(site, workload, |_| None)
 }
 
@@ -87,7 +95,7 @@ fn changes(
     site: &[Versions],
     workload: &str,
     release: impl Fn(&Versions) -> Option<ReleaseRef>,
-) -> Vec<Change> {
+) -> Result<Vec<Change>, String> {
     site.iter()
         .filter_map(|device| {
             let new = release(device);
@@ -99,9 +107,15 @@ fn changes(
             }
             releases.extend(new);
             releases.sort_by(|a, b| a.workload.cmp(&b.workload));
-            let assignment =
-                Assignment { device: device.device, version: device.assignment.saturating_add(1), releases };
-            Some(Change { assignment, name: device.name.clone(), runs })
+            // Whoever used a numbering up, the next version begins a new one, which only operators may.
+            let Some(version) = after(device.assignment.max(device.highest_assignment)) else {
+                return Some(Err(format!(
+                    "{} has an assignment of the highest version there is: it has to begin anew with an empty state directory",
+                    device.name
+                )));
+            };
+            let assignment = Assignment { device: device.device, version, releases };
+            Some(Ok(Change { assignment, name: device.name.clone(), runs }))
         })
         .collect()
 }
@@ -110,7 +124,7 @@ fn changes(
 mod tests {
     use std::collections::BTreeMap;
 
-    use wayside_config::identity::DeviceId;
+    use wayside_config::{identity::DeviceId, limits::NUMBERING};
 
     use super::*;
 
@@ -133,7 +147,16 @@ mod tests {
 
     fn device(n: u8, name: &str, plant: &str, assignment: u64, releases: Vec<ReleaseRef>) -> Versions {
         let labels = BTreeMap::from([("plant".to_owned(), plant.to_owned())]);
-        Versions { device: id(n), name: name.into(), labels, assignment, releases }
+        let (highest_assignment, highest) = (0, BTreeMap::new());
+        Versions {
+            device: id(n),
+            name: name.into(),
+            labels,
+            assignment,
+            releases,
+            highest_assignment,
+            highest,
+        }
     }
 
     #[test]
@@ -159,7 +182,7 @@ mod tests {
             device(3, "lga", "p8", 2, vec![held("grid", 3, &[member(3, "lga"), member(9, "away")])]),
             device(4, "bos", "p8", 2, Vec::new()),
         ];
-        assert_eq!(next_version(&site, "grid"), 4);
+        assert_eq!(next_version(&site, "grid"), Ok(4));
         let target = Target { devices: Vec::new(), labels: BTreeMap::from([("plant".into(), "p7".into())]) };
         let handed = Handed { workload: "grid", target: &target, version: 4, sha256: [4; 32] };
         let changes = hand_out(&site, &handed).unwrap();
@@ -183,9 +206,26 @@ mod tests {
     fn taking_off_touches_only_who_has_it() {
         let site =
             [device(1, "ewr", "p7", 6, vec![held("grid", 1, &[])]), device(2, "jfk", "p7", 3, Vec::new())];
-        let changes = take_off(&site, "grid");
+        let changes = take_off(&site, "grid").unwrap();
         assert_eq!(changes.len(), 1);
         assert_eq!((changes[0].assignment.version, changes[0].assignment.releases.len()), (7, 0));
-        assert_eq!(next_version(&site, "new"), 1);
+        assert_eq!(next_version(&site, "new"), Ok(1));
+    }
+
+    #[test]
+    fn what_was_taken_before_is_gone_beyond() {
+        let mut ewr = device(1, "ewr", "p7", 2, Vec::new());
+        ewr.highest_assignment = NUMBERING - 1;
+        ewr.highest = BTreeMap::from([("grid".into(), 7), ("full".into(), VERSION_MAX)]);
+        let site = [ewr, device(2, "jfk", "p7", 0, vec![held("grid", 4, &[])])];
+        assert_eq!(next_version(&site, "grid"), Ok(8));
+        assert!(next_version(&site, "full").unwrap_err().contains("another name"));
+        let target = Target::default();
+        let handed = Handed { workload: "grid", target: &target, version: 8, sha256: [8; 32] };
+        let versions = hand_out(&site, &handed).unwrap().into_iter().map(|change| change.assignment.version);
+        assert_eq!(versions.collect::<Vec<_>>(), [NUMBERING, 1]);
+        let mut used_up = site;
+        used_up[0].highest_assignment = VERSION_MAX;
+        assert!(hand_out(&used_up, &handed).unwrap_err().contains("ewr"));
     }
 }

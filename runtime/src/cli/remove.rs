@@ -43,7 +43,7 @@ impl RemoveArgs {
             Place::Cloud(cloud) => cloud.delete(&format!("workloads/{}", encode(&self.workload)))?,
             Place::Site(mut site) => {
                 let (known, unknown) = ask_all(&mut site);
-                let changes = take_off(&known, &self.workload);
+                let changes = take_off(&known, &self.workload).map_err(Failure::Failed)?;
                 if changes.is_empty() {
                     let text = format!("no device here runs {}{}", self.workload, besides(&unknown));
                     return Err(Failure::Failed(text));

@@ -100,6 +100,8 @@ impl Fake {
             labels: Default::default(),
             assignment: assignment.map_or(0, |assignment| assignment.version),
             releases: assignment.map(|assignment| assignment.releases.clone()).unwrap_or_default(),
+            highest_assignment: 0,
+            highest: Default::default(),
         }
     }
 }

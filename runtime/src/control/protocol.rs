@@ -141,6 +141,10 @@ pub struct Versions {
     pub assignment: u64,
     /// The releases that the assignment names.
     pub releases: Vec<ReleaseRef>,
+    /// The highest version of an assignment that it ever took.
+    pub highest_assignment: u64,
+    /// The highest version of each workload that it ever took, of those taken off as well.
+    pub highest: BTreeMap<String, u64>,
 }
 
 /// A message as `wayside messages` shows it. The cloud's API has the same form.
@@ -268,6 +272,8 @@ mod tests {
                 labels: BTreeMap::new(),
                 assignment: 1,
                 releases: vec![reference],
+                highest_assignment: 2,
+                highest: BTreeMap::from([("w".into(), 2)]),
             }),
             Answer::Logs { text: "a\nb".into() },
         ] {

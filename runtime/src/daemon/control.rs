@@ -134,12 +134,15 @@ impl Control {
 
     fn versions(&self) -> Versions {
         let Held { version, releases, sealed: _ } = self.view.held().borrow().clone();
+        let floors = self.view.floors();
         Versions {
             device: self.device,
             name: self.name.clone(),
             labels: self.settings.labels.clone(),
             assignment: version,
             releases,
+            highest_assignment: floors.assignment(),
+            highest: floors.workloads().map(|(name, version)| (name.to_owned(), version)).collect(),
         }
     }
 
@@ -186,11 +189,12 @@ impl Control {
     }
 
     async fn hand_over(&self, verified: Verified) -> Result<(), String> {
-        let Verified { sealed, assignment, releases } = verified;
+        let Verified { sealed, assignment, releases, by } = verified;
         let event = reconciler::Event::Desired {
             sealed,
             assignment: Box::new(assignment),
             releases,
+            by,
             restored: false,
         };
         let reconciler = self.reconciler.as_ref().ok_or("the daemon is stopping")?;
@@ -203,14 +207,14 @@ impl Control {
     }
 }
 
-/// Serves the socket. Without one the device goes on, and says so.
-pub(super) fn serve(device: &Rc<Device>, io: &Handle, path: &Path, control: Arc<Control>) {
-    let _context = io.enter();
-    match bind(path) {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Serves the socket. Without one the device goes on, and says so.
+pub(super) fn serve(device: &Rc<Device>, io: &Handle, path: &Path, control: Arc<Control>) {
+    let _context = io.enter();
+    match bind(path) {
         Ok(listener) => {
             io.spawn(serve_socket(listener, Arc::new(Handler(control))));
         }

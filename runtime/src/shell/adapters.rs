@@ -7,7 +7,9 @@ use wayside_actors::{
     device::{
         delivery,
         io::{self, Io},
-        membership, reconciler, uplink,
+        membership,
+        reconciler::{self, Floors},
+        uplink,
         wiring::Event,
     },
     frame::{Answer, Ask, Desired, Question, ToCloud},
@@ -20,13 +22,16 @@ use super::{Device, Held, MqttPort, View};
 use crate::{
     desired,
     engine::Engine,
-    logs,
+    floors, logs,
     state::{Found, StateFolder},
     trust::{self, Trust, Verified},
 };
 
 /// Who noticed a problem with the desired state.
 pub(super) const DESIRED: &str = "desired state";
+
+/// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
+const VERSIONS: &str = "versions";
 
 /// What the device's effects reach. Nothing here waits for an actor.
 pub struct Adapters {
@@ -69,7 +74,7 @@ impl Device {
             Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }) => {
                 self.load(queue, from, max_messages, max_bytes);
             }
-            Io::Store(io::Store::Commit(_)) | Io::SaveDesired(_) => {
+            Io::Store(io::Store::Commit(_)) | Io::SaveFloors(_) | Io::SaveDesired(_) => {
                 tracing::error!(
                     "an effect that must be persisted came as one to be done; please report this"
                 );
@@ -160,6 +165,16 @@ impl Device {
         }
     }
 
+    /// The highest versions on the disk.
+    pub(super) fn load_floors(self: &Rc<Self>) -> Floors {
+        let (floors, problem) = floors::load(&self.adapters.state);
+        if problem.is_some() {
+            self.problem(VERSIONS, problem);
+        }
+        self.adapters.view.taken(floors.clone());
+        floors
+    }
+
     fn answer(self: &Rc<Self>, ask: Ask) {
         let device = Rc::clone(self);
         actix::spawn(async move {
@@ -172,6 +187,13 @@ impl Device {
 }
 
 impl Adapters {
+    /// Replaces the highest versions on the disk.
+    pub(super) fn save_floors(&self, floors: Floors) -> std::io::Result<()> {
+        floors::save(&self.state, &floors)?;
+        self.view.taken(floors);
+        Ok(())
+    }
+
     /// Replaces the desired state on the disk.
     pub(super) fn save_desired(&self, desired: &Desired) -> std::io::Result<()> {
         desired::save(&self.state, desired)?;
@@ -192,12 +214,13 @@ impl Adapters {
 }
 
 /// The event that brings verified desired state to the reconciler.
-pub(crate) fn desired_event(verified: Verified, restored: bool) -> Event {
-    let Verified { sealed, assignment, releases } = verified;
+fn desired_event(verified: Verified, restored: bool) -> Event {
+    let Verified { sealed, assignment, releases, by } = verified;
     Event::Reconciler(reconciler::Event::Desired {
         sealed,
         assignment: Box::new(assignment),
         releases,
+        by,
         restored,
     })
 }

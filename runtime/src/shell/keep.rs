@@ -23,6 +23,13 @@ pub(super) async fn commit(device: &Rc<Device>, outs: Vec<Out>) -> Result<(), Co
     for out in outs {
         match out {
             Out::Io(Io::Store(Store::Commit(op))) => ops.push(op),
+            Out::Io(Io::SaveFloors(floors)) => {
+                device.adapters.save_floors(floors).map_err(|error| {
+                    let problem = format!("the highest versions could not be written: {error}");
+                    device.problem(DESIRED, Some(problem.clone()));
+                    CommitError(problem)
+                })?;
+            }
             Out::Io(Io::SaveDesired(desired)) => {
                 device.adapters.save_desired(&desired).map_err(|error| {
                     let problem = format!("the desired state could not be written: {error}");

@@ -29,7 +29,11 @@ impl Device {
         let id = self.adapters.device;
         let health = self.spawn(Actor::Health, || Ok(Health::default()), wiring::health);
         let membership = self.spawn(Actor::Membership, move || Ok(Membership::new(id)), wiring::membership);
-        let reconciler = self.spawn(Actor::Reconciler, move || Ok(Reconciler::new(id)), wiring::reconciler);
+        let reconciler = {
+            let device = Rc::clone(self);
+            let make = move || Ok(Reconciler::new(id, device.load_floors()));
+            self.spawn(Actor::Reconciler, make, wiring::reconciler)
+        };
         let uplink = hello.map(|hello| {
             let seed = self.adapters.seed;
             self.spawn(Actor::Uplink, move || Ok(Uplink::new(hello.clone(), seed)), wiring::uplink)

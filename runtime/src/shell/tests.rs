@@ -29,6 +29,7 @@ use super::{Adapters, Device, MqttPort, View};
 use crate::{
     desired,
     engine::{Engine, Settings},
+    floors,
     state::{Identity, StateFolder},
     trust::Trust,
 };
@@ -158,6 +159,9 @@ fn a_device_without_a_network_starts_its_modules() {
         let mut fixture = Fixture::boot();
         assert_eq!(fixture.command().await, io::Engine::List);
         assert_eq!(fixture.view().held().borrow().version, 3);
+        // Of what was taken before there were versions of their own, too.
+        let state = &fixture.device.adapters().state;
+        assert_eq!(floors::load(state).0.assignment(), 3);
         let observed = reconciler::Event::Observed { additions: String::new(), containers: Vec::new() };
         fixture.device.send(Event::Reconciler(observed), 0).await;
         let created = fixture.command().await;

@@ -8,7 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
-use wayside_actors::{frame::Desired, message::Message, queue::StoreOp, report::Report};
+use wayside_actors::{
+    device::reconciler::Floors, frame::Desired, message::Message, queue::StoreOp, report::Report,
+};
 use wayside_config::{document::ReleaseRef, identity::DeviceId};
 
 /// Messages that a slow watcher may be behind before it misses some.
@@ -20,6 +22,8 @@ pub struct View {
     report: Mutex<Report>,
     /// Neighbours that are there, with their names.
     neighbours: Mutex<BTreeMap<DeviceId, String>>,
+    /// The highest versions that it ever took.
+    taken: Mutex<Floors>,
     /// What the device has been told to run.
     held: watch::Sender<Held>,
     cloud_connected: watch::Sender<bool>,
@@ -53,6 +57,7 @@ impl Default for View {
         Self {
             report: Mutex::default(),
             neighbours: Mutex::default(),
+            taken: Mutex::default(),
             held: watch::Sender::new(Held::default()),
             cloud_connected: watch::Sender::new(false),
             tap: broadcast::Sender::new(TAP),
@@ -86,6 +91,16 @@ impl View {
             Some(name) => neighbours.insert(device, name).is_none(),
             None => neighbours.remove(&device).is_some(),
         }
+    }
+
+    /// The highest versions that the device ever took.
+    #[must_use]
+    pub fn floors(&self) -> Floors {
+        locked(&self.taken).clone()
+    }
+
+    pub(super) fn taken(&self, floors: Floors) {
+        *locked(&self.taken) = floors;
     }
 
     /// What the device has been told to run, and when that changes.

@@ -39,7 +39,7 @@ impl Daemon {
             Io::Verify(desired) => self.answer(nature.now(), opened(desired, false), nature),
             Io::Publish(_) => {}
             Io::Answer(_) => unreachable!("nobody asks in a simulation"),
-            Io::Store(io::Store::Commit(_)) | Io::SaveDesired(_) => {
+            Io::Store(io::Store::Commit(_)) | Io::SaveFloors(_) | Io::SaveDesired(_) => {
                 unreachable!("persist steps are committed: {io:?}")
             }
         }
@@ -208,6 +208,7 @@ fn opened(sealed: Desired, restored: bool) -> Event {
         sealed,
         assignment: Box::new(assignment),
         releases,
+        by: reconciler::Assigner::Cloud,
         restored,
     })
 }

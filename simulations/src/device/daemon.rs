@@ -249,6 +249,7 @@ impl Disk {
         use wayside_actors::device::io::Store;
         match io {
             Io::Store(Store::Commit(op)) => self.commit(op),
+            Io::SaveFloors(floors) => self.floors = floors,
             Io::SaveDesired(desired) => self.desired = Some(desired),
             Io::Engine(_)
             | Io::Mesh(_)

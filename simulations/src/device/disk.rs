@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wayside_actors::{
-    device::delivery,
+    device::{delivery, reconciler::Floors},
     frame::Desired,
     message::Message,
     queue::{Queue, QueueState, StoreOp},
@@ -13,6 +13,7 @@ use wayside_actors::{
 pub(super) struct Disk {
     /// Which life of the store numbers its messages.
     pub(super) epoch: u64,
+    pub(super) floors: Floors,
     pub(super) desired: Option<Desired>,
     queues: BTreeMap<Queue, Kept>,
     marks: BTreeMap<String, Vec<u8>>,
@@ -25,8 +26,14 @@ struct Kept {
 }
 
 impl Disk {
-    pub(super) const fn new(epoch: u64) -> Self {
-        Self { epoch, desired: None, queues: BTreeMap::new(), marks: BTreeMap::new() }
+    pub(super) fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            floors: Floors::default(),
+            desired: None,
+            queues: BTreeMap::new(),
+            marks: BTreeMap::new(),
+        }
     }
 
     pub(super) fn commit(&mut self, op: StoreOp) {

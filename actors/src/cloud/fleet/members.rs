@@ -72,8 +72,10 @@ impl Fleet {
                 continue;
             }
             // An operator on the site may have given the device a version beyond ours.
-            let held = record.reported.assignment.unwrap_or(0);
-            let version = record.assigned.as_ref().map_or(0, |assigned| assigned.version).max(held) + 1;
+            // What it reports is its own word, and may be any number.
+            let held = record.reported.assignment.unwrap_or(0).min(limits::VERSION_MAX);
+            let before = record.assigned.as_ref().map_or(0, |assigned| assigned.version).max(held);
+            let version = (before + 1).min(limits::VERSION_MAX);
             let assignment = Assignment { device: *id, version, releases };
             record.assigned = Some(assignment.clone());
             let connected = device.next_report.is_some();

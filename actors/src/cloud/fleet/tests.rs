@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use wayside_config::{
     identity::PublicKey,
+    limits,
     workload::{Route, WhenFull, Workload},
 };
 
@@ -93,6 +94,18 @@ fn fleet_of(count: u8) -> Fleet {
         report(&mut fleet, n, 1, 0);
     }
     fleet
+}
+
+#[test]
+fn a_device_that_reports_any_version_gets_one_that_can_be_read() {
+    let mut fleet = empty();
+    for (n, held) in (1..).zip([u64::MAX, limits::VERSION_MAX, 7]) {
+        greet(&mut fleet, n, true);
+        report(&mut fleet, n, 1, held);
+    }
+    let versions = assigned(&apply(&mut fleet, release("w", 1, &[], false)));
+    let versions: Vec<u64> = versions.iter().map(|assignment| assignment.version).collect();
+    assert_eq!(versions, [limits::VERSION_MAX, limits::VERSION_MAX, 8]);
 }
 
 #[test]

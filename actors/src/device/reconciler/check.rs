@@ -1,19 +1,28 @@
 //! Whether desired state may replace the one that is held. Signatures are checked before.
 
 use sha2::{Digest, Sha256};
-use wayside_config::{document::ReleaseRef, identity::DeviceId};
+use wayside_config::{identity::DeviceId, limits::NUMBERING};
 
-use super::machine::Held;
+use super::{Assigner, Floors, machine::Held};
 
 /// Why desired state is refused. Nothing changes then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("it is for device {}, this is {}: apply it there", .0.short(), .1.short())]
     OtherDevice(DeviceId, DeviceId),
-    #[error("its assignment is version {offered}, and version {held} is held: apply the workload anew")]
-    OldAssignment { offered: u64, held: u64 },
-    #[error("workload {workload} is version {offered}, and version {held} is held: apply the workload anew")]
-    OldRelease { workload: String, offered: u64, held: u64 },
+    #[error(
+        "its assignment is version {offered}, and version {taken} was taken before: apply the workload anew"
+    )]
+    OldAssignment { offered: u64, taken: u64 },
+    #[error(
+        "its assignment is version {offered}, and version {taken} was taken before: only an operator may begin the numbering from {} on, with `wayside apply` on the LAN",
+        first_of_next(*.taken)
+    )]
+    OtherNumbering { offered: u64, taken: u64 },
+    #[error(
+        "workload {workload} is version {offered}, and version {taken} was taken before: apply the workload anew"
+    )]
+    OldRelease { workload: String, offered: u64, taken: u64 },
     #[error(
         "its releases are not those that its assignment names, or not in its order: apply the workload anew"
     )]
@@ -22,17 +31,37 @@ pub(super) enum Refusal {
     NotMember(String),
 }
 
-/// Checks target, versions and hashes of `offered` against the device and what it holds.
-pub(super) fn check(device: DeviceId, held: Option<&Held>, offered: &Held) -> Result<(), Refusal> {
+/// Checks target, versions and hashes of `offered` against the device and what it has taken.
+pub(super) fn check(device: DeviceId, floors: &Floors, offered: &Held, by: Assigner) -> Result<(), Refusal> {
+    check_whole(device, offered)?;
+    let version = offered.assignment.version;
+    let taken = floors.assignment();
+    if version <= taken && !floors.is_last(version, &offered.sealed) {
+        return Err(Refusal::OldAssignment { offered: version, taken });
+    }
+    // One step at a time, so that no slip uses up all that there are.
+    let steps = match by {
+        Assigner::Cloud => 0,
+        Assigner::Operator => 1,
+    };
+    if version / NUMBERING > taken / NUMBERING + steps {
+        return Err(Refusal::OtherNumbering { offered: version, taken });
+    }
+    for reference in &offered.assignment.releases {
+        let taken = floors.workload(&reference.workload);
+        if reference.version < taken {
+            let (workload, offered) = (reference.workload.clone(), reference.version);
+            return Err(Refusal::OldRelease { workload, offered, taken });
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is for this device and one thing: all that is asked of what comes from its own disk.
+pub(super) fn check_whole(device: DeviceId, offered: &Held) -> Result<(), Refusal> {
     let assignment = &offered.assignment;
     if assignment.device != device {
         return Err(Refusal::OtherDevice(assignment.device, device));
-    }
-    if let Some(held) = held
-        && assignment.version <= held.assignment.version
-    {
-        let (offered, held) = (assignment.version, held.assignment.version);
-        return Err(Refusal::OldAssignment { offered, held });
     }
     if !holds_its_releases(offered) {
         return Err(Refusal::OtherReleases);
@@ -41,14 +70,12 @@ pub(super) fn check(device: DeviceId, held: Option<&Held>, offered: &Held) -> Re
         if reference.members.iter().all(|member| member.device != device) {
             return Err(Refusal::NotMember(reference.workload.clone()));
         }
-        if let Some(before) = held.and_then(|held| held.reference(&reference.workload))
-            && reference.version < before.version
-        {
-            let (offered, held) = (reference.version, before.version);
-            return Err(Refusal::OldRelease { workload: reference.workload.clone(), offered, held });
-        }
     }
     Ok(())
+}
+
+const fn first_of_next(version: u64) -> u64 {
+    (version / NUMBERING + 1) * NUMBERING
 }
 
 fn holds_its_releases(offered: &Held) -> bool {
@@ -63,10 +90,4 @@ fn holds_its_releases(offered: &Held) -> bool {
                     && reference.sha256[..] == Sha256::digest(sealed)[..]
             },
         )
-}
-
-impl Held {
-    fn reference(&self, workload: &str) -> Option<&ReleaseRef> {
-        self.assignment.releases.iter().find(|reference| reference.workload == workload)
-    }
 }

@@ -8,7 +8,10 @@ use wayside_config::{
     workload::{ModuleId, ModuleSpec},
 };
 
-use super::{Effect, Event, Observed, check::check};
+use super::{
+    Assigner, Effect, Event, Floors, Observed,
+    check::{check, check_whole},
+};
 use crate::{
     device::{
         router::{RouteTable, WorkloadRoutes},
@@ -30,6 +33,7 @@ pub const LIST_MS: u64 = 60_000;
 pub struct Reconciler {
     device: DeviceId,
     held: Option<Held>,
+    floors: Floors,
     /// Modules that were told to run, and the hash that they were told; empty when it is to be said again.
     told: BTreeMap<ModuleId, String>,
     /// Modules that were told to go and are not gone yet.
@@ -52,12 +56,13 @@ struct Problems {
 }
 
 impl Reconciler {
-    /// A reconciler that holds nothing yet.
+    /// A reconciler that holds nothing yet. `floors` are the versions that were persisted.
     #[must_use]
-    pub const fn new(device: DeviceId) -> Self {
+    pub const fn new(device: DeviceId, floors: Floors) -> Self {
         Self {
             device,
             held: None,
+            floors,
             told: BTreeMap::new(),
             leaving: BTreeSet::new(),
             problems: Problems { engine: None, refusal: None },
@@ -72,9 +77,9 @@ impl Machine for Reconciler {
     fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
         let before = self.problems.clone();
         match event {
-            Event::Desired { sealed, assignment, releases, restored } => {
+            Event::Desired { sealed, assignment, releases, by, restored } => {
                 let offered = Held { sealed, assignment: *assignment, releases };
-                self.desired(offered, restored, now, out);
+                self.desired(offered, by, restored, now, out);
             }
             Event::Observed { additions, containers } => self.observed(&additions, containers, now, out),
             Event::EngineBack | Event::Woken => list(now, out),
@@ -116,16 +121,27 @@ impl Machine for Reconciler {
 }
 
 impl Reconciler {
-    fn desired(&mut self, offered: Held, restored: bool, now: Time, out: &mut Effects<Effect>) {
+    fn desired(&mut self, offered: Held, by: Assigner, restored: bool, now: Time, out: &mut Effects<Effect>) {
         if self.held.as_ref().is_some_and(|held| held.assignment == offered.assignment) {
             self.problems.refusal = None;
             return;
         }
-        if let Err(refusal) = check(self.device, self.held.as_ref(), &offered) {
+        // What was taken before may be older than what was being taken when the daemon ended.
+        let checked = if restored {
+            check_whole(self.device, &offered)
+        } else {
+            check(self.device, &self.floors, &offered, by)
+        };
+        if let Err(refusal) = checked {
             self.problems.refusal = Some(format!("desired state was refused: {refusal}"));
             return;
         }
         self.problems.refusal = None;
+        let before = self.floors.clone();
+        self.floors.raise(&offered.assignment, &offered.sealed);
+        if self.floors != before {
+            out.persist(Effect::SaveFloors(self.floors.clone()));
+        }
         if !restored {
             out.persist(Effect::Save(offered.sealed.clone()));
         }

@@ -5,10 +5,11 @@ use sha2::{Digest, Sha256};
 use wayside_config::{
     document::{Assignment, Member, Release, ReleaseRef},
     identity::DeviceId,
+    limits::{NUMBERING, VERSION_MAX},
     workload::{Destination, ModuleId, ModuleSpec, Route, Target, WhenFull, Workload},
 };
 
-use super::{Effect, Event, LIST_MS, Observed, Reconciler};
+use super::{Assigner, Effect, Event, Floors, LIST_MS, Observed, Reconciler};
 use crate::{
     device::spec_hash::spec_hash,
     frame::Desired,
@@ -52,7 +53,7 @@ struct Document {
 
 fn document(version: u64, releases: &[Release]) -> Document {
     let sealed = Desired {
-        assignment: Bytes::from(version.to_string()),
+        assignment: Bytes::from(format!("{version} {releases:?}")),
         releases: releases.iter().map(|release| Bytes::from(format!("{release:?}"))).collect(),
     };
     let members =
@@ -69,7 +70,14 @@ fn document(version: u64, releases: &[Release]) -> Document {
 
 fn event(document: Document, restored: bool) -> Event {
     let Document { assignment, releases, sealed } = document;
-    Event::Desired { sealed, assignment: Box::new(assignment), releases, restored }
+    let by = Assigner::Operator;
+    Event::Desired { sealed, assignment: Box::new(assignment), releases, by, restored }
+}
+
+fn from_cloud(document: Document) -> Event {
+    let Document { assignment, releases, sealed } = document;
+    let by = Assigner::Cloud;
+    Event::Desired { sealed, assignment: Box::new(assignment), releases, by, restored: false }
 }
 
 fn plant(version: u64) -> Event {
@@ -89,9 +97,33 @@ fn orphan(container: &str) -> Effect {
     Effect::RemoveOrphan { container: container.into() }
 }
 
+fn fresh() -> Reconciler {
+    Reconciler::new(ME, Floors::default())
+}
+
+/// The versions that were persisted last.
+fn saved(steps: &[Step<Effect>]) -> Option<Floors> {
+    steps.iter().rev().find_map(|step| match step {
+        Step::Persist(Effect::SaveFloors(floors)) => Some(floors.clone()),
+        Step::Persist(_) | Step::Do(_) | Step::WakeAt(_) => None,
+    })
+}
+
+/// Whether desired state was taken; what was refused is a problem that holds `words`.
+fn is_taken(reconciler: &mut Reconciler, event: Event, words: &str) -> bool {
+    let effects = done(reconciler, 0, event);
+    match &effects[..] {
+        [Effect::Problems(problems)] => {
+            assert!(problems[0].contains(words), "{problems:?}");
+            false
+        }
+        _ => effects.iter().any(|effect| matches!(effect, Effect::Assigned(_))),
+    }
+}
+
 /// A reconciler that runs version 1 of `plant`, and whose module knows.
 fn running() -> Reconciler {
-    let mut reconciler = Reconciler::new(ME);
+    let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
     at(&mut reconciler, 0, observed(vec![]));
     reconciler
@@ -99,11 +131,12 @@ fn running() -> Reconciler {
 
 #[test]
 fn desired_state_is_persisted_before_anything_is_told() {
-    let mut reconciler = Reconciler::new(ME);
+    let mut reconciler = fresh();
     let steps = at(&mut reconciler, 0, plant(1));
     assert!(matches!(
         steps[..],
         [
+            Step::Persist(Effect::SaveFloors(_)),
             Step::Persist(Effect::Save(_)),
             Step::Do(Effect::Assigned(1)),
             Step::Do(Effect::Routes(_)),
@@ -113,14 +146,17 @@ fn desired_state_is_persisted_before_anything_is_told() {
             Step::WakeAt(_),
         ]
     ));
-    // Restored state is on the disk already.
-    let steps = at(&mut Reconciler::new(ME), 0, event(document(1, &[]), true));
+    // Restored state is on the disk already; its versions are, unless they were lost.
+    let steps = at(&mut fresh(), 0, event(document(1, &[]), true));
+    let floors = saved(&steps).unwrap();
+    assert!(!steps.iter().any(|step| matches!(step, Step::Persist(Effect::Save(_)))));
+    let steps = at(&mut Reconciler::new(ME, floors), 0, event(document(1, &[]), true));
     assert!(steps.iter().all(|step| !matches!(step, Step::Persist(_))));
 }
 
 #[test]
 fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
-    let mut reconciler = Reconciler::new(ME);
+    let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
     let sensor = module("plant", "sensor");
     let there = container("c", Some(sensor.clone()), "sensor", true);
@@ -138,7 +174,7 @@ fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
 
 #[test]
 fn of_duplicates_it_keeps_the_right_one_then_the_running_one_and_orphans_go() {
-    let mut reconciler = Reconciler::new(ME);
+    let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
     let sensor = || Some(module("plant", "sensor"));
     let effects = done(
@@ -158,7 +194,7 @@ fn of_duplicates_it_keeps_the_right_one_then_the_running_one_and_orphans_go() {
 
 #[test]
 fn without_desired_state_nothing_is_removed() {
-    let mut reconciler = Reconciler::new(ME);
+    let mut reconciler = fresh();
     let there = container("c", Some(module("plant", "sensor")), "sensor", true);
     assert_eq!(done(&mut reconciler, 0, Event::EngineBack), [Effect::List]);
     assert_eq!(done(&mut reconciler, 0, observed(vec![there.clone()])), []);
@@ -191,16 +227,16 @@ fn what_may_not_replace_the_held_state_is_a_problem_and_changes_nothing() {
     };
     for (bad, words) in [
         (with(|bad| bad.assignment.device = OTHER), "it is for device"),
-        (document(4, &[plant(9)]), "its assignment is version 4, and version 5 is held"),
-        (document(5, &[plant(9)]), "its assignment is version 5, and version 5 is held"),
-        (document(6, &[plant(4)]), "workload plant is version 4, and version 5 is held"),
+        (document(4, &[plant(9)]), "its assignment is version 4, and version 5 was taken"),
+        (document(5, &[plant(9)]), "its assignment is version 5, and version 5 was taken"),
+        (document(6, &[plant(4)]), "workload plant is version 4, and version 5 was taken"),
         (with(|bad| bad.assignment.releases[0].sha256[0] ^= 1), "its releases are not those"),
         (with(|bad| bad.assignment.releases[0].version = 6), "its releases are not those"),
         (with(|bad| bad.releases.clear()), "its releases are not those"),
         (document(6, &[plant(5), plant(5)]), "its releases are not those"),
         (with(|bad| bad.assignment.releases[0].members.truncate(0)), "does not list this device"),
     ] {
-        let mut reconciler = Reconciler::new(ME);
+        let mut reconciler = fresh();
         at(&mut reconciler, 0, event(document(5, &[plant(5)]), true));
         let effects = done(&mut reconciler, 0, event(bad, false));
         let [Effect::Problems(problems)] = &effects[..] else { panic!("{effects:?}") };
@@ -210,6 +246,51 @@ fn what_may_not_replace_the_held_state_is_a_problem_and_changes_nothing() {
         assert_eq!(again, [Effect::Problems(vec![])]);
         assert!(done(&mut reconciler, 0, event(good.clone(), false)).contains(&Effect::Assigned(6)));
     }
+}
+
+#[test]
+fn versions_of_what_was_taken_off_and_of_what_was_lost_are_remembered() {
+    let plant = |version| release("plant", version, "sensor");
+    let mut reconciler = fresh();
+    at(&mut reconciler, 0, event(document(3, &[plant(7)]), false));
+    let floors = saved(&at(&mut reconciler, 0, event(document(4, &[]), false))).unwrap();
+    let refused = "workload plant is version 6, and version 7 was taken";
+    assert!(!is_taken(&mut reconciler, event(document(5, &[plant(6)]), false), refused));
+    // The daemon begins again, and nothing of the desired state is readable.
+    let mut reconciler = Reconciler::new(ME, floors);
+    assert!(!is_taken(&mut reconciler, event(document(5, &[plant(6)]), false), refused));
+    assert!(!is_taken(&mut reconciler, event(document(3, &[plant(7)]), false), "version 4 was taken"));
+    assert!(is_taken(&mut reconciler, event(document(5, &[plant(7)]), false), ""));
+}
+
+#[test]
+fn what_did_not_reach_the_disk_is_taken_when_it_comes_again() {
+    let mut reconciler = running();
+    let floors = saved(&at(&mut reconciler, 0, plant(2))).unwrap();
+    // The versions were written, the desired state was not, and the daemon began again.
+    let mut reconciler = Reconciler::new(ME, floors);
+    let before = event(document(1, &[release("plant", 1, "sensor")]), true);
+    assert!(is_taken(&mut reconciler, before, ""));
+    let mut other = document(2, &[release("plant", 2, "sensor")]);
+    other.sealed.assignment = Bytes::from_static(b"other");
+    assert!(!is_taken(&mut reconciler, event(other, false), "version 2 was taken"));
+    assert!(is_taken(&mut reconciler, plant(2), ""));
+}
+
+#[test]
+fn only_an_operator_begins_a_new_numbering_and_only_the_next() {
+    let at_version = |version| document(version, &[]);
+    let mut reconciler = fresh();
+    let refused = "only an operator may begin";
+    assert!(!is_taken(&mut reconciler, from_cloud(at_version(VERSION_MAX)), refused));
+    assert!(!is_taken(&mut reconciler, from_cloud(at_version(NUMBERING)), refused));
+    // The most that whoever has the cloud's key can do: every version of this numbering is used up.
+    assert!(is_taken(&mut reconciler, from_cloud(at_version(NUMBERING - 1)), ""));
+    assert!(!is_taken(&mut reconciler, from_cloud(at_version(NUMBERING)), refused));
+    assert!(!is_taken(&mut reconciler, event(at_version(2 * NUMBERING), false), refused));
+    assert!(is_taken(&mut reconciler, event(at_version(NUMBERING), false), ""));
+    // From here on the cloud goes on as well.
+    assert!(is_taken(&mut reconciler, from_cloud(at_version(NUMBERING + 1)), ""));
 }
 
 #[test]
@@ -265,5 +346,5 @@ fn a_recorded_run_replays() {
         (6, observed(vec![])),
         (LIST_MS, Reconciler::woken()),
     ];
-    assert_replays(|| Reconciler::new(ME), &log);
+    assert_replays(fresh, &log);
 }
