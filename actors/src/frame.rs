@@ -13,6 +13,8 @@
 //!   Answer           ->
 //! ```
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,6 +24,12 @@ use crate::{
 
 /// The protocol version spoken here. A peer with another one is refused with a reason.
 pub const PROTOCOL: u16 = 1;
+
+/// The text of an [`Answer`], in bytes.
+pub const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// Why a device is refused, in bytes.
+pub const MAX_REASON_BYTES: usize = 4096;
 
 /// From a device to the cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +63,7 @@ pub enum ToDevice {
 }
 
 /// Who connects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`].
     pub protocol: u16,
@@ -67,6 +75,19 @@ pub struct Hello {
     pub labels: Vec<(String, String)>,
     /// The join token, until the device has been admitted once.
     pub token: Option<String>,
+}
+
+/// Without the token, for logs.
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hello")
+            .field("protocol", &self.protocol)
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("labels", &self.labels)
+            .field("has_token", &self.token.is_some())
+            .finish()
+    }
 }
 
 /// Signed documents that say what a device should run. Bytes as they were signed.
@@ -106,6 +127,21 @@ pub enum Question {
 pub struct Answer {
     /// The question's id.
     pub id: u64,
-    /// Text, at most 1 MiB; or what went wrong and what to do.
+    /// Text, at most [`MAX_ANSWER_BYTES`]; or what went wrong and what to do.
     pub result: Result<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_join_token_is_in_no_log() {
+        let token = Some("s3cret".into());
+        let hello =
+            Hello { protocol: PROTOCOL, name: "ewr".into(), version: "1".into(), labels: vec![], token };
+        let shown = format!("{:?}", ToCloud::Hello(hello));
+        assert!(shown.contains("ewr") && shown.contains("has_token: true"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }

@@ -3,7 +3,23 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, limits};
+
+/// Modules that a device reports.
+pub const MAX_MODULES: usize = limits::WORKLOADS * limits::MODULES;
+/// Queues that a device reports.
+pub const MAX_QUEUES: usize = limits::WORKLOADS * limits::ROUTES;
+/// Neighbours that a device reports.
+pub const MAX_PEERS: usize = limits::MEMBERS;
+/// Problems of its own that a device reports.
+pub const MAX_PROBLEMS: usize = 100;
+/// One problem, of a device or of a module, in bytes.
+pub const MAX_PROBLEM_BYTES: usize = 2048;
+/// The name of a reported module or queue, in bytes.
+pub const MAX_REPORTED_NAME_BYTES: usize = 512;
+
+/// What an entry of a report costs besides its texts.
+const ENTRY_BYTES: usize = 96;
 
 /// How a module is doing, as its machine sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +53,22 @@ pub enum ModuleState {
     Stopping,
     /// It cannot be run; `problem` says why. It is tried again with back-off.
     Failed,
+}
+
+impl ModuleState {
+    /// The word for it that people and programs read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::BackOff => "back-off",
+            Self::Ended => "ended",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What one queue holds and has moved.
@@ -80,6 +112,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// About what it costs to keep: its texts and a fixed overhead an entry.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|text| queue_cost_bytes(text)).sum::<usize>();
+        self.modules.iter().map(|(name, status)| module_cost_bytes(name, status)).sum::<usize>()
+            + self.queues.keys().map(|name| queue_cost_bytes(name)).sum::<usize>()
+            + texts(&self.modules_gone)
+            + texts(&self.queues_gone)
+            + texts(self.problems.as_deref().unwrap_or_default())
+            + self.peers.as_ref().map_or(0, |peers| size_of_val(peers.as_slice()))
+    }
+
     /// Brings what was known so far up to date with a newer report.
     pub fn merge(&mut self, newer: Self) {
         if newer.full {
@@ -101,4 +145,14 @@ impl Report {
         self.refused = newer.refused.or(self.refused);
         self.problems = newer.problems.or_else(|| self.problems.take());
     }
+}
+
+/// What a reported module costs to keep.
+pub(crate) fn module_cost_bytes(name: &str, status: &ModuleStatus) -> usize {
+    name.len() + status.image.len() + status.problem.len() + ENTRY_BYTES
+}
+
+/// What a reported queue, or another text alone, costs to keep.
+pub(crate) const fn queue_cost_bytes(name: &str) -> usize {
+    name.len() + ENTRY_BYTES
 }

@@ -10,6 +10,9 @@ use bytes::Bytes;
 /// How deep a skipped field may nest.
 pub const MAX_SKIP_DEPTH: usize = 16;
 
+/// The fields of one record, those that only a newer peer knows included.
+pub const MAX_FIELDS: u64 = 64;
+
 const UINT: u8 = 0;
 const NEGATIVE: u8 = 1;
 const BYTES: u8 = 2;
@@ -169,14 +172,14 @@ impl Decoder {
     /// Reads a record of at least `known` fields by `read`, and skips the fields after them.
     ///
     /// # Errors
-    /// When it is no array, is too short, or a field is not what `read` expects.
+    /// When it is no array, is too short or has over [`MAX_FIELDS`], or a field is not what `read` expects.
     pub fn record<T>(
         &mut self,
         name: &'static str,
         known: u64,
         read: impl FnOnce(&mut Self) -> Result<T, CodecError>,
     ) -> Result<T, CodecError> {
-        let found = self.array(u64::MAX, name)?;
+        let found = self.array(MAX_FIELDS, name)?;
         self.fields(name, found, known, read)
     }
 
@@ -222,11 +225,11 @@ impl Decoder {
     /// As [`Self::array`], and what `read` gives.
     pub fn list<T, C: FromIterator<T>>(
         &mut self,
-        limit: u64,
+        limit: usize,
         what: &'static str,
         mut read: impl FnMut(&mut Self) -> Result<T, CodecError>,
     ) -> Result<C, CodecError> {
-        let count = self.array(limit, what)?;
+        let count = self.array(limit as u64, what)?;
         (0..count).map(|_| read(self)).collect()
     }
 

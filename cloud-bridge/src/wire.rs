@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Fields stand in a fixed order and are integers, byte strings, texts, booleans, null or arrays of
-//! those. A receiver skips fields after the ones it knows: a newer peer may add some. It refuses a
+//! those. Every text and every list has a limit by name; what is over is refused. A receiver skips fields after the ones it knows: a newer peer may add some. It refuses a
 //! kind that it does not know, for it cannot know what it would miss. Of a `Hello` of another protocol
 //! version only the version is read, so that the answer can say which one is spoken here.
 
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use wayside_actors::message::{Batch, Confirm, MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, Message};
 use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
 
-use crate::codec::{CodecError, Decoder, Encoder};
+use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
 
 /// The largest body of a frame.
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
@@ -122,7 +122,7 @@ fn unframed<T>(
 ) -> Result<T, WireError> {
     let malformed = |source| WireError::Malformed { kind: "protocol", source };
     let mut decoder = Decoder::new(body);
-    let count = decoder.array(u64::MAX, "a frame").map_err(malformed)?;
+    let count = decoder.array(MAX_FIELDS, "a frame").map_err(malformed)?;
     let (kind, fields) = match count {
         0 => return Err(malformed(CodecError::MissingFields { record: "frame", found: 0, expected: 1 })),
         1.. => (decoder.uint().map_err(malformed)?, count - 1),
@@ -130,6 +130,11 @@ fn unframed<T>(
     let value = read(kind, fields, &mut decoder)?;
     decoder.finish().map_err(malformed)?;
     Ok(value)
+}
+
+/// As much of a text for people as the other side takes.
+pub(crate) fn cut(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 /// Writes a key.
@@ -180,7 +185,7 @@ fn batch(decoder: &mut Decoder) -> Result<Batch, CodecError> {
         epoch: decoder.uint()?,
         after: decoder.uint()?,
         first_seq: decoder.uint()?,
-        messages: decoder.list(MAX_BATCH_MESSAGES as u64, "a batch of messages", message)?,
+        messages: decoder.list(MAX_BATCH_MESSAGES, "a batch of messages", message)?,
     })
 }
 

@@ -42,7 +42,7 @@ async fn without_the_token_a_device_is_told_what_to_do() {
     for token in [None, Some("wrong")] {
         let mut device = Device::new(1, cloud.address());
         let ToDevice::Refused { reason } = device.greet("ewr", token).await else { panic!("it was let in") };
-        assert!(reason.contains("join it with the link that wayside-cloud prints"), "{reason}");
+        assert!(reason.contains("join it with the link that `wayside-cloud links` shows"), "{reason}");
         let reason = device.lost().await;
         assert!(reason.contains("this cloud does not know the device"), "{reason}");
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::identity::{BadPublicKey, PublicKey};
+use crate::{
+    identity::{BadPublicKey, PublicKey},
+    limits::TOKEN_BYTES,
+};
 
 const SCHEME: &str = "wayside://";
 
@@ -49,7 +52,7 @@ impl JoinLink {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadJoinLink {
     /// Its outline is another one.
-    #[error("expected wayside://HOST:PORT/?key=KEY&token=TOKEN, as `wayside-cloud` prints it")]
+    #[error("expected wayside://HOST:PORT/?key=KEY&token=TOKEN, as `wayside-cloud links` shows it")]
     Shape,
     /// The address is not usable.
     #[error("`{0}` is not HOST:PORT; an IPv6 address needs brackets, as in [::1]:7443")]
@@ -104,7 +107,7 @@ pub(crate) fn parse_address(text: &str) -> Result<(String, u16), BadJoinLink> {
 
 /// A token as given; it is compared by the cloud, not here.
 pub(crate) fn parse_token(text: &str) -> Result<String, BadJoinLink> {
-    let is_valid = (1..=128).contains(&text.len())
+    let is_valid = (1..=TOKEN_BYTES).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if is_valid { Ok(text.to_owned()) } else { Err(BadJoinLink::Token) }
 }

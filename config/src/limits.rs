@@ -6,6 +6,8 @@ pub const COMPOSE_BYTES: usize = 1 << 20;
 pub const DEPTH: usize = 32;
 /// Nodes of a Compose file after aliases are followed.
 pub const COMPOSE_NODES: usize = 50_000;
+/// An image reference, in bytes.
+pub const IMAGE_BYTES: usize = 512;
 /// A device's settings file.
 pub const SETTINGS_BYTES: usize = 64 << 10;
 /// A sealed document.
@@ -23,6 +25,12 @@ pub const REMEMBERED_WORKLOADS: usize = 1000;
 pub const MODULES: usize = 200;
 /// Routes of one workload.
 pub const ROUTES: usize = 1000;
+/// Labels of one device.
+pub const LABELS: usize = 100;
+/// A label, its value, a device's name or a daemon's version, in bytes.
+pub const LABEL_BYTES: usize = 255;
+/// A join token, in bytes.
+pub const TOKEN_BYTES: usize = 128;
 /// Workloads of one device.
 pub const WORKLOADS: usize = 100;
 /// Devices that one workload's site may have.

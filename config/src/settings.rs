@@ -32,7 +32,7 @@ use crate::{
     diagnostic::{Problems, Report, quote},
     identity::PublicKey,
     join::{JoinLink, parse_address, parse_token},
-    limits::SETTINGS_BYTES,
+    limits::{LABEL_BYTES, LABELS, SETTINGS_BYTES},
     units,
 };
 
@@ -134,8 +134,7 @@ impl Settings {
 #[serde(deny_unknown_fields)]
 struct File {
     name: Option<Spanned<String>>,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
+    labels: Option<Spanned<BTreeMap<String, String>>>,
     #[serde(default)]
     operators: Vec<PublicKey>,
     mqtt_port: Option<std::num::NonZeroU16>,
@@ -163,6 +162,9 @@ impl File {
             let message = format!("{} cannot name a device", quote(name.get_ref()));
             problems.error(&name.span(), message, format!("write {DEVICE_NAME_RULE}"));
         }
+        if let Some(labels) = &self.labels {
+            check_labels(labels, problems);
+        }
         let cloud = self.cloud.and_then(|cloud| read_cloud(cloud, problems));
         if problems.has_errors() {
             return None;
@@ -170,7 +172,7 @@ impl File {
         let default = Settings::default();
         Some(Settings {
             name: self.name.map(Spanned::into_inner),
-            labels: self.labels,
+            labels: self.labels.map(Spanned::into_inner).unwrap_or_default(),
             operators: self.operators,
             mqtt_port: self.mqtt_port.map_or(default.mqtt_port, Into::into),
             mqtt_loopback: self.mqtt_loopback,
@@ -179,6 +181,15 @@ impl File {
             cloud,
             mesh: self.mesh,
         })
+    }
+}
+
+/// The cloud keeps the labels of every device in memory.
+fn check_labels(labels: &Spanned<BTreeMap<String, String>>, problems: &mut Problems) {
+    let fit = labels.get_ref().iter().all(|(label, value)| label.len().max(value.len()) <= LABEL_BYTES);
+    if !fit || labels.get_ref().len() > LABELS {
+        let hint = format!("at most {LABELS} labels of at most {LABEL_BYTES} bytes: remove or shorten some");
+        problems.error(&labels.span(), "a device cannot have these labels", hint);
     }
 }
 
@@ -309,12 +320,14 @@ mod tests {
           |
           = help: write 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit
 
-        error: expected wayside://HOST:PORT/?key=KEY&token=TOKEN, as `wayside-cloud` prints it
+        error: expected wayside://HOST:PORT/?key=KEY&token=TOKEN, as `wayside-cloud links` shows it
          --> wayside.toml:3:8
           |
         3 | join = "http://x"
           |        ^^^^^^^^^^
         "#);
+        let long = show(&format!("labels = {{ plant = \"{}\" }}", "7".repeat(256)));
+        assert!(long.contains("at most 100 labels of at most 255 bytes"), "{long}");
         insta::assert_snapshot!(show("[cloud]\ntoken = \"x\""), @r"
         error: `cloud` does not say where the cloud is
          --> wayside.toml:1:1

@@ -94,7 +94,16 @@ impl<E: Send + 'static> Address<E> {
     /// # Errors
     /// [`SendError::Exited`] when the actor is gone.
     pub fn tell(&self, event: E) -> Result<(), SendError> {
-        self.post(Post::Event(event, Hold::Inside { _tell: self.0.traffic.tell() }))
+        self.tell_payload(event, 0)
+    }
+
+    /// [`Self::tell`] for an event that carries `payload_bytes` besides its fixed size: it counts for more.
+    ///
+    /// # Errors
+    /// [`SendError::Exited`] when the actor is gone.
+    pub fn tell_payload(&self, event: E, payload_bytes: usize) -> Result<(), SendError> {
+        let units = 1 + payload_bytes / UNIT_BYTES;
+        self.post(Post::Event(event, Hold::Inside { _tell: self.0.traffic.tell(units) }))
     }
 
     /// Ends the actor after what it has already handled is committed and handed over. Resolves then.

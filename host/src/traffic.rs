@@ -3,7 +3,7 @@
 //! Actors tell each other without waiting, for two that wait for each other's mailboxes would
 //! wait for ever. Memory stays bounded all the same: every tell descends from something that came
 //! in from outside, and the outside waits in [`Address::send`](crate::Address::send) while more
-//! than [`TELLS`] are open. Those that are open always come to an end, because no actor waits
+//! than [`TELLS`] are open. One that carries payload counts for as many as its bytes make up. Those that are open always come to an end, because no actor waits
 //! for the outside.
 
 use std::sync::{
@@ -13,7 +13,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-/// Open tells in one process above which nothing new is let in from outside.
+/// Open tells in one process, in units of small ones, above which nothing new is let in from outside.
 pub(crate) const TELLS: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
@@ -24,12 +24,15 @@ pub(crate) struct Traffic {
 
 /// One tell that is still open. Closed when dropped.
 #[derive(Debug)]
-pub(crate) struct Tell(Arc<Traffic>);
+pub(crate) struct Tell {
+    traffic: Arc<Traffic>,
+    units: usize,
+}
 
 impl Traffic {
-    pub(crate) fn tell(self: &Arc<Self>) -> Tell {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Tell(Arc::clone(self))
+    pub(crate) fn tell(self: &Arc<Self>, units: usize) -> Tell {
+        self.open.fetch_add(units, Ordering::Relaxed);
+        Tell { traffic: Arc::clone(self), units }
     }
 
     pub(crate) fn is_heavy(&self) -> bool {
@@ -50,8 +53,40 @@ impl Traffic {
 
 impl Drop for Tell {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::Relaxed) == TELLS + 1 {
-            self.0.eased.notify_waiters();
+        let before = self.traffic.open.fetch_sub(self.units, Ordering::Relaxed);
+        if before > TELLS && before - self.units <= TELLS {
+            self.traffic.eased.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_counts() {
+        let traffic = Arc::new(Traffic::default());
+        let large = traffic.tell(TELLS);
+        assert!(!traffic.is_heavy());
+        let small = traffic.tell(1);
+        assert!(traffic.is_heavy());
+        drop(large);
+        assert!(!traffic.is_heavy());
+        drop(small);
+        assert_eq!(traffic.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn the_outside_goes_on_when_a_large_one_is_done() {
+        let traffic = Arc::new(Traffic::default());
+        let large = traffic.tell(3 * TELLS);
+        let waiting = tokio::spawn({
+            let traffic = Arc::clone(&traffic);
+            async move { traffic.light().await }
+        });
+        tokio::task::yield_now().await;
+        drop(large);
+        tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await.unwrap().unwrap();
     }
 }

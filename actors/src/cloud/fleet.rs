@@ -13,6 +13,7 @@ use wayside_config::{
     workload::{Destination, Target},
 };
 
+pub use self::merge::MAX_REPORTED_BYTES;
 use self::presence::Deadlines;
 use crate::{
     frame::Hello,
@@ -43,6 +44,9 @@ pub struct DeviceRecord {
     pub presence: Presence,
     /// Workloads that name this device but whose site is full; see [`wayside_config::limits::MEMBERS`].
     pub left_out: Vec<String>,
+    /// Modules and queues of its reports, since the last full one, for which there was no room here.
+    #[serde(default)]
+    pub unshown: u64,
 }
 
 /// Whether a device is there.
@@ -277,7 +281,7 @@ impl Fleet {
             let had =
                 if hello.token.is_some() { "its join token is not good" } else { "it has no join token" };
             let reason = format!(
-                "this cloud does not know the device and {had}: join it with the link that wayside-cloud prints when it starts"
+                "this cloud does not know the device and {had}: join it with the link that `wayside-cloud links` shows"
             );
             return out.push(Effect::Admit(id, Err(reason)));
         }
@@ -314,9 +318,9 @@ impl Fleet {
             let reason = format!("report {number} came where another was due");
             return out.push(Effect::Hangup { device: id, reason });
         }
-        if let Err(reason) = merge::merge(&mut device.record.reported, report) {
-            return out.push(Effect::Hangup { device: id, reason });
-        }
+        let left_out = merge::merge(&mut device.record.reported, report);
+        let before = if full { 0 } else { device.record.unshown };
+        device.record.unshown = before.saturating_add(left_out);
         device.next_report = Some(number + 1);
         if full
             && let Some(assigned) = device.record.assigned.as_ref()

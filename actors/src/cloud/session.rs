@@ -325,14 +325,14 @@ impl Session {
 
 /// Names of devices become levels of topics; all of a `Hello` is kept in memory.
 fn check_hello(hello: &Hello) -> Result<(), String> {
-    const TEXT_BYTES: usize = 255;
-    const LABELS: usize = 100;
     let name = &hello.name;
-    if name.is_empty() || name.len() > TEXT_BYTES || name.contains(['/', '+', '#', '\0']) {
+    if name.is_empty() || name.len() > limits::LABEL_BYTES || name.contains(['/', '+', '#', '\0']) {
         return Err("the device's name must have 1 to 255 bytes and none of / + #: change it".into());
     }
-    let fits = |text: &String| text.len() <= TEXT_BYTES;
-    if hello.labels.len() > LABELS || !hello.labels.iter().all(|(key, value)| fits(key) && fits(value)) {
+    let fits = |text: &String| text.len() <= limits::LABEL_BYTES;
+    if hello.labels.len() > limits::LABELS
+        || !hello.labels.iter().all(|(key, value)| fits(key) && fits(value))
+    {
         return Err("at most 100 labels of 255 bytes: remove some".into());
     }
     if !fits(&hello.version) {

@@ -97,7 +97,8 @@ impl Hub {
 
     /// Tells the fleet, without waiting.
     pub(super) fn tell_fleet(&self, event: fleet::Event) {
-        if let Some(Err(error)) = self.fleet().map(|fleet| fleet.tell(event)) {
+        let bytes = if let fleet::Event::Reported { report, .. } = &event { report.cost_bytes() } else { 0 };
+        if let Some(Err(error)) = self.fleet().map(|fleet| fleet.tell_payload(event, bytes)) {
             tracing::debug!(%error, "the fleet is gone");
         }
     }

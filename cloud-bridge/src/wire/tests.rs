@@ -2,8 +2,11 @@ use std::collections::BTreeMap;
 
 use proptest::{collection, prelude::*};
 use wayside_actors::{
-    frame::{Answer, Ask, Desired, Hello, PROTOCOL, Question, ToCloud, ToDevice},
-    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    frame::{Answer, Ask, Desired, Hello, MAX_ANSWER_BYTES, PROTOCOL, Question, ToCloud, ToDevice},
+    report::{
+        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, QueueStatus,
+        Report,
+    },
 };
 
 use super::*;
@@ -106,8 +109,87 @@ fn what_is_wrong_is_said() {
 
 #[test]
 fn too_large_a_frame_is_not_written() {
-    let answer = ToCloud::Answer(Answer { id: 1, result: Ok("x".repeat(MAX_FRAME_BYTES)) });
-    assert!(matches!(answer.encode(), Err(WireError::TooLarge { .. })));
+    let release = Bytes::from(vec![0; MAX_FRAME_BYTES]);
+    let desired = ToDevice::Desired(Desired { assignment: Bytes::new(), releases: vec![release] });
+    assert!(matches!(desired.encode(), Err(WireError::TooLarge { .. })));
+}
+
+/// The body of a frame whose fields `write` writes, as a device that keeps no limit would send it.
+fn unlimited(kind: u64, fields: usize, write: impl FnOnce(&mut Encoder)) -> Bytes {
+    framed(kind, fields, write).unwrap().slice(4..)
+}
+
+fn texts(encoder: &mut Encoder, count: usize, text: &str) {
+    encoder.array(count);
+    (0..count).for_each(|_| encoder.text(text));
+}
+
+#[test]
+fn what_is_over_a_limit_is_refused_by_name() {
+    let words = |body: &[u8]| decode::<ToCloud>(body).unwrap_err().to_string();
+    let start = |e: &mut Encoder| {
+        e.uint(1);
+        e.boolean(true);
+    };
+    let gone = unlimited(2, 11, |e| {
+        start(e);
+        e.array(0);
+        texts(e, MAX_MODULES + 1, "");
+    });
+    let over = "the number of modules that are gone is 20001, at most 20000 is allowed";
+    assert_eq!(words(&gone), format!("a report frame cannot be read: {over}"));
+    let name = unlimited(2, 11, |e| {
+        start(e);
+        e.array(0);
+        texts(e, 1, &"n".repeat(513));
+    });
+    let over = "the name of a module or a queue is 513, at most 512 is allowed";
+    assert_eq!(words(&name), format!("a report frame cannot be read: {over}"));
+    let labels = unlimited(1, 5, |e| {
+        e.uint(u64::from(PROTOCOL));
+        e.text("ewr");
+        e.text("0.1.0");
+        texts(e, 101, "");
+    });
+    let over = "the number of labels is 101, at most 100 is allowed";
+    assert_eq!(words(&labels), format!("a hello frame cannot be read: {over}"));
+    let answer = unlimited(4, 3, |e| {
+        start(e);
+        e.text(&"x".repeat(MAX_ANSWER_BYTES + 1));
+    });
+    let over = "an answer is 1048577, at most 1048576 is allowed";
+    assert_eq!(words(&answer), format!("a answer frame cannot be read: {over}"));
+    let fields = unlimited(4, 64, |e| (0..64).for_each(|_| e.boolean(true)));
+    assert_eq!(words(&fields), "a protocol frame cannot be read: a frame is 65, at most 64 is allowed");
+}
+
+/// Texts for people may be of any length on the device: the cloud gets their beginnings.
+#[test]
+fn a_device_sends_what_the_cloud_takes() {
+    let long = || "\u{e4}".repeat(MAX_ANSWER_BYTES);
+    let status = ModuleStatus {
+        state: ModuleState::Failed,
+        image: long(),
+        restarts: 0,
+        exit_code: None,
+        problem: long(),
+    };
+    let report = Report {
+        number: 1,
+        full: true,
+        modules: (0..300).map(|n| (format!("w/m{n}"), status.clone())).collect(),
+        peers: Some(vec![PublicKey::from_bytes([1; 32]); MAX_PEERS + 1]),
+        problems: Some(vec![long(); MAX_PROBLEMS + 1]),
+        ..Report::default()
+    };
+    let ToCloud::Report(came) = decode(&body(&ToCloud::Report(report))).unwrap() else { panic!("no report") };
+    let problems = came.problems.unwrap();
+    assert_eq!((came.modules.len(), problems.len()), (300, MAX_PROBLEMS));
+    assert_eq!(problems[0].len(), MAX_PROBLEM_BYTES);
+    assert_eq!(came.peers.unwrap().len(), MAX_PEERS);
+    let answer = ToCloud::Answer(Answer { id: 1, result: Ok(long()) });
+    let ToCloud::Answer(came) = decode(&body(&answer)).unwrap() else { panic!("no answer") };
+    assert_eq!(came.result.unwrap().len(), MAX_ANSWER_BYTES);
 }
 
 #[tokio::test]

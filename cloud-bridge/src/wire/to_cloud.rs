@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use wayside_actors::{
-    frame::{Answer, Hello, PROTOCOL, ToCloud},
-    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    frame::{Answer, Hello, MAX_ANSWER_BYTES, PROTOCOL, ToCloud},
+    report::{
+        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
+        ModuleState, ModuleStatus, QueueStatus, Report,
+    },
 };
+use wayside_config::limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES};
 
-use super::{
-    Frame, MAX_FRAME_BYTES, MAX_NAME_BYTES, WireError, batch, framed, key, put_batch, put_key, unframed,
-};
+use super::{Frame, WireError, batch, cut, framed, key, put_batch, put_key, unframed};
 use crate::codec::{CodecError, Decoder, Encoder};
 
 const HELLO: u64 = 1;
@@ -64,14 +66,14 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
     decoder.fields("hello", fields - 1, 4, |d| {
         Ok(Hello {
             protocol,
-            name: d.text(MAX_NAME_BYTES, "a device's name")?,
-            version: d.text(MAX_NAME_BYTES, "a version")?,
-            labels: d.list(u64::MAX, "labels", |d| {
+            name: d.text(LABEL_BYTES, "a device's name")?,
+            version: d.text(LABEL_BYTES, "a version")?,
+            labels: d.list(LABELS, "the number of labels", |d| {
                 d.record("label", 2, |d| {
-                    Ok((d.text(MAX_NAME_BYTES, "a label")?, d.text(MAX_NAME_BYTES, "a label's value")?))
+                    Ok((d.text(LABEL_BYTES, "a label")?, d.text(LABEL_BYTES, "a label's value")?))
                 })
             })?,
-            token: d.option(|d| d.text(MAX_NAME_BYTES, "a join token"))?,
+            token: d.option(|d| d.text(TOKEN_BYTES, "a join token"))?,
         })
     })
 }
@@ -79,22 +81,17 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
 fn put_report(encoder: &mut Encoder, report: &Report) {
     encoder.uint(report.number);
     encoder.boolean(report.full);
-    encoder.array(report.modules.len());
-    for (module, status) in &report.modules {
-        put_module(encoder, module, status);
-    }
-    put_texts(encoder, &report.modules_gone);
-    encoder.array(report.queues.len());
-    for (queue, status) in &report.queues {
-        put_queue(encoder, queue, status);
-    }
-    put_texts(encoder, &report.queues_gone);
-    encoder.option(report.peers.as_deref(), |e, peers| {
-        e.array(peers.len());
-        peers.iter().for_each(|peer| put_key(e, peer));
-    });
+    let entries = report.modules.iter().map(|(name, status)| (name.as_str(), status));
+    put_list(encoder, MAX_MODULES, entries, |e, (name, status)| put_module(e, name, status));
+    put_names(encoder, MAX_MODULES, &report.modules_gone);
+    let entries = report.queues.iter().map(|(name, status)| (name.as_str(), status));
+    put_list(encoder, MAX_QUEUES, entries, |e, (name, status)| put_queue(e, name, status));
+    put_names(encoder, MAX_QUEUES, &report.queues_gone);
+    encoder.option(report.peers.as_deref(), |e, peers| put_list(e, MAX_PEERS, peers.iter(), put_key));
     encoder.option(report.assignment, Encoder::uint);
-    encoder.option(report.problems.as_deref(), put_texts);
+    encoder.option(report.problems.as_deref(), |e, problems| {
+        put_list(e, MAX_PROBLEMS, problems.iter(), |e, problem| e.text(cut(problem, MAX_PROBLEM_BYTES)));
+    });
     encoder.option(report.unrouted, Encoder::uint);
     encoder.option(report.refused, Encoder::uint);
 }
@@ -103,13 +100,15 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
     Ok(Report {
         number: decoder.uint()?,
         full: decoder.boolean()?,
-        modules: decoder.list(u64::MAX, "modules", module)?,
-        modules_gone: texts(decoder)?,
-        queues: decoder.list(u64::MAX, "queues", queue)?,
-        queues_gone: texts(decoder)?,
-        peers: decoder.option(|d| d.list(u64::MAX, "peers", key))?,
+        modules: decoder.list(MAX_MODULES, "the number of modules", module)?,
+        modules_gone: decoder.list(MAX_MODULES, "the number of modules that are gone", name)?,
+        queues: decoder.list(MAX_QUEUES, "the number of queues", queue)?,
+        queues_gone: decoder.list(MAX_QUEUES, "the number of queues that are gone", name)?,
+        peers: decoder.option(|d| d.list(MAX_PEERS, "the number of peers", key))?,
         assignment: decoder.option(Decoder::uint)?,
-        problems: decoder.option(texts)?,
+        problems: decoder.option(|d| {
+            d.list(MAX_PROBLEMS, "the number of problems", |d| d.text(MAX_PROBLEM_BYTES, "a problem"))
+        })?,
         unrouted: decoder.option(Decoder::uint)?,
         refused: decoder.option(Decoder::uint)?,
     })
@@ -119,21 +118,21 @@ fn put_module(encoder: &mut Encoder, module: &str, status: &ModuleStatus) {
     encoder.array(6);
     encoder.text(module);
     encoder.uint(state_number(status.state));
-    encoder.text(&status.image);
+    encoder.text(cut(&status.image, IMAGE_BYTES));
     encoder.uint(u64::from(status.restarts));
     encoder.option(status.exit_code, Encoder::int);
-    encoder.text(&status.problem);
+    encoder.text(cut(&status.problem, MAX_PROBLEM_BYTES));
 }
 
 fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
     decoder.record("module", 6, |d| {
-        let name = d.text(MAX_NAME_BYTES, "a module")?;
+        let name = name(d)?;
         let status = ModuleStatus {
             state: state(d.uint()?)?,
-            image: d.text(MAX_FRAME_BYTES, "an image")?,
+            image: d.text(IMAGE_BYTES, "an image")?,
             restarts: d.small("a number of restarts")?,
             exit_code: d.option(Decoder::int)?,
-            problem: d.text(MAX_FRAME_BYTES, "a problem")?,
+            problem: d.text(MAX_PROBLEM_BYTES, "a problem")?,
         };
         Ok((name, status))
     })
@@ -150,7 +149,7 @@ fn put_queue(encoder: &mut Encoder, queue: &str, status: &QueueStatus) {
 
 fn queue(decoder: &mut Decoder) -> Result<(String, QueueStatus), CodecError> {
     decoder.record("queue", 5, |d| {
-        let name = d.text(MAX_NAME_BYTES, "a queue")?;
+        let name = name(d)?;
         let status =
             QueueStatus { depth: d.uint()?, bytes: d.uint()?, appended: d.uint()?, dropped: d.uint()? };
         Ok((name, status))
@@ -161,23 +160,35 @@ fn put_answer(encoder: &mut Encoder, answer: &Answer) {
     encoder.uint(answer.id);
     encoder.boolean(answer.result.is_ok());
     match &answer.result {
-        Ok(text) | Err(text) => encoder.text(text),
+        Ok(text) | Err(text) => encoder.text(cut(text, MAX_ANSWER_BYTES)),
     }
 }
 
 fn answer(decoder: &mut Decoder) -> Result<Answer, CodecError> {
     let (id, good) = (decoder.uint()?, decoder.boolean()?);
-    let text = decoder.text(MAX_FRAME_BYTES, "an answer")?;
+    let text = decoder.text(MAX_ANSWER_BYTES, "an answer")?;
     Ok(Answer { id, result: if good { Ok(text) } else { Err(text) } })
 }
 
-fn put_texts(encoder: &mut Encoder, texts: &[String]) {
-    encoder.array(texts.len());
-    texts.iter().for_each(|text| encoder.text(text));
+/// Writes as many entries as the cloud takes. A device within its own limits has no more; what is cut
+/// off else is told on the device, which has it whole.
+fn put_list<T>(
+    encoder: &mut Encoder,
+    limit: usize,
+    entries: impl ExactSizeIterator<Item = T>,
+    mut put: impl FnMut(&mut Encoder, T),
+) {
+    encoder.array(entries.len().min(limit));
+    entries.take(limit).for_each(|entry| put(encoder, entry));
 }
 
-fn texts(decoder: &mut Decoder) -> Result<Vec<String>, CodecError> {
-    decoder.list(u64::MAX, "a list of texts", |d| d.text(MAX_FRAME_BYTES, "a text"))
+fn put_names(encoder: &mut Encoder, limit: usize, names: &[String]) {
+    put_list(encoder, limit, names.iter(), |e, name| e.text(name));
+}
+
+/// The name of a module or a queue.
+fn name(decoder: &mut Decoder) -> Result<String, CodecError> {
+    decoder.text(MAX_REPORTED_NAME_BYTES, "the name of a module or a queue")
 }
 
 const fn state_number(state: ModuleState) -> u64 {

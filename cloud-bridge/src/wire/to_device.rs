@@ -1,10 +1,10 @@
 //! Frames from the cloud to a device.
 
 use bytes::Bytes;
-use wayside_actors::frame::{Ask, Desired, Question, ToDevice};
+use wayside_actors::frame::{Ask, Desired, MAX_REASON_BYTES, Question, ToDevice};
 use wayside_config::limits::{SEALED_BYTES, WORKLOADS};
 
-use super::{Frame, MAX_FRAME_BYTES, MAX_NAME_BYTES, WireError, confirm, framed, put_confirm, unframed};
+use super::{Frame, MAX_NAME_BYTES, WireError, confirm, cut, framed, put_confirm, unframed};
 use crate::codec::{CodecError, Decoder, Encoder};
 
 const WELCOME: u64 = 64;
@@ -19,7 +19,7 @@ impl Frame for ToDevice {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Welcome => framed(WELCOME, 0, |_| ()),
-            Self::Refused { reason } => framed(REFUSED, 1, |e| e.text(reason)),
+            Self::Refused { reason } => framed(REFUSED, 1, |e| e.text(cut(reason, MAX_REASON_BYTES))),
             Self::Desired(desired) => framed(DESIRED, 2, |e| put_desired(e, desired)),
             Self::Confirm(confirm) => framed(CONFIRM, 3, |e| put_confirm(e, confirm)),
             Self::Ask(ask) => framed(ASK, 2, |e| put_ask(e, ask)),
@@ -33,7 +33,7 @@ impl Frame for ToDevice {
                 REFUSED => (
                     "refused",
                     d.fields("refused", fields, 1, |d| {
-                        Ok(Self::Refused { reason: d.text(MAX_FRAME_BYTES, "a reason")? })
+                        Ok(Self::Refused { reason: d.text(MAX_REASON_BYTES, "a reason")? })
                     }),
                 ),
                 DESIRED => ("desired", d.fields("desired", fields, 2, desired).map(Self::Desired)),
@@ -55,8 +55,7 @@ fn put_desired(encoder: &mut Encoder, desired: &Desired) {
 fn desired(decoder: &mut Decoder) -> Result<Desired, CodecError> {
     Ok(Desired {
         assignment: decoder.bytes(SEALED_BYTES, "an assignment")?,
-        releases: decoder
-            .list(WORKLOADS as u64, "a list of releases", |d| d.bytes(SEALED_BYTES, "a release"))?,
+        releases: decoder.list(WORKLOADS, "a list of releases", |d| d.bytes(SEALED_BYTES, "a release"))?,
     })
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Problems, quote},
-    units,
+    limits, units,
     workload::{ModuleSpec, Restart, VolumeMount},
 };
 
@@ -93,7 +93,7 @@ fn set<T>(field: &mut T, value: Option<T>) {
 }
 
 fn is_image(text: &str) -> bool {
-    is_word(text) && text.len() <= 512
+    is_word(text) && text.len() <= limits::IMAGE_BYTES
 }
 
 fn is_word(text: &str) -> bool {

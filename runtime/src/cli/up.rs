@@ -39,7 +39,7 @@ pub(super) struct UpArgs {
     /// A label that targets of workloads may ask for; may be given again
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The cloud to join, by the link that `wayside-cloud` prints
+    /// The cloud to join, by the link that `wayside-cloud links` shows
     #[arg(long, value_name = "LINK", env = "WAYSIDE_JOIN", hide_env_values = true)]
     join: Option<JoinLink>,
     /// Obey this key, as `wayside key` prints it; may be given again [default: the first that applies something]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::report::{ModuleState, QueueStatus};
+use wayside_actors::report::QueueStatus;
 use wayside_config::identity::{DeviceId, PublicKey};
 
 use super::output::{bytes, duration, table};
@@ -119,7 +119,7 @@ impl From<Status> for DeviceView {
     fn from(status: Status) -> Self {
         let report = status.report;
         let module = |(name, module): (String, wayside_actors::report::ModuleStatus)| {
-            let state = state_name(module.state).to_owned();
+            let state = module.state.name().to_owned();
             let (image, restarts) = (module.image, module.restarts);
             let (exit_code, problem) = (module.exit_code, module.problem);
             (name, ModuleView { state, image, restarts, exit_code, problem })
@@ -143,18 +143,6 @@ impl From<Status> for DeviceView {
             queues: report.queues,
             problems: report.problems.unwrap_or_default(),
         }
-    }
-}
-
-const fn state_name(state: ModuleState) -> &'static str {
-    match state {
-        ModuleState::Creating => "creating",
-        ModuleState::Starting => "starting",
-        ModuleState::Running => "running",
-        ModuleState::BackOff => "back-off",
-        ModuleState::Ended => "ended",
-        ModuleState::Stopping => "stopping",
-        ModuleState::Failed => "failed",
     }
 }
 
@@ -252,7 +240,7 @@ fn describe_cloud(cloud: &CloudStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wayside_actors::report::{ModuleStatus, Report};
+    use wayside_actors::report::{ModuleState, ModuleStatus, Report};
 
     use super::*;
 

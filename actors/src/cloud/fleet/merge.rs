@@ -1,21 +1,52 @@
-//! What a device said so far, with its next report merged in.
+//! What a device said so far, with its next report merged in, and never more than it may take here.
 
-use wayside_config::limits;
+use crate::report::{MAX_MODULES, MAX_QUEUES, Report, module_cost_bytes, queue_cost_bytes};
 
-use crate::report::Report;
+/// What the cloud keeps of one device's reports, by [`Report::cost_bytes`]: enough for as many queues
+/// as a device may have.
+pub const MAX_REPORTED_BYTES: usize = 16 << 20;
 
-/// Merges `report` into `known`; a full one replaces it.
-///
-/// # Errors
-/// When a device reports more than it can have; `known` may be changed then.
-pub(super) fn merge(known: &mut Report, report: Report) -> Result<(), String> {
-    known.merge(report);
-    known.modules_gone.clear();
-    known.queues_gone.clear();
-    if known.modules.len() > limits::WORKLOADS * limits::MODULES
-        || known.queues.len() > limits::WORKLOADS * limits::ROUTES
-    {
-        return Err("the device reports more modules or queues than it can have".into());
+/// Merges `report` into `known`; a full one replaces it. Modules come first, then queues, each in the
+/// order of names; those for which there is no room are left out, as are older words of theirs. Gives
+/// how many.
+pub(super) fn merge(known: &mut Report, mut report: Report) -> u64 {
+    if report.full {
+        *known = Report { full: std::mem::take(&mut report.full), ..Report::default() };
     }
-    Ok(())
+    // What is gone or replaced makes room first.
+    for name in report.modules_gone.drain(..) {
+        known.modules.remove(&name);
+    }
+    for name in report.queues_gone.drain(..) {
+        known.queues.remove(&name);
+    }
+    for name in report.modules.keys() {
+        known.modules.remove(name);
+    }
+    for name in report.queues.keys() {
+        known.queues.remove(name);
+    }
+    known.peers = report.peers.take().or_else(|| known.peers.take());
+    known.problems = report.problems.take().or_else(|| known.problems.take());
+
+    let brought = report.modules.len() + report.queues.len();
+    let mut bytes = MAX_REPORTED_BYTES.saturating_sub(known.cost_bytes());
+    let mut places = MAX_MODULES.saturating_sub(known.modules.len());
+    report.modules.retain(|name, status| take(&mut places, &mut bytes, module_cost_bytes(name, status)));
+    let mut places = MAX_QUEUES.saturating_sub(known.queues.len());
+    report.queues.retain(|name, _| take(&mut places, &mut bytes, queue_cost_bytes(name)));
+    let left_out = brought - report.modules.len() - report.queues.len();
+
+    known.merge(report);
+    left_out as u64
+}
+
+/// Takes a place and its bytes, if both are there.
+const fn take(places: &mut usize, bytes: &mut usize, cost_bytes: usize) -> bool {
+    if *places == 0 || *bytes < cost_bytes {
+        return false;
+    }
+    *places -= 1;
+    *bytes -= cost_bytes;
+    true
 }

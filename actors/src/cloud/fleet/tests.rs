@@ -9,7 +9,11 @@ use wayside_config::{
 };
 
 use super::*;
-use crate::{frame::PROTOCOL, machine::Step};
+use crate::{
+    frame::PROTOCOL,
+    machine::Step,
+    report::{MAX_QUEUES, ModuleState, ModuleStatus, QueueStatus},
+};
 
 fn id(n: u8) -> DeviceId {
     PublicKey::from_bytes([n; 32])
@@ -176,6 +180,51 @@ fn reports_merge_and_a_gap_ends_the_connection() {
     assert_eq!((known.peers, known.assignment), (Some(vec![id(2)]), Some(0)));
     let steps = feed(&mut fleet, 0, delta(4, vec![]));
     assert!(matches!(steps[..], [Step::Do(Effect::Hangup { .. })]));
+}
+
+fn module(problem_bytes: usize) -> ModuleStatus {
+    let (state, image, problem) = (ModuleState::Failed, "i".into(), "x".repeat(problem_bytes));
+    ModuleStatus { state, image, restarts: 0, exit_code: None, problem }
+}
+
+#[test]
+fn what_a_device_reports_takes_no_more_than_its_room() {
+    let mut fleet = fleet_of(1);
+    let mut tell = |number: u64, report: Report| {
+        let report = Report { number, full: number == 1, ..report };
+        feed(&mut fleet, 0, Event::Reported { device: id(1), report, wall_ms: 3 });
+        let record = fleet.device(&id(1)).unwrap().clone();
+        assert!(record.reported.cost_bytes() <= MAX_REPORTED_BYTES);
+        record
+    };
+    // Each delta is small; together they are more than there is room for.
+    let large = |n: usize| {
+        let modules = (0..100).map(|m| (format!("w{n:04}/m{m:02}"), module(2000)));
+        Report { modules: modules.collect(), ..Report::default() }
+    };
+    let deltas = MAX_REPORTED_BYTES / 200_000 + 20;
+    for n in 0..deltas {
+        tell(2 + n as u64, large(n));
+    }
+    let number = 2 + deltas as u64;
+    let full = tell(number, Report::default());
+    assert!(full.unshown > 1000, "{}", full.unshown);
+    assert!(full.reported.modules.contains_key("w0000/m00"));
+    // What goes makes room, and a newer word of what is known takes the place of the older.
+    let changed = Report {
+        modules: BTreeMap::from([("w0001/m00".into(), module(1)), ("new/m".into(), module(3000))]),
+        modules_gone: vec!["w0000/m00".into(), "w0000/m01".into()],
+        ..Report::default()
+    };
+    let after = tell(number + 1, changed);
+    assert_eq!(after.unshown, full.unshown);
+    assert_eq!(after.reported.modules["w0001/m00"], module(1));
+    assert!(after.reported.modules.contains_key("new/m"));
+    // As many as there may be, and one more.
+    let queues = (0..=MAX_QUEUES).map(|n| (format!("{n:06}"), QueueStatus::default()));
+    let fresh = tell(1, Report { queues: queues.collect(), ..Report::default() });
+    assert_eq!((fresh.unshown, fresh.reported.queues.len()), (1, MAX_QUEUES));
+    assert!(fresh.reported.modules.is_empty() && fresh.reported.full);
 }
 
 #[test]

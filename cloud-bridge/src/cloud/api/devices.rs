@@ -15,7 +15,7 @@ use wayside_actors::{
         session,
     },
     frame::{Ask, Question},
-    report::{ModuleState, QueueStatus},
+    report::QueueStatus,
 };
 use wayside_config::identity::DeviceId;
 
@@ -64,7 +64,7 @@ impl Device {
         let reported = &record.reported;
         let module = |(name, status): (&String, &wayside_actors::report::ModuleStatus)| {
             let module = Module {
-                state: state_name(status.state),
+                state: status.state.name(),
                 image: status.image.clone(),
                 restarts: status.restarts,
                 exit_code: status.exit_code,
@@ -74,6 +74,12 @@ impl Device {
         };
         let left_out = record.left_out.iter().map(|workload| {
             format!("{workload} is not given to this device: its site has the most members already")
+        });
+        let unshown = (record.unshown > 0).then(|| {
+            format!(
+                "{} reported modules and queues are not shown: it reports more than the cloud keeps",
+                record.unshown
+            )
         });
         Self {
             key,
@@ -97,20 +103,8 @@ impl Device {
             modules: reported.modules.iter().map(module).collect(),
             queues: reported.queues.clone(),
             peers: reported.peers.as_ref().map_or(0, Vec::len),
-            problems: reported.problems.iter().flatten().cloned().chain(left_out).collect(),
+            problems: reported.problems.iter().flatten().cloned().chain(left_out).chain(unshown).collect(),
         }
-    }
-}
-
-const fn state_name(state: ModuleState) -> &'static str {
-    match state {
-        ModuleState::Creating => "creating",
-        ModuleState::Starting => "starting",
-        ModuleState::Running => "running",
-        ModuleState::BackOff => "back-off",
-        ModuleState::Ended => "ended",
-        ModuleState::Stopping => "stopping",
-        ModuleState::Failed => "failed",
     }
 }
 

@@ -223,7 +223,7 @@ function drawDevices() {
   });
   const none = at("no-devices");
   none.hidden = found.length > 0 && found.length === shown.length;
-  if (!devices.size) none.textContent = "No device has joined yet. Start one with: wayside up --join LINK, with the link that wayside-cloud prints.";
+  if (!devices.size) none.textContent = "No device has joined yet. Start one with: wayside up --join LINK, with the link that `wayside-cloud links` shows.";
   else if (!found.length) none.textContent = "No device matches.";
   else none.textContent = `${number(found.length - shown.length)} more devices: narrow the search to see them.`;
   drawAges();

@@ -111,7 +111,7 @@ pub(super) fn decode_entry(bytes: &[u8], route: Option<&str>) -> Result<Option<E
         if route.is_some_and(|route| route != found) {
             return Ok(None);
         }
-        let messages = d.list(MAX_BATCH_MESSAGES as u64, "messages", |d| {
+        let messages = d.list(MAX_BATCH_MESSAGES, "messages", |d| {
             d.record("numbered message", 2, |d| Ok((d.uint()?, wire::message(d)?)))
         })?;
         Ok(Some(Entry { device, route: found, stored_ms, messages }))
