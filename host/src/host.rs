@@ -1,6 +1,6 @@
 //! Starts actors: one generic actix actor for every machine there is.
 
-use std::{path::PathBuf, rc::Rc, sync::Arc};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, rc::Rc, sync::Arc};
 
 use actix::Actor;
 use wayside_actors::machine::Machine;
@@ -30,11 +30,15 @@ impl Host {
         Self { clock, traffic: Arc::new(Traffic::default()), recordings: None }
     }
 
-    /// Records the events of every actor in `folder`, at most `max_bytes` a life of a machine.
-    #[must_use]
-    pub fn recording(mut self, folder: PathBuf, max_bytes: u64) -> Self {
+    /// Records the events of every actor in `folder`, at most `max_bytes` a life of a machine. The folder is
+    /// made when it is missing, for this user alone.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn recording(mut self, folder: PathBuf, max_bytes: u64) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         self.recordings = Some((folder, max_bytes));
-        self
+        Ok(self)
     }
 
     /// The clock of this host's actors.

@@ -1,8 +1,9 @@
 //! Keeps the events of a run, so that it can be run again: the same events give the same effects.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, BufReader, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -55,9 +56,11 @@ impl Recorder {
     /// Begins the recording of a new machine.
     pub fn begin(&mut self) {
         self.life += 1;
-        // Two lives ago is of no interest any more; usually there is none.
+        // Two lives ago is of no interest any more; usually there is none, nor one of an earlier process.
         let _ = fs::remove_file(self.path(self.life.saturating_sub(2)));
-        match File::create(self.path(self.life)) {
+        let _ = fs::remove_file(self.path(self.life));
+        // Events hold join tokens and messages: nobody else may read them.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(self.life)) {
             Ok(file) => {
                 self.file = Some(Counted { file: BufWriter::new(file), left_bytes: self.max_bytes });
             }

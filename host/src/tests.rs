@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    os::unix::fs::PermissionsExt,
     path::Path,
     rc::Rc,
     time::Duration,
@@ -212,7 +213,9 @@ fn the_alarm_rings_once_at_the_last_wish() {
 #[test]
 fn a_recorded_run_replays_to_the_same_effects() {
     let folder = tempfile::tempdir().unwrap();
-    let seen = run(host().recording(folder.path().into(), 1 << 20), |address, _| async move {
+    let recordings = folder.path().join("made/here");
+    let recording = host().recording(recordings.clone(), 1 << 20).unwrap();
+    let seen = run(recording, |address, _| async move {
         for n in 0..20 {
             address.send(Event::Add(n), 0).await.unwrap();
         }
@@ -223,13 +226,15 @@ fn a_recorded_run_replays_to_the_same_effects() {
         Seen::Perform(effect) => Some(effect),
         Seen::Commit(_) | Seen::CommitFailed | Seen::Restarted | Seen::Escalated(_) => None,
     });
-    let steps = replay(folder.path());
+    let steps = replay(&recordings);
     let replayed = steps.iter().flatten().filter_map(|step| match step {
         Step::Do(effect) => Some(effect.clone()),
         Step::Persist(_) | Step::WakeAt(_) => None,
     });
     assert_eq!(cbor(&told.collect::<Vec<_>>()), cbor(&replayed.collect::<Vec<_>>()));
-    assert_eq!(cbor(&steps), cbor(&replay(folder.path())));
+    assert_eq!(cbor(&steps), cbor(&replay(&recordings)));
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&recordings), mode(&recordings.join("counter.1.events"))), (0o700, 0o600));
 }
 
 fn replay(folder: &Path) -> Vec<Vec<Step<Effect>>> {

@@ -75,8 +75,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let (commands, uplink_events) = cloud.unzip();
     let mut host = Host::new(Clock::start());
     if let Some(folder) = &options.record {
-        std::fs::create_dir_all(folder)?;
-        host = host.recording(folder.clone(), RECORDING_BYTES);
+        host = host.recording(folder.clone(), RECORDING_BYTES)?;
     }
     let adapters = Adapters {
         device: identity.device(),
