@@ -9,6 +9,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use wayside_config::identity::DeviceId;
@@ -73,7 +74,7 @@ impl Line {
         let Stored { id, device, route, seq, stored_ms, message } = stored;
         let payload = match String::from_utf8(message.payload.to_vec()) {
             Ok(text) => Payload::Text(text),
-            Err(error) => Payload::Base64(base64(error.as_bytes())),
+            Err(error) => Payload::Base64(BASE64_STANDARD.encode(error.as_bytes())),
         };
         Self {
             id,
@@ -186,40 +187,4 @@ pub(super) async fn counts(State(hub): Shared) -> Result<Json<Vec<CountLine>>, A
 
 fn ended() -> io::Error {
     io::Error::other("the store can no longer be read")
-}
-
-/// Base64 (RFC 4648, section 4, with padding).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |group, byte| (group << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let digit = ALPHABET[(group >> (18 - 6 * at)) as usize & 63];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xff, 0xfe]), "//4=");
-    }
 }
