@@ -1,28 +1,45 @@
 //! The binary `wayside-cloud`.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write, stdout},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use wayside_cloud_bridge::cloud::{
-    options::{LogFormat, Options},
+    links::Links,
+    options::{Command, LogFormat, Options},
     service,
+    state::read_links,
 };
 
 fn main() -> ExitCode {
     let options = Options::parse();
     log_to_stderr(&options);
-    let started = |started: &service::Started| {
-        println!("page  {}", started.page);
-        println!("join  {}", started.join);
+    let result = match options.command {
+        None => service::run(&options, tell).map_err(|error| error.to_string()),
+        Some(Command::Links) => {
+            read_links(&options.state_folder()).map(|text| say(&text)).map_err(|error| error.to_string())
+        }
     };
-    match service::run(&options, started) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wayside-cloud: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A terminal shows secrets to who sits there; anything else may keep them.
+fn tell(links: &Links) {
+    say(&if stdout().is_terminal() { links.whole() } else { links.public() });
+}
+
+/// A reader that went away is no failure.
+fn say(text: &str) {
+    let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
 }
 
 fn log_to_stderr(options: &Options) {

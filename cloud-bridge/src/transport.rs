@@ -16,7 +16,10 @@ const IDLE_MS: u32 = 12_000;
 
 /// What the other side may send unread: bounds memory per connection, and with the round-trip time
 /// bounds the rate (1 MiB at 100 ms is 10 MiB/s).
-const RECEIVE_BYTES: u32 = 1 << 20;
+pub(crate) const RECEIVE: VarInt = VarInt::from_u32(1 << 20);
+
+/// The same for who is not admitted yet: enough for a `Hello`.
+const RECEIVE_FIRST: VarInt = VarInt::from_u32(64 << 10);
 
 /// What may be written and not acknowledged yet.
 const SEND_BYTES: u64 = 1 << 20;
@@ -32,10 +35,11 @@ pub(crate) fn device() -> TransportConfig {
     config
 }
 
-/// For the cloud: one stream a connection, which the device opens.
+/// For the cloud: one stream a connection, which the device opens. Who sets [`RECEIVE`] is admitted.
 pub(crate) fn cloud() -> TransportConfig {
     let mut config = common();
     config.max_concurrent_bidi_streams(VarInt::from_u32(1));
+    config.receive_window(RECEIVE_FIRST);
     config
 }
 
@@ -56,8 +60,8 @@ fn common() -> TransportConfig {
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(RECEIVE_BYTES))
-        .receive_window(VarInt::from_u32(RECEIVE_BYTES))
+        .stream_receive_window(RECEIVE)
+        .receive_window(RECEIVE)
         .send_window(SEND_BYTES);
     config
 }

@@ -117,3 +117,33 @@ fn what_is_not_taken_is_explained_and_changes_nothing() {
     let listed: serde_json::Value = serde_json::from_str(&cloud.get("/api/v1/workloads").1).unwrap();
     assert_eq!(listed[0]["version"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_list_of_operators_lets_nobody_in_and_what_is_assigned_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(folder.path());
+    let mut device = Device::new(1, cloud.address());
+    device.join("ewr", cloud.join.token.as_deref()).await;
+    let ((key, public), (stranger, _)) = (operator(40), operator(41));
+    let first = sealed(&key, 1);
+    assert_eq!(cloud.post("/api/v1/workloads", &first).0, 200);
+    desired(&mut device).await;
+    assert!(cloud.terminate());
+    std::fs::write(folder.path().join("operators"), "damaged\n").unwrap();
+
+    for _ in 0..2 {
+        let cloud = Cloud::start(folder.path());
+        for key in [&stranger, &key] {
+            let (status, body) = cloud.post("/api/v1/workloads", &sealed(key, 2));
+            assert_eq!(status, 403, "{body}");
+            assert!(body.contains("--operator"), "{body}");
+        }
+        let mut device = Device::new(1, cloud.address());
+        device.join("ewr", None).await;
+        assert_eq!(desired(&mut device).await.releases, [first.as_slice()]);
+        assert!(cloud.terminate());
+    }
+    let cloud = Cloud::start_with(folder.path(), "127.0.0.1:0", &["--operator", &public.to_string()]);
+    assert_eq!(cloud.post("/api/v1/workloads", &sealed(&stranger, 2)).0, 403);
+    assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 2)).0, 200);
+}

@@ -73,8 +73,8 @@ impl Cloud {
         )?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (token, join) = until("the cloud's token and join link", START_LIMIT, || {
-            let log = docker(["logs", &container])?;
-            Ok(word_after(&log, "#token=").zip(word_with(&log, "wayside://")))
+            let links = docker(["exec", &container, "/wayside-cloud", "links", "--state", "/state"])?;
+            Ok(word_after(&links, "#token=").zip(word_with(&links, "wayside://")))
         })?;
         let cloud = Self { container, api, token, join };
         cloud.wait_ready()?;

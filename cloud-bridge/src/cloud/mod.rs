@@ -2,7 +2,10 @@
 
 mod api;
 pub(crate) mod clock;
+mod entrance;
 mod hub;
+pub mod links;
+mod operators;
 pub mod options;
 mod server;
 pub mod service;

@@ -2,21 +2,27 @@
 
 use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use wayside_config::identity::PublicKey;
 
 /// The cloud of a fleet: devices connect to it over QUIC, operators use its page and its HTTP API.
 ///
-/// On start it prints the page's address with its token, and the link that lets a device join.
+/// On start it prints the page's address with its token, and the link that lets a device join: to a
+/// terminal alone. `wayside-cloud links` shows them at any time.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "wayside-cloud",
     version,
     after_help = "Examples:
   wayside-cloud --state /var/lib/wayside-cloud --advertise cloud.example.org
-  wayside-cloud --state ./cloud --listen 127.0.0.1:7443 --operator \"$(wayside key)\""
+  wayside-cloud --state ./cloud --listen 127.0.0.1:7443 --operator \"$(wayside key)\"
+  wayside-cloud links --state /var/lib/wayside-cloud"
 )]
 pub struct Options {
+    /// Something else than to run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// UDP address that devices connect to
     #[arg(long, default_value = "0.0.0.0:7443", env = "WAYSIDE_CLOUD_LISTEN")]
     pub listen: SocketAddr,
@@ -27,7 +33,7 @@ pub struct Options {
 
     /// State directory; made when it is missing [default: /var/lib/wayside-cloud for root, else
     /// ~/.local/state/wayside-cloud]
-    #[arg(long, value_name = "DIR", env = "WAYSIDE_CLOUD_STATE")]
+    #[arg(long, value_name = "DIR", env = "WAYSIDE_CLOUD_STATE", global = true)]
     pub state: Option<PathBuf>,
 
     /// Host name or address that join links name; without it, the address of --listen or this
@@ -35,8 +41,8 @@ pub struct Options {
     #[arg(long, value_name = "HOST", env = "WAYSIDE_CLOUD_ADVERTISE")]
     pub advertise: Option<String>,
 
-    /// Take releases signed by this key; may be given again. Without any, the key of the first applied
-    /// release is taken and kept
+    /// Take releases signed by this key; may be given again. When none was ever known, the key of the
+    /// first applied release is taken and kept
     #[arg(long, value_name = "KEY")]
     pub operator: Vec<PublicKey>,
 
@@ -73,6 +79,13 @@ impl Options {
         };
         self.state.clone().unwrap_or_else(usual)
     }
+}
+
+/// What `wayside-cloud` does instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Show the page's address with its token, and the join link, of the cloud on this state directory
+    Links,
 }
 
 /// The form of the log.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::ArbiterHandle;
 use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 use wayside_actors::{
@@ -17,23 +17,21 @@ use wayside_host::{Address, Host, SendError};
 
 use super::{
     clock::wall_ms,
+    entrance::{Entrance, Place, Seat},
     hub::{Hub, Outgoing, Session},
     shell::SessionShell,
 };
 use crate::{
     tls,
-    transport::CLOSED,
+    transport::{self, CLOSED},
     wire::{MAX_FRAME_BYTES, MAX_HELLO_BYTES, read_frame},
 };
 
-/// For the handshake, and again for the device to open its stream.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For the handshake and for the device to open its stream.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes at the same time above which a client first has to show that its address is its own.
-const UNVALIDATED: usize = 64;
-
-/// Handshakes at the same time; more are turned away and come again.
-const HANDSHAKES: usize = 1024;
+/// From then to the Welcome.
+const ADMISSION: Duration = Duration::from_secs(10);
 
 /// Frames that wait for a slow device.
 const OUTBOX: usize = 64;
@@ -52,36 +50,31 @@ pub(super) struct Server {
     pub(super) host: Arc<Host>,
     /// Where they run.
     pub(super) arbiter: ArbiterHandle,
-    /// How many connections there may be.
-    pub(super) connections: Arc<Semaphore>,
+    /// Who may in.
+    pub(super) entrance: Arc<Entrance>,
 }
 
 impl Server {
     /// Accepts until the endpoint is closed.
     pub(super) async fn run(self, endpoint: Endpoint) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         while let Some(incoming) = endpoint.accept().await {
-            let busy = HANDSHAKES - handshakes.available_permits();
-            if busy > UNVALIDATED && !incoming.remote_address_validated() {
+            let from = incoming.remote_address().ip();
+            if !incoming.remote_address_validated() && self.entrance.wants_proof(from) {
                 if let Err(error) = incoming.retry() {
                     tracing::debug!(%error, "a retry was not sent");
                 }
                 continue;
             }
-            let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-                incoming.refuse();
-                continue;
-            };
-            let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
-                tracing::warn!(from = %incoming.remote_address(), "all connections are taken: refused");
-                incoming.refuse();
-                continue;
-            };
-            tokio::spawn(self.clone().serve(incoming, handshake, place));
+            match self.entrance.handshake(from) {
+                Some(place) => {
+                    tokio::spawn(self.clone().serve(incoming, place));
+                }
+                None => incoming.refuse(),
+            }
         }
     }
 
-    async fn serve(self, incoming: Incoming, handshake: OwnedSemaphorePermit, place: OwnedSemaphorePermit) {
+    async fn serve(self, incoming: Incoming, place: Place) {
         let from = incoming.remote_address();
         let shaken = timeout(HANDSHAKE, async {
             let connection = incoming.await?;
@@ -93,30 +86,48 @@ impl Server {
             Ok(Err(error)) => return tracing::debug!(%from, %error, "a handshake failed"),
             Err(_) => return tracing::debug!(%from, "a handshake took too long"),
         };
-        drop(handshake);
         let Some(device) = tls::peer_key(&connection) else {
             return connection.close(CLOSED, b"no Ed25519 key was shown");
         };
-        tracing::debug!(%from, device = %device.short(), "connected");
-        if let Err(reason) = self.converse(device, &connection, to_device, from_device).await {
+        let is_known = self.hub.view.device(&device).is_some();
+        let seat = match self.entrance.seat(is_known, from.ip()) {
+            Ok(seat) => seat,
+            Err(reason) => return connection.close(CLOSED, reason.as_bytes()),
+        };
+        drop(place);
+        tracing::debug!(%from, device = %device.short(), is_known, "connected");
+        if let Err(reason) = self.converse(device, seat, &connection, to_device, from_device).await {
             tracing::error!(device = %device.short(), reason, "a session could not begin");
             connection.close(CLOSED, b"the cloud cannot serve this device now");
         }
-        drop(place);
     }
 
     /// Opens the device's session and carries its frames until the connection ends.
     async fn converse(
         &self,
         device: DeviceId,
+        seat: Seat,
         connection: &Connection,
         to_device: SendStream,
         mut from_device: RecvStream,
     ) -> Result<(), String> {
         let (outbox, outgoing) = mpsc::channel(OUTBOX);
-        let address = self.open(device, connection, outbox).await?;
+        let welcomed = Arc::new(Notify::new());
+        let address = self.open(device, connection, outbox, Arc::clone(&welcomed)).await?;
         tokio::spawn(write(to_device, connection.clone(), outgoing));
-        let reason = read(&mut from_device, &address).await;
+        let admission = timeout(ADMISSION, admit(&mut from_device, &address, &welcomed));
+        let admitted = tokio::select! {
+            admitted = admission => admitted.unwrap_or_else(|_| Err("it was not admitted in time".into())),
+            error = connection.closed() => Err(error.to_string()),
+        };
+        let seat = admitted.and_then(|()| self.entrance.admit(seat).map_err(str::to_owned));
+        let reason = match &seat {
+            Err(reason) => reason.clone(),
+            Ok(_) => {
+                connection.set_receive_window(transport::RECEIVE);
+                read(&mut from_device, &address).await
+            }
+        };
         let reason = connection.close_reason().map_or(reason, |error| error.to_string());
         tracing::debug!(device = %device.short(), reason, "disconnected");
         connection.close(CLOSED, reason.as_bytes());
@@ -131,6 +142,7 @@ impl Server {
         device: DeviceId,
         connection: &Connection,
         outbox: mpsc::Sender<Outgoing>,
+        welcomed: Arc<Notify>,
     ) -> Result<Address<Event>, String> {
         let _gate = self.hub.gate(&device).await;
         if let Some(older) = self.hub.session(&device) {
@@ -151,6 +163,7 @@ impl Server {
             device,
             number,
             outbox,
+            welcomed,
             connection: connection.clone(),
         };
         let address = self.spawn(device, shell).await?;
@@ -170,22 +183,30 @@ impl Server {
     }
 }
 
+/// Carries the `Hello`. Nothing that follows it is read before the Welcome is sent.
+async fn admit(stream: &mut RecvStream, address: &Address<Event>, welcomed: &Notify) -> Result<(), String> {
+    pass_on(stream, MAX_HELLO_BYTES, address).await?;
+    welcomed.notified().await;
+    Ok(())
+}
+
+/// Carries frames. Gives the reason why there are no more.
 async fn read(stream: &mut RecvStream, address: &Address<Event>) -> String {
-    let mut limit = MAX_HELLO_BYTES;
     loop {
-        let frame = match read_frame::<ToCloud>(stream, limit).await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return "the device ended the conversation".into(),
-            Err(error) => return error.to_string(),
-        };
-        limit = MAX_FRAME_BYTES;
-        let bytes = payload_bytes(&frame);
-        let event = Event::Frame { frame: Box::new(frame), wall_ms: wall_ms() };
-        match address.send(event, bytes).await {
-            Ok(()) => {}
-            Err(SendError::Busy | SendError::Exited) => return "the session ended".into(),
+        if let Err(reason) = pass_on(stream, MAX_FRAME_BYTES, address).await {
+            return reason;
         }
     }
+}
+
+async fn pass_on(stream: &mut RecvStream, limit: usize, address: &Address<Event>) -> Result<(), String> {
+    let frame = read_frame::<ToCloud>(stream, limit).await.map_err(|error| error.to_string())?;
+    let frame = frame.ok_or("the device ended the conversation")?;
+    let bytes = payload_bytes(&frame);
+    let event = Event::Frame { frame: Box::new(frame), wall_ms: wall_ms() };
+    address.send(event, bytes).await.map_err(|error| match error {
+        SendError::Busy | SendError::Exited => "the session ended".to_owned(),
+    })
 }
 
 async fn write(mut stream: SendStream, connection: Connection, mut outgoing: mpsc::Receiver<Outgoing>) {
@@ -212,6 +233,8 @@ fn payload_bytes(frame: &ToCloud) -> usize {
             batch.messages.iter().map(wayside_actors::message::Message::cost_bytes).sum()
         }
         ToCloud::Answer(answer) => answer.result.as_ref().map_or_else(String::len, String::len),
-        ToCloud::Hello(_) | ToCloud::Report(_) => 0,
+        ToCloud::Report(report) => report.cost_bytes(),
+        // At most MAX_HELLO_BYTES, and one of its own a connection.
+        ToCloud::Hello(_) => MAX_HELLO_BYTES,
     }
 }

@@ -11,7 +11,7 @@ use quinn::{Endpoint, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConf
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 use wayside_actors::cloud::fleet::{self, Fleet};
@@ -20,7 +20,9 @@ use wayside_host::{Clock, Host};
 
 use super::{
     api,
+    entrance::Entrance,
     hub::Hub,
+    links::Links,
     options::Options,
     server::Server,
     shell::FleetShell,
@@ -68,12 +70,11 @@ pub enum ServiceError {
     Fleet(String),
 }
 
-/// Runs the service until it is told to stop or cannot go on. `started` hears the page's address and
-/// the join link.
+/// Runs the service until it is told to stop or cannot go on. `started` hears how to use it.
 ///
 /// # Errors
 /// See [`ServiceError`].
-pub fn run(options: &Options, started: impl FnOnce(&Started)) -> Result<(), ServiceError> {
+pub fn run(options: &Options, started: impl FnOnce(&Links)) -> Result<(), ServiceError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("io")
@@ -84,19 +85,10 @@ pub fn run(options: &Options, started: impl FnOnce(&Started)) -> Result<(), Serv
     result
 }
 
-/// What a person needs to know to use the service.
-#[derive(Clone, Debug)]
-pub struct Started {
-    /// The page, with the token that opens it.
-    pub page: String,
-    /// The link that lets a device join.
-    pub join: JoinLink,
-}
-
 async fn serve(
     options: &Options,
     runtime: &tokio::runtime::Handle,
-    started: impl FnOnce(&Started),
+    started: impl FnOnce(&Links),
 ) -> Result<(), ServiceError> {
     let state = State::open(&options.state_folder())?;
     state.add_operators(&options.operator)?;
@@ -107,10 +99,16 @@ async fn serve(
     let store = Store::open(&state.store(), &state.damaged(), options.keep_bytes)?;
     let (listen, api) =
         (endpoint.local_addr().unwrap_or(options.listen), listener.local_addr().unwrap_or(options.api));
-    let started_as = Started {
-        page: format!("http://{}/#token={}", reachable(api), state.api_token()),
+    let links = Links {
+        page: format!("http://{}/", reachable(api)),
+        token: state.api_token().to_owned(),
         join: join_link(options, &state, listen),
+        state: state.folder().to_owned(),
     };
+    state.keep_links(&links.whole())?;
+    if let Some(problem) = state.operators_problem() {
+        tracing::error!("{problem}");
+    }
     let hub = Arc::new(Hub::new(state, store.clone(), View::new(store.devices()?), store.releases()?));
 
     let (host, clock) = {
@@ -123,18 +121,19 @@ async fn serve(
     let _ = fleet.tell(fleet::Event::Started);
     hub.set_fleet(fleet.clone());
 
+    let entrance = Arc::new(Entrance::new(options.max_devices as usize));
     let server = Server {
         hub: Arc::clone(&hub),
         host,
         arbiter: actix::Arbiter::current(),
-        connections: Arc::new(Semaphore::new(options.max_devices as usize)),
+        entrance: Arc::clone(&entrance),
     };
     runtime.spawn(server.run(endpoint.clone()));
-    runtime.spawn(tick(Arc::clone(&hub)));
+    runtime.spawn(tick(Arc::clone(&hub), entrance));
     let (stop_api, stopped) = oneshot::channel::<()>();
     let serving = runtime.spawn(api::serve(listener, Arc::clone(&hub), stopped));
     tracing::info!(%listen, %api, key = %hub.state.public_key(), "the cloud is up");
-    started(&started_as);
+    started(&links);
 
     let ended = tokio::select! {
         signal = stop_signal() => signal.map_err(ServiceError::System),
@@ -182,14 +181,21 @@ async fn store_failed(store: &Store) -> StoreError {
     failed.ok().and_then(|status| status.failed.clone()).unwrap_or(StoreError::Closed)
 }
 
-/// Once a second, how fast messages come.
-async fn tick(hub: Arc<Hub>) {
+/// Once a second, how fast messages come and whether somebody was turned away.
+async fn tick(hub: Arc<Hub>, entrance: Arc<Entrance>) {
     let status = hub.store.status();
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         seconds.tick().await;
         hub.view.tick(&status.borrow().stored);
+        let turned_away = entrance.take_turned_away();
+        if turned_away > 0 {
+            tracing::warn!(
+                turned_away,
+                "connections were turned away: all places, or those of their address, were taken"
+            );
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::LocalBoxFuture};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wayside_actors::{
     cloud::{
         fleet::{self, Fleet},
@@ -36,6 +36,8 @@ pub(super) struct SessionShell {
     pub(super) device: DeviceId,
     pub(super) number: u64,
     pub(super) outbox: mpsc::Sender<Outgoing>,
+    /// Told when the Welcome is sent.
+    pub(super) welcomed: Arc<Notify>,
     pub(super) connection: quinn::Connection,
 }
 
@@ -133,10 +135,12 @@ impl SessionShell {
                 self.hub.tell_fleet(fleet::Event::Greeted { device, hello, token_ok, wall_ms });
             }
             Out::Io(Io::Send(device, frame)) => {
-                if frame == ToDevice::Welcome {
-                    tracing::info!(device = %device.short(), name = self.hub.view.name(&device), "online");
-                }
+                let is_welcome = frame == ToDevice::Welcome;
                 self.send(frame).await;
+                if is_welcome {
+                    tracing::info!(device = %device.short(), name = self.hub.view.name(&device), "online");
+                    self.welcomed.notify_one();
+                }
             }
             Out::Io(Io::Close { reason, .. }) => self.close(reason).await,
             Out::Io(Io::Answered(_, answer)) => self.hub.answer(answer.id, answer.result),

@@ -6,24 +6,25 @@
 //! cloud.key       the cloud's Ed25519 seed, base32     0600
 //! api.token       opens the API and the page           0600
 //! join.token      lets a new device in                 0600
-//! operators       operators' keys, one a line
+//! operators       operators' keys, see cloud/operators
+//! links           the page and the join link, as of the last start    0600
 //! store/          see cloud/store
 //! damaged/        what could not be read
 //! ```
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
 use ed25519_dalek::SigningKey;
 use subtle::ConstantTimeEq;
 use wayside_config::identity::PublicKey;
 
-use super::store::sync_folder;
+use super::{operators::Operators, store::sync_folder};
 
 /// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +59,19 @@ pub enum StateError {
     Random(getrandom::Error),
 }
 
+/// Where damaged parts go, in the state directory.
+const DAMAGED: &str = "damaged";
+
+/// The file with the links.
+const LINKS: &str = "links";
+
 /// The opened state directory.
-#[derive(Debug)]
 pub struct State {
     folder: PathBuf,
     key: SigningKey,
     api_token: String,
     join_token: String,
-    operators: Mutex<Vec<PublicKey>>,
+    operators: Operators,
     _lock: File,
 }
 
@@ -97,7 +103,7 @@ impl State {
             api_token: secret(&folder.join("api.token"), "whoever uses the API needs the new token")?
                 .to_string(),
             join_token: secret(&folder.join("join.token"), "older join links let nobody in")?.to_string(),
-            operators: Mutex::new(read_operators(&folder.join("operators"))?),
+            operators: Operators::open(&folder.join("operators"), &folder.join(DAMAGED))?,
             _lock: lock,
         })
     }
@@ -135,13 +141,25 @@ impl State {
     /// Where damaged parts go.
     #[must_use]
     pub fn damaged(&self) -> PathBuf {
-        self.folder.join("damaged")
+        self.folder.join(DAMAGED)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The operators whose releases are taken. Empty until the first is known.
     #[must_use]
     pub fn operators(&self) -> Vec<PublicKey> {
-        self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.operators.keys()
+    }
+
+    /// What is wrong with the list of operators, for people.
+    #[must_use]
+    pub fn operators_problem(&self) -> Option<&'static str> {
+        self.operators.problem()
     }
 
     /// Adds those of `keys` that are new, durably.
@@ -149,35 +167,40 @@ impl State {
     /// # Errors
     /// When they cannot be saved; nothing is changed then.
     pub fn add_operators(&self, keys: &[PublicKey]) -> Result<(), StateError> {
-        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
-        self.extend(&mut operators, keys)
+        self.operators.add(keys)
     }
 
-    /// Makes `key` the first operator, when there is none yet; gives whether it is one now.
+    /// Makes `key` the first operator, when none was ever known; gives whether it is one now.
     ///
     /// # Errors
     /// When it cannot be saved.
     pub fn admit_operator(&self, key: PublicKey) -> Result<bool, StateError> {
-        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
-        if operators.is_empty() {
-            self.extend(&mut operators, &[key])?;
-            tracing::info!(%key, "obeying the operator of the first release; others need --operator");
-        }
-        Ok(operators.contains(&key))
+        self.operators.admit(key)
     }
 
-    fn extend(&self, operators: &mut Vec<PublicKey>, keys: &[PublicKey]) -> Result<(), StateError> {
-        let mut all = operators.clone();
-        all.extend(keys);
-        all.sort_unstable();
-        all.dedup();
-        if all != *operators {
-            let text: String = all.iter().map(|key| format!("{key}\n")).collect();
-            write(&self.folder.join("operators"), &text)?;
-            *operators = all;
-        }
-        Ok(())
+    /// Keeps the text that holds the links to the page and for devices, for [`read_links`].
+    ///
+    /// # Errors
+    /// When it cannot be saved.
+    pub fn keep_links(&self, text: &str) -> Result<(), StateError> {
+        write(&self.folder.join(LINKS), text)
     }
+}
+
+/// Without what is secret, for logs.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// The links of the cloud that runs, or last ran, on a state directory. Only who may read its secrets gets them.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn read_links(folder: &Path) -> Result<String, StateError> {
+    let path = folder.join(LINKS);
+    fs::read_to_string(&path).map_err(|source| StateError::Io { path, source })
 }
 
 /// Whether two secrets are the same, in a time that tells nothing but their lengths.
@@ -205,21 +228,8 @@ fn secret(path: &Path, consequence: &'static str) -> Result<PublicKey, StateErro
     }
 }
 
-fn read_operators(path: &Path) -> Result<Vec<PublicKey>, StateError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
-    };
-    text.lines().map(str::parse).collect::<Result<_, _>>().map_err(|error| StateError::Damaged {
-        path: path.to_owned(),
-        reason: format!("{error}"),
-        consequence: "the first operator who applies a release is obeyed then",
-    })
-}
-
 /// Replaces a file as a whole: after a crash it holds the old or the new.
-fn write(path: &Path, text: &str) -> Result<(), StateError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), StateError> {
     let temporary = path.with_extension("new");
     let replace = || {
         let mut file =
@@ -247,24 +257,14 @@ mod tests {
         assert!(matches!(State::open(folder.path()), Err(StateError::Locked(_))));
         drop(first);
         let again = State::open(folder.path()).unwrap();
+        again.keep_links("page  p\n").unwrap();
+        assert_eq!(read_links(folder.path()).unwrap(), "page  p\n");
+        assert!(!format!("{again:?}").contains(&token));
         assert_eq!((again.public_key(), again.api_token()), (key, token.as_str()));
-        for name in ["cloud.key", "api.token", "join.token"] {
+        for name in ["cloud.key", "api.token", "join.token", "links"] {
             let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
-    }
-
-    #[test]
-    fn the_first_operator_is_obeyed_and_then_only_those_that_are_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let [one, two] = [1, 2].map(|n| PublicKey::from_bytes([n; 32]));
-        let state = State::open(folder.path()).unwrap();
-        assert!(state.admit_operator(one).unwrap());
-        assert!(!state.admit_operator(two).unwrap());
-        state.add_operators(&[two]).unwrap();
-        drop(state);
-        let state = State::open(folder.path()).unwrap();
-        assert_eq!(state.operators(), [one, two]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A running `wayside-cloud`. Killed when dropped.
 pub struct Cloud {
     child: Child,
+    /// What it printed when it was up.
+    pub said: String,
     pub page: String,
     pub join: JoinLink,
 }
@@ -37,11 +39,18 @@ impl Cloud {
     }
 
     pub fn start_on(state: &std::path::Path, listen: &str) -> Self {
-        let mut child = command(state, listen).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(state, listen, &[])
+    }
+
+    /// Starts one with more options.
+    pub fn start_with(state: &std::path::Path, listen: &str, options: &[&str]) -> Self {
+        let mut child = command(state, listen).args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut word = || lines.next().unwrap().unwrap().split_whitespace().nth(1).unwrap().to_owned();
-        let (page, join) = (word(), word().parse().unwrap());
-        Self { child, page, join }
+        let said: Vec<String> = (0..2).map(|_| lines.next().unwrap().unwrap()).collect();
+        let links = links(state);
+        let mut words = links.lines().map(|line| line.split_whitespace().nth(1).unwrap().to_owned());
+        let (page, join) = (words.next().unwrap(), words.next().unwrap().parse().unwrap());
+        Self { child, said: said.join("\n"), page, join }
     }
 
     /// The API's address and token.
@@ -123,6 +132,14 @@ pub fn command(state: &std::path::Path, listen: &str) -> Command {
         .args(["--listen", listen, "--api", "127.0.0.1:0", "--advertise", "127.0.0.1", "--state"])
         .arg(state);
     command
+}
+
+/// What `wayside-cloud links` shows.
+pub fn links(state: &std::path::Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wayside-cloud"));
+    let output = command.args(["links", "--state"]).arg(state).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn agent() -> ureq::Agent {

@@ -127,7 +127,7 @@ impl Follower {
                     .map(|(name, rate)| (name, route(rate, full)))
                     .collect(),
                 messages,
-                store: store_state(status),
+                store: store_state(status, self.hub.state.operators_problem()),
             });
         }
     }
@@ -147,12 +147,12 @@ fn route(rate: Rate, full: bool) -> Route {
     Route { stored: rate.stored, seconds: seconds.copied().collect() }
 }
 
-fn store_state(status: Status) -> StoreState {
+fn store_state(status: Status, problem: Option<&str>) -> StoreState {
     StoreState {
         last_id: status.last_id,
         bytes: status.bytes,
         keep_bytes: status.keep_bytes,
         dropped: status.dropped,
-        problems: status.problems,
+        problems: status.problems.into_iter().chain(problem.map(str::to_owned)).collect(),
     }
 }
