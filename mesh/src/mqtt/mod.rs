@@ -20,6 +20,9 @@ mod door;
 mod encode;
 pub mod event;
 mod fault;
+mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod hub;
 mod kept;
 mod link;
