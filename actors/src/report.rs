@@ -50,6 +50,19 @@ pub struct QueueStatus {
     pub appended: u64,
     /// Messages dropped because the queue was full, since the daemon started.
     pub dropped: u64,
+    /// Messages dropped because they waited longer than their route says, since the daemon started.
+    pub expired: u64,
+}
+
+/// What one route has left out since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Messages for which its condition did not hold.
+    pub refused: u64,
+    /// Messages for which its condition had no answer.
+    pub failed: u64,
+    /// Messages that its sample did not take.
+    pub left_out: u64,
 }
 
 /// A report: everything (`full`), or what changed since the report before.
@@ -67,6 +80,10 @@ pub struct Report {
     pub queues: BTreeMap<String, QueueStatus>,
     /// Queues that are gone.
     pub queues_gone: Vec<String>,
+    /// Routes that have left out more, by `workload/route`.
+    pub routes: BTreeMap<String, RouteStatus>,
+    /// Routes that are gone.
+    pub routes_gone: Vec<String>,
     /// Neighbours on the mesh, when they changed.
     pub peers: Option<Vec<DeviceId>>,
     /// The version of the assignment that the device holds, when it changed.
@@ -91,6 +108,10 @@ impl Report {
         for gone in &newer.queues_gone {
             self.queues.remove(gone);
         }
+        for gone in &newer.routes_gone {
+            self.routes.remove(gone);
+        }
+        self.routes.extend(newer.routes);
         self.modules.extend(newer.modules);
         self.queues.extend(newer.queues);
         self.peers = newer.peers.or_else(|| self.peers.take());

@@ -1,5 +1,7 @@
 //! The documents that say what runs where. Each travels sealed: see [`crate::envelope`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{identity::DeviceId, workload::Workload};
@@ -50,6 +52,9 @@ pub struct Member {
     pub device: DeviceId,
     /// Its name, as modules see it in topics.
     pub name: String,
+    /// Its labels, for routes that choose by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// An operator's request to one device over the mesh: signed, for this device, for these minutes.

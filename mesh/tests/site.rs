@@ -77,6 +77,7 @@ fn batch(first_seq: u64, count: u64, payload: usize) -> Batch {
         origin: device(1),
         source: "sensor".into(),
         topic: "observations".into(),
+        properties: Default::default(),
         payload: Bytes::from(vec![seq as u8; payload]),
         accepted_ms: seq,
     };

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::{collection, prelude::*};
 use wayside_actors::{
     frame::{Answer, Ask, Desired, Hello, PROTOCOL, Question, ToCloud, ToDevice},
-    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    report::{ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus},
 };
 
 use super::*;
@@ -41,6 +41,7 @@ fn bytes_are_pinned() {
             origin: PublicKey::from_bytes([1; 32]),
             source: "s".into(),
             topic: "o".into(),
+            properties: Default::default(),
             payload: Bytes::from_static(b"\x00\xff"),
             accepted_ms: 1000,
         }],
@@ -61,7 +62,10 @@ fn bytes_are_pinned() {
                 problem: String::new(),
             },
         )]),
-        queues: BTreeMap::from([("q".into(), QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4 })]),
+        queues: BTreeMap::from([(
+            "q".into(),
+            QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4, expired: 5 },
+        )]),
         assignment: Some(9),
         ..Report::default()
     });
@@ -135,9 +139,10 @@ prop_compose! {
 prop_compose! {
     fn any_message()(
         origin in any_key(), source in ".{0,20}", topic in ".{0,40}",
+        properties in collection::btree_map(".{0,9}", ".{0,9}", 0..3),
         payload in collection::vec(any::<u8>(), 0..300), accepted_ms in any::<u64>(),
     ) -> Message {
-        Message { origin, source, topic, payload: payload.into(), accepted_ms }
+        Message { origin, source, topic, properties, payload: payload.into(), accepted_ms }
     }
 }
 
@@ -156,9 +161,15 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>())
+    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>(), expired in any::<u64>())
     -> QueueStatus {
-        QueueStatus { depth, bytes, appended, dropped }
+        QueueStatus { depth, bytes, appended, dropped, expired }
+    }
+}
+
+prop_compose! {
+    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>()) -> RouteStatus {
+        RouteStatus { refused, failed, left_out }
     }
 }
 
@@ -172,10 +183,12 @@ prop_compose! {
         peers in proptest::option::of(collection::vec(any_key(), 0..4)),
         assignment in any::<Option<u64>>(),
         problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
-        unrouted in any::<Option<u64>>(),
+        unrouted in any::<Option<u64>>(), routes in collection::btree_map(".{0,20}", any_route(), 0..4),
+        routes_gone in collection::vec(".{0,20}", 0..4),
     ) -> Report {
         Report {
             number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, problems,
+            routes, routes_gone,
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wayside_actors::{
     frame::{Answer, Hello, PROTOCOL, ToCloud},
-    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    report::{ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus},
 };
 
 use super::{
@@ -20,7 +20,7 @@ impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
-            Self::Report(report) => framed(REPORT, 10, |e| put_report(e, report)),
+            Self::Report(report) => framed(REPORT, 12, |e| put_report(e, report)),
             Self::Batch(batch) => framed(BATCH, 5, |e| put_batch(e, batch)),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
         }
@@ -30,7 +30,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 10, report).map(Self::Report)),
+                REPORT => ("report", d.fields("report", fields, 12, report).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 unknown => return Err(WireError::UnknownKind(unknown)),
@@ -96,6 +96,11 @@ fn put_report(encoder: &mut Encoder, report: &Report) {
     encoder.option(report.assignment, Encoder::uint);
     encoder.option(report.problems.as_deref(), put_texts);
     encoder.option(report.unrouted, Encoder::uint);
+    encoder.array(report.routes.len());
+    for (route, status) in &report.routes {
+        put_route(encoder, route, status);
+    }
+    put_texts(encoder, &report.routes_gone);
 }
 
 fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
@@ -110,6 +115,8 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
         assignment: decoder.option(Decoder::uint)?,
         problems: decoder.option(texts)?,
         unrouted: decoder.option(Decoder::uint)?,
+        routes: decoder.list(u64::MAX, "routes", route)?,
+        routes_gone: texts(decoder)?,
     })
 }
 
@@ -138,20 +145,41 @@ fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
 }
 
 fn put_queue(encoder: &mut Encoder, queue: &str, status: &QueueStatus) {
-    encoder.array(5);
+    encoder.array(6);
     encoder.text(queue);
     encoder.uint(status.depth);
     encoder.uint(status.bytes);
     encoder.uint(status.appended);
     encoder.uint(status.dropped);
+    encoder.uint(status.expired);
 }
 
 fn queue(decoder: &mut Decoder) -> Result<(String, QueueStatus), CodecError> {
-    decoder.record("queue", 5, |d| {
+    decoder.record("queue", 6, |d| {
         let name = d.text(MAX_NAME_BYTES, "a queue")?;
-        let status =
-            QueueStatus { depth: d.uint()?, bytes: d.uint()?, appended: d.uint()?, dropped: d.uint()? };
+        let status = QueueStatus {
+            depth: d.uint()?,
+            bytes: d.uint()?,
+            appended: d.uint()?,
+            dropped: d.uint()?,
+            expired: d.uint()?,
+        };
         Ok((name, status))
+    })
+}
+
+fn put_route(encoder: &mut Encoder, route: &str, status: &RouteStatus) {
+    encoder.array(4);
+    encoder.text(route);
+    encoder.uint(status.refused);
+    encoder.uint(status.failed);
+    encoder.uint(status.left_out);
+}
+
+fn route(decoder: &mut Decoder) -> Result<(String, RouteStatus), CodecError> {
+    decoder.record("route", 4, |d| {
+        let name = d.text(MAX_NAME_BYTES, "a route")?;
+        Ok((name, RouteStatus { refused: d.uint()?, failed: d.uint()?, left_out: d.uint()? }))
     })
 }
 

@@ -6,9 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    cbor,
+    condition::{self, Condition},
     diagnostic::Severity,
     limits::DEPTH,
-    workload::{Destination, PortMapping, Restart, Route, VolumeMount, WhenFull},
+    workload::{
+        BatchRule, Delivery, Destination, PortMapping, Restart, Route, Sample, VolumeMount, WhenFull,
+        WhenRemoved,
+    },
 };
 
 const GRID: &str = "\
@@ -125,14 +130,7 @@ x-wayside:
     );
     assert_eq!(workload.modules["detector"].restart, Restart::Always);
     assert_eq!(workload.modules["detector"].environment["MODE"], "fast");
-    let route = |name: &str, filter: &str, to| Route {
-        name: name.into(),
-        module: "sensor".into(),
-        filter: filter.into(),
-        to,
-        buffer_bytes: 256 << 20,
-        when_full: WhenFull::PushBack,
-    };
+    let route = |name: &str, filter: &str, to| Route::new(name, "sensor", filter, to);
     assert_eq!(
         workload.routes,
         [
@@ -322,7 +320,42 @@ fn wrong_blocks_are_refused_with_what_is_right() {
             "  routes: { a: { from: sensor/#, to: cloud, when_full: x } }\n",
             "6:56 `x` is not a valid `when_full`",
         ),
-        ("  routes: { a: { from: sensor/#, to: cloud, ttl: 5 } }\n", "6:45 unknown key `ttl` in a route"),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, tll: 5s } }\n",
+            "6:45 unknown key `tll` in a route | did you mean `ttl`?",
+        ),
+        ("  routes: { a: { from: sensor/#, to: cloud, ttl: 5 } }\n", "6:50 `5` is not a valid `ttl`"),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, priority: 10 } }\n",
+            "6:55 `10` is not a valid `priority`",
+        ),
+        ("  routes: { a: { from: sensor/#, to: cloud, where: body. } }\n", "6:52 the condition is refused: "),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, where: bdy.t > 1 } }\n",
+            "6:52 the condition is refused: nothing is called `bdy` here",
+        ),
+        (
+            "  routes: { a: { from: sensor/#, to: elsewhere/sensor } }\n",
+            "6:38 `elsewhere/sensor` is not the end of a route",
+        ),
+        ("  routes: { a: { from: sensor/#, to: device/sensor } }\n", "6:38 `device/sensor` names no device"),
+        (
+            "  routes: { a: { from: sensor/#, to: { module: sensor } } }\n",
+            "6:38 `to` needs `module` and `where`",
+        ),
+        ("  routes: { a: { from: sensor/#, to: cloud, batch: { messages: 5 } } }\n", "6:52 `batch` needs"),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, sample: { every: 1 } } }\n",
+            "6:62 `1` is not a valid `every`",
+        ),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, sample: { every: 2, interval: 5s } } }\n",
+            "6:53 `sample` needs one of",
+        ),
+        (
+            "  routes: { a: { from: sensor/#, to: cloud, delivery: best-effort, buffer: 4MiB } }\n",
+            "6:68 `buffer` has no meaning with `delivery: best-effort`",
+        ),
     ] {
         let errors = service_errors(&format!("x-wayside:\n{block}"));
         assert!(errors[0].starts_with(expected), "{block}: {errors:?}");
@@ -393,4 +426,48 @@ proptest! {
         let text: String = text.into_iter().collect();
         let _ = parse("f", &text).map_err(|report| report.render(false));
     }
+}
+
+#[test]
+fn a_route_says_which_messages_go_where_and_how() {
+    let text = r#"
+name: grid
+services: { sensor: { image: s }, detector: { image: d } }
+x-wayside:
+  target: all
+  routes:
+    hot:
+      from: sensor/#
+      to: { module: detector, where: "labels.plant == 'p7'" }
+      where: body.celsius > 30.0 && properties.unit == 'C'
+      priority: 9
+      ttl: 1h30m
+      batch: { messages: 100, within: 5s }
+      sample: { every: 10 }
+      when_removed: drain
+    live: { from: sensor/live, to: device/ewr/detector, delivery: best-effort, sample: { interval: 500ms } }
+"#;
+    let (workload, _) = parse("compose.yaml", text).unwrap_or_else(|report| panic!("{report}"));
+    let condition = |source, names| Condition::new(source, names).unwrap();
+    let to = Destination::Where {
+        condition: condition("labels.plant == 'p7'", condition::DEVICE),
+        module: "detector".into(),
+    };
+    let hot = Route {
+        condition: Some(condition("body.celsius > 30.0 && properties.unit == 'C'", condition::MESSAGE)),
+        priority: 9,
+        ttl_ms: Some(5_400_000),
+        batch: Some(BatchRule { messages: 100, within_ms: 5_000 }),
+        sample: Some(Sample::Every(10)),
+        when_removed: WhenRemoved::Drain,
+        ..Route::new("hot", "sensor", "#", to)
+    };
+    let to = Destination::Device { device: "ewr".into(), module: "detector".into() };
+    let live = Route {
+        delivery: Delivery::BestEffort,
+        sample: Some(Sample::IntervalMs(500)),
+        ..Route::new("live", "sensor", "live", to)
+    };
+    assert_eq!(workload.routes, [hot, live]);
+    assert_eq!(cbor::decode::<Workload>(&cbor::encode(&workload)).unwrap(), workload);
 }

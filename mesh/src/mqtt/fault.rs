@@ -33,7 +33,9 @@ pub(crate) enum Fault {
     #[error("subscription identifiers are not supported")]
     SubscriptionIdentifier,
     /// A publish with properties that would be lost.
-    #[error("properties of a QoS 0 publish are not carried and cannot be refused: publish without them")]
+    #[error(
+        "a QoS 0 publish has properties other than a content type and up to 32 different user properties, and cannot be refused: publish without them"
+    )]
     Properties,
     /// The device refuses a publish and the version has no other way to say so.
     #[error("refused: {0}")]

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 use wayside_actors::{
     frame::Desired,
-    message::{Batch, Confirm},
+    message::{Batch, Confirm, Message},
 };
 use wayside_config::identity::DeviceId;
 
@@ -104,6 +104,11 @@ impl Mesh {
     /// delivery sends them again.
     pub fn send(&self, to: DeviceId, batch: Batch) -> bool {
         self.outbox.push(Outgoing::Batch(to, batch))
+    }
+
+    /// Sends a message of a best-effort route. `false` as in [`Self::send`].
+    pub fn forward(&self, to: DeviceId, route: String, message: Message) -> bool {
+        self.outbox.push(Outgoing::Live(to, route, message))
     }
 
     /// Confirms messages. `false` as in [`Self::send`].

@@ -32,6 +32,7 @@ const WAITING_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Batch(DeviceId, Batch),
+    Live(DeviceId, String, Message),
     Confirm(DeviceId, Confirm),
     Offer(DeviceId, Desired),
 }
@@ -142,6 +143,7 @@ impl Shared {
         };
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
+            Outgoing::Live(to, route, message) => (to, Kind::Live, wire::encode_live(route, message)),
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
             Outgoing::Offer(to, desired) => (to, Kind::Offer, wire::encode_offer(desired)),
         };
@@ -160,6 +162,7 @@ impl Outgoing {
     fn cost_bytes(&self) -> usize {
         match self {
             Self::Batch(_, batch) => batch.messages.iter().map(Message::cost_bytes).sum(),
+            Self::Live(_, _, message) => message.cost_bytes(),
             Self::Confirm(..) => wire::CONFIRM_BYTES,
             Self::Offer(_, desired) => {
                 desired.assignment.len() + desired.releases.iter().map(|release| release.len()).sum::<usize>()

@@ -42,6 +42,7 @@ fn message(seq: u64, bytes: usize) -> Message {
         origin: DeviceId::from_bytes([9; 32]),
         source: "sensor".into(),
         topic: "observations".into(),
+        properties: Default::default(),
         payload: Bytes::from(payload),
         accepted_ms: seq,
     }

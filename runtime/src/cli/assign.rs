@@ -51,7 +51,11 @@ pub(super) fn hand_out(site: &[Versions], handed: &Handed<'_>) -> Result<Vec<Cha
     let mut members: Vec<Member> = site
         .iter()
         .filter(|device| is_target(handed.target, device))
-        .map(|device| Member { device: device.device, name: device.name.clone() })
+        .map(|device| Member {
+            device: device.device,
+            name: device.name.clone(),
+            labels: device.labels.clone(),
+        })
         .collect();
     let known =
         site.iter().flat_map(|device| &device.releases).filter(|held| held.workload == handed.workload);
@@ -119,7 +123,7 @@ mod tests {
     }
 
     fn member(n: u8, name: &str) -> Member {
-        Member { device: id(n), name: name.into() }
+        Member { device: id(n), name: name.into(), labels: BTreeMap::new() }
     }
 
     fn held(workload: &str, version: u64, members: &[Member]) -> ReleaseRef {

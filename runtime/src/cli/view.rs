@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::report::{ModuleState, QueueStatus};
+use wayside_actors::report::{ModuleState, QueueStatus, RouteStatus};
 use wayside_config::identity::{DeviceId, PublicKey};
 
 use super::output::{bytes, duration, table};
@@ -31,6 +31,8 @@ pub(super) struct DeviceView {
     pub(super) modules: BTreeMap<String, ModuleView>,
     /// By display name.
     pub(super) queues: BTreeMap<String, QueueStatus>,
+    /// What routes have left out, by `workload/route`.
+    pub(super) routes: BTreeMap<String, RouteStatus>,
     /// What is wrong with it.
     pub(super) problems: Vec<String>,
 }
@@ -92,6 +94,8 @@ pub(super) struct CloudDevice {
     workloads: Vec<String>,
     modules: BTreeMap<String, ModuleView>,
     queues: BTreeMap<String, QueueStatus>,
+    #[serde(default)]
+    routes: BTreeMap<String, RouteStatus>,
     problems: Vec<String>,
 }
 
@@ -108,6 +112,7 @@ impl From<CloudDevice> for DeviceView {
             source: Source::Cloud { last_seen_ms, assigned, workloads },
             modules: device.modules,
             queues: device.queues,
+            routes: device.routes,
             problems: device.problems,
         }
     }
@@ -138,6 +143,7 @@ impl From<Status> for DeviceView {
             },
             modules: report.modules.into_iter().map(module).collect(),
             queues: report.queues,
+            routes: report.routes,
             problems: report.problems.unwrap_or_default(),
         }
     }
@@ -198,6 +204,7 @@ impl DeviceView {
         }
         text.push_str(&self.modules_table());
         text.push_str(&self.queues_table());
+        text.push_str(&self.routes_table());
         text
     }
 
@@ -232,17 +239,30 @@ impl DeviceView {
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 
+    fn routes_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .routes
+            .iter()
+            .map(|(name, route)| {
+                let counts = [route.refused, route.left_out, route.failed].map(|count| count.to_string());
+                std::iter::once(name.clone()).chain(counts).collect()
+            })
+            .collect();
+        let head = ["ROUTE", "NOT WANTED", "NOT SAMPLED", "FAILED"];
+        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
+    }
+
     fn queues_table(&self) -> String {
         let rows: Vec<Vec<String>> = self
             .queues
             .iter()
             .map(|(name, queue)| {
-                let counts = [queue.depth, queue.appended, queue.dropped].map(|count| count.to_string());
-                let [depth, appended, dropped] = counts;
-                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped]
+                let counts = [queue.depth, queue.appended, queue.dropped, queue.expired];
+                let [depth, appended, dropped, expired] = counts.map(|count| count.to_string());
+                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped, expired]
             })
             .collect();
-        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED"];
+        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED", "EXPIRED"];
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 }
@@ -265,7 +285,7 @@ mod tests {
             exit_code: Some(1),
             problem: String::new(),
         };
-        let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0 };
+        let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0, expired: 0 };
         Status {
             device: DeviceId::from_bytes([0; 32]),
             name: "ewr".into(),
@@ -278,6 +298,7 @@ mod tests {
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
                 queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
+                routes: BTreeMap::from([("w/r".into(), RouteStatus { refused: 7, failed: 2, left_out: 0 })]),
                 problems: Some(vec!["the disk is full".into()]),
                 ..Report::default()
             },
@@ -300,8 +321,11 @@ mod tests {
         MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
         w/sensor  back-off  2         1     sensor:1
 
-        QUEUE         WAITING  SIZE     IN  DROPPED
-        w/r -> cloud  3        2.0 KiB  9   0
+        QUEUE         WAITING  SIZE     IN  DROPPED  EXPIRED
+        w/r -> cloud  3        2.0 KiB  9   0        0
+
+        ROUTE  NOT WANTED  NOT SAMPLED  FAILED
+        w/r    7           0            2
         ");
     }
 

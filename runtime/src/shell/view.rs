@@ -158,6 +158,7 @@ mod tests {
             origin,
             source: "sensor".into(),
             topic: "t".into(),
+            properties: Default::default(),
             payload: Bytes::from_static(text.as_bytes()),
             accepted_ms: 5,
         };

@@ -12,10 +12,12 @@ pub(super) fn merge(known: &mut Report, report: Report) -> Result<(), String> {
     known.merge(report);
     known.modules_gone.clear();
     known.queues_gone.clear();
+    known.routes_gone.clear();
     if known.modules.len() > limits::WORKLOADS * limits::MODULES
         || known.queues.len() > limits::WORKLOADS * limits::ROUTES
+        || known.routes.len() > limits::WORKLOADS * limits::ROUTES
     {
-        return Err("the device reports more modules or queues than it can have".into());
+        return Err("the device reports more modules, queues or routes than it can have".into());
     }
     Ok(())
 }

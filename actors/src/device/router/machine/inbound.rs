@@ -1,6 +1,6 @@
 //! What neighbours send: stored once, confirmed as far as it is stored.
 
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, workload::Delivery};
 
 use super::Router;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         marks::{self, Window},
     },
     machine::Effects,
-    message::{Batch, Confirm, MAX_BATCH_MESSAGES},
+    message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
 };
 
 impl Router {
@@ -18,7 +18,10 @@ impl Router {
     /// again later, when the assignment may have come.
     pub(super) fn arrive(&mut self, from: DeviceId, batch: Batch, out: &mut Effects<Effect>) {
         let inbound = self.routes.as_ref().and_then(|routes| routes.inbound(&batch.route));
-        let Some(target) = inbound.filter(|i| i.origins.contains(&from)).map(|i| i.target.clone()) else {
+        let Some(target) = inbound
+            .filter(|i| i.delivery == Delivery::AtLeastOnce && i.origins.contains(&from))
+            .map(|i| i.target.clone())
+        else {
             return;
         };
         let sound = batch.messages.len() <= MAX_BATCH_MESSAGES
@@ -58,5 +61,24 @@ impl Router {
             told.push(effect);
         }
         told.into_iter().for_each(|effect| out.push(effect));
+    }
+
+    /// Passes a message of a best-effort route on to its module.
+    pub(super) fn pass_on(
+        &mut self,
+        from: DeviceId,
+        route: &str,
+        message: Message,
+        out: &mut Effects<Effect>,
+    ) {
+        let inbound = self.routes.as_ref().and_then(|routes| routes.inbound(route));
+        let wanted = inbound.filter(|inbound| {
+            inbound.delivery == Delivery::BestEffort
+                && inbound.origins.contains(&from)
+                && message.origin == from
+        });
+        if let Some(inbound) = wanted {
+            out.push(Effect::Forward { queue: inbound.target.queue.clone(), message });
+        }
     }
 }
