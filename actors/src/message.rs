@@ -1,5 +1,7 @@
 //! A message on its way from a module to wherever its routes lead.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::identity::DeviceId;
@@ -13,11 +15,23 @@ pub struct Message {
     pub source: String,
     /// The topic as the module published it: `observations`.
     pub topic: String,
+    /// What its publisher says of the body, at most [`MAX_PROPERTIES`].
+    pub properties: Properties,
     /// The body, at most [`MAX_PAYLOAD_BYTES`].
     pub payload: Bytes,
     /// Wall-clock milliseconds since the Unix epoch, read by the origin when it accepted the message.
     pub accepted_ms: u64,
 }
+
+/// What a publisher says of a body, by name: MQTT 5's user properties and, as `content-type`, its content type.
+/// Of a name that comes twice the last one counts.
+pub type Properties = BTreeMap<String, String>;
+
+/// The most properties of one message.
+pub const MAX_PROPERTIES: usize = 32;
+
+/// The most bytes of a property's name, or of its value.
+pub const MAX_PROPERTY_BYTES: usize = 256;
 
 /// The largest payload a device accepts. Larger publishes are refused at the MQTT listener.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -32,7 +46,9 @@ impl Message {
     /// What this message costs a queue or a window: payload, names and a fixed overhead.
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
-        self.payload.len() + self.topic.len() + self.source.len() + 64
+        let properties: usize =
+            self.properties.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
+        self.payload.len() + self.topic.len() + self.source.len() + properties + 64
     }
 
     /// The topic under which a module gets it: `device/module/topic`.

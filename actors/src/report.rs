@@ -9,13 +9,15 @@ use wayside_config::{identity::DeviceId, limits};
 pub const MAX_MODULES: usize = limits::WORKLOADS * limits::MODULES;
 /// Queues that a device reports.
 pub const MAX_QUEUES: usize = limits::WORKLOADS * limits::ROUTES;
+/// Routes that a device reports.
+pub const MAX_ROUTES: usize = limits::WORKLOADS * limits::ROUTES;
 /// Neighbours that a device reports.
 pub const MAX_PEERS: usize = limits::MEMBERS;
 /// Problems of its own that a device reports.
 pub const MAX_PROBLEMS: usize = 100;
 /// One problem, of a device or of a module, in bytes.
 pub const MAX_PROBLEM_BYTES: usize = 2048;
-/// The name of a reported module or queue, in bytes.
+/// The name of a reported module, queue or route, in bytes.
 pub const MAX_REPORTED_NAME_BYTES: usize = 512;
 
 /// What an entry of a report costs besides its texts.
@@ -82,6 +84,19 @@ pub struct QueueStatus {
     pub appended: u64,
     /// Messages dropped because the queue was full, since the daemon started.
     pub dropped: u64,
+    /// Messages dropped because they waited longer than their route says, since the daemon started.
+    pub expired: u64,
+}
+
+/// What one route has left out since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Messages for which its condition did not hold.
+    pub refused: u64,
+    /// Messages for which its condition had no answer.
+    pub failed: u64,
+    /// Messages that its sample did not take.
+    pub left_out: u64,
 }
 
 /// A report: everything (`full`), or what changed since the report before.
@@ -99,6 +114,10 @@ pub struct Report {
     pub queues: BTreeMap<String, QueueStatus>,
     /// Queues that are gone.
     pub queues_gone: Vec<String>,
+    /// Routes that have left out more, by `workload/route`.
+    pub routes: BTreeMap<String, RouteStatus>,
+    /// Routes that are gone.
+    pub routes_gone: Vec<String>,
     /// Neighbours on the mesh, when they changed.
     pub peers: Option<Vec<DeviceId>>,
     /// The version of the assignment that the device holds, when it changed.
@@ -120,6 +139,8 @@ impl Report {
             + self.queues.keys().map(|name| queue_cost_bytes(name)).sum::<usize>()
             + texts(&self.modules_gone)
             + texts(&self.queues_gone)
+            + self.routes.keys().map(|name| queue_cost_bytes(name)).sum::<usize>()
+            + texts(&self.routes_gone)
             + texts(self.problems.as_deref().unwrap_or_default())
             + self.peers.as_ref().map_or(0, |peers| size_of_val(peers.as_slice()))
     }
@@ -137,6 +158,10 @@ impl Report {
         for gone in &newer.queues_gone {
             self.queues.remove(gone);
         }
+        for gone in &newer.routes_gone {
+            self.routes.remove(gone);
+        }
+        self.routes.extend(newer.routes);
         self.modules.extend(newer.modules);
         self.queues.extend(newer.queues);
         self.peers = newer.peers.or_else(|| self.peers.take());
@@ -152,7 +177,7 @@ pub(crate) fn module_cost_bytes(name: &str, status: &ModuleStatus) -> usize {
     name.len() + status.image.len() + status.problem.len() + ENTRY_BYTES
 }
 
-/// What a reported queue, or another text alone, costs to keep.
+/// What a reported queue or route, or another text alone, costs to keep.
 pub(crate) const fn queue_cost_bytes(name: &str) -> usize {
     name.len() + ENTRY_BYTES
 }

@@ -44,5 +44,11 @@ fn late_words_start_nobody() {
         Event::Deliveries(Endpoint::Cloud, delivery::Event::Up),
     ];
     assert!(late.iter().all(|event| !event.starts()));
-    assert!(Event::Delivery(queue, delivery::Event::Appended { acked: 0, last: 1 }).starts());
+    assert!(
+        Event::Delivery(
+            queue,
+            delivery::Event::Appended { acked: 0, last: 1, terms: delivery::Terms::USUAL }
+        )
+        .starts()
+    );
 }

@@ -15,7 +15,9 @@ mod to_device;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use wayside_actors::message::{Batch, Confirm, MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, Message};
+use wayside_actors::message::{
+    Batch, Confirm, MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, MAX_PROPERTIES, MAX_PROPERTY_BYTES, Message,
+};
 use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
 
 use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
@@ -147,26 +149,42 @@ pub(crate) fn key(decoder: &mut Decoder) -> Result<PublicKey, CodecError> {
     decoder.array_of_bytes("a key of 32 bytes").map(PublicKey::from_bytes)
 }
 
-/// Writes a message: `[origin, source, topic, payload, accepted_ms]`.
+/// Writes a message: `[origin, source, topic, payload, accepted_ms, [[name, value], ...]]`.
 pub(crate) fn put_message(encoder: &mut Encoder, message: &Message) {
-    encoder.array(5);
+    encoder.array(6);
     put_key(encoder, &message.origin);
     encoder.text(&message.source);
     encoder.text(&message.topic);
     encoder.bytes(&message.payload);
     encoder.uint(message.accepted_ms);
+    encoder.array(message.properties.len());
+    for (name, value) in &message.properties {
+        encoder.array(2);
+        encoder.text(name);
+        encoder.text(value);
+    }
 }
 
 /// Reads a message.
 pub(crate) fn message(decoder: &mut Decoder) -> Result<Message, CodecError> {
-    decoder.record("message", 5, |d| {
+    decoder.record("message", 6, |d| {
         Ok(Message {
             origin: key(d)?,
             source: d.text(MAX_NAME_BYTES, "a module's name")?,
             topic: d.text(TOPIC_BYTES, "a topic")?,
             payload: d.bytes(MAX_PAYLOAD_BYTES, "a payload")?,
             accepted_ms: d.uint()?,
+            properties: d.list(MAX_PROPERTIES, "the number of properties", property)?,
         })
+    })
+}
+
+fn property(decoder: &mut Decoder) -> Result<(String, String), CodecError> {
+    decoder.record("property", 2, |d| {
+        Ok((
+            d.text(MAX_PROPERTY_BYTES, "a property's name")?,
+            d.text(MAX_PROPERTY_BYTES, "a property's value")?,
+        ))
     })
 }
 

@@ -13,6 +13,7 @@ use crate::{
 
 mod keys;
 mod ports;
+mod route;
 mod service;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The documents that say what runs where. Each travels sealed: see [`crate::envelope`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{identity::DeviceId, limits::VERSION_MAX, workload::Workload};
@@ -54,6 +56,9 @@ pub struct Member {
     pub device: DeviceId,
     /// Its name, as modules see it in topics.
     pub name: String,
+    /// Its labels, for routes that choose by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// An operator's request to one device over the mesh: signed, for this device, for these minutes.

@@ -5,6 +5,7 @@
 
 pub mod cbor;
 pub mod compose;
+pub mod condition;
 pub mod diagnostic;
 pub mod document;
 pub mod envelope;
@@ -12,6 +13,7 @@ pub mod hash;
 pub mod identity;
 pub mod join;
 pub mod limits;
+pub mod route;
 pub mod settings;
 pub mod statefile;
 pub mod topic;

@@ -45,3 +45,13 @@ pub const STATE_FILE_BYTES: usize = 64 << 20;
 pub const BUFFER_MIN_BYTES: u64 = 2 << 20;
 /// The most a route's buffer may be.
 pub const BUFFER_MAX_BYTES: u64 = 1 << 40;
+/// A condition of a route, in bytes.
+pub const CONDITION_BYTES: usize = 4096;
+/// A message body that conditions may look into, in bytes: a comprehension over it must not hold up the router.
+pub const CONDITION_BODY_BYTES: usize = 64 << 10;
+/// The highest priority of a route; the lowest is 0.
+pub const PRIORITY_MAX: u8 = 9;
+/// The longest that a route may wait for a batch, in milliseconds.
+pub const BATCH_WAIT_MS: u64 = 60 * 60 * 1000;
+/// The most messages that a route may wait for: as many as go in one batch on a wire.
+pub const BATCH_MESSAGES: u32 = 1024;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
 use crate::{cbor, hash};
 
 /// A versioned set of modules and routes.
@@ -122,47 +123,6 @@ pub enum Restart {
         /// Attempts; `None` for no limit.
         max_retries: Option<u32>,
     },
-}
-
-/// Where messages of a module go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Its name within the workload.
-    pub name: String,
-    /// The publishing module, a service of the same workload.
-    pub module: String,
-    /// MQTT topic filter over what that module publishes.
-    pub filter: String,
-    /// Where to.
-    pub to: Destination,
-    /// The most bytes that one queue of this route holds.
-    pub buffer_bytes: u64,
-    /// What happens when it is full.
-    pub when_full: WhenFull,
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Destination {
-    /// A module of the same workload on the same device.
-    Module(String),
-    /// That module on every device that runs the workload, this one among them.
-    Site(String),
-    /// The cloud.
-    Cloud,
-}
-
-/// What a full queue does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WhenFull {
-    /// Does not acknowledge the publisher until there is room: nothing is lost, the publisher waits.
-    #[default]
-    PushBack,
-    /// Drops the oldest message, counted.
-    DropOldest,
-    /// Drops the new message, counted.
-    DropNewest,
 }
 
 /// A module of a workload. Shown as `workload/module`.

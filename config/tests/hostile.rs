@@ -3,6 +3,8 @@
 
 #[path = "hostile/compose.rs"]
 mod compose;
+#[path = "hostile/condition.rs"]
+mod condition;
 #[path = "hostile/envelope.rs"]
 mod envelope;
 #[path = "hostile/join.rs"]
@@ -33,6 +35,8 @@ store_max = '1GiB'
 [mesh]
 listen = ['10.0.0.1:7447']
 ";
+
+const CONDITION: &[u8] = b"body.tags.exists(t, t.startsWith('a')) || has(body.b) && body.b[0] > 1.5\0{\"tags\": [\"ab\"], \"b\": [2]}";
 
 /// Replaces a few bytes, wherever they are.
 fn damaged(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
@@ -68,6 +72,7 @@ proptest! {
     #[test]
     fn random_bytes_break_no_parser(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         compose::read(&bytes);
+        condition::read(&bytes);
         envelope::read(&bytes);
         join::read(&bytes);
         settings::read(&bytes);
@@ -78,12 +83,14 @@ proptest! {
     #[test]
     fn damaged_files_break_no_parser(
         compose in damaged(COMPOSE.into()),
+        condition in damaged(CONDITION.into()),
         settings in damaged(SETTINGS.into()),
         sealed in damaged(forged()),
         state in damaged(state()),
         link in damaged(format!("wayside://[::1]:7443/?key={}&token=t", PublicKey::from_bytes([2; 32])).into()),
     ) {
         compose::read(&compose);
+        condition::read(&condition);
         settings::read(&settings);
         envelope::read(&sealed);
         statefile::read(&state);

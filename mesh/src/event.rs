@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc;
-use wayside_actors::message::{Batch, Confirm};
+use wayside_actors::message::{Batch, Confirm, Message};
 use wayside_config::identity::DeviceId;
 
 /// Something that came from the mesh.
@@ -30,6 +30,15 @@ pub enum MeshEvent {
         from: DeviceId,
         /// What.
         batch: Batch,
+    },
+    /// A message of a best-effort route for this device.
+    Live {
+        /// Who says to have sent it.
+        from: DeviceId,
+        /// `workload/route`.
+        route: String,
+        /// What.
+        message: Message,
     },
     /// Messages of this device are stored elsewhere.
     Confirm {

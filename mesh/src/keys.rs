@@ -5,6 +5,7 @@
 //! ```text
 //! wayside/v1/alive/<device>/<name>         liveliness token
 //! wayside/v1/to/<device>/batch/<from>      messages
+//! wayside/v1/to/<device>/live/<from>       one message of a best-effort route
 //! wayside/v1/to/<device>/confirm/<from>    confirmations
 //! wayside/v1/control/<device>              queryable: an operator's signed request, the device's signed reply
 //! ```
@@ -19,6 +20,8 @@ pub const ALIVE: &str = "wayside/v1/alive/*/*";
 pub enum Kind {
     /// [`wayside_actors::message::Batch`].
     Batch,
+    /// One message that is stored nowhere.
+    Live,
     /// [`wayside_actors::message::Confirm`].
     Confirm,
 }
@@ -27,6 +30,7 @@ impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Batch => "batch",
+            Self::Live => "live",
             Self::Confirm => "confirm",
         }
     }
@@ -62,7 +66,7 @@ pub fn inbox(device: &DeviceId) -> String {
 pub fn parse_inbox(key: &str) -> Option<(Kind, DeviceId)> {
     let mut chunks = key.strip_prefix("wayside/v1/to/")?.split('/');
     let (_to, kind, from) = (chunks.next()?, chunks.next()?, chunks.next()?);
-    let kind = [Kind::Batch, Kind::Confirm].into_iter().find(|k| k.as_str() == kind)?;
+    let kind = [Kind::Batch, Kind::Live, Kind::Confirm].into_iter().find(|k| k.as_str() == kind)?;
     if chunks.next().is_some() {
         return None;
     }

@@ -1,12 +1,16 @@
 //! Many messages in few bytes: the form in which they lie in the store and travel the mesh.
 //!
 //! ```text
-//! count u32, then for each message: flags u8, [origin 32], [source u16+], [topic u16+], accepted_ms u64, payload u32+
+//! count u32, then for each message: flags u8, [origin 32], [source u16+], [topic u16+],
+//!   [count u8, then for each property: name u16+, value u16+], accepted_ms u64, payload u32+
 //! ```
-//! A flag that is not set means: as in the message before. A queue's messages mostly share all three.
+//! A flag that is not set means: as in the message before; before the first there are no properties. A queue's
+//! messages mostly share all four.
 
 use bytes::Bytes;
-use wayside_actors::message::{MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, Message};
+use wayside_actors::message::{
+    MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, MAX_PROPERTIES, MAX_PROPERTY_BYTES, Message, Properties,
+};
 use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
 
 use crate::cursor::{Cursor, DecodeError, put_bytes, put_text, within};
@@ -14,6 +18,7 @@ use crate::cursor::{Cursor, DecodeError, put_bytes, put_text, within};
 const ORIGIN: u8 = 1;
 const SOURCE: u8 = 2;
 const TOPIC: u8 = 4;
+const PROPERTIES: u8 = 8;
 
 /// Bytes of a module's name at most.
 const SOURCE_BYTES: usize = 63;
@@ -28,7 +33,12 @@ pub(crate) fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
         };
         let flags = differs(ORIGIN, |a, b| a.origin == b.origin)
             | differs(SOURCE, |a, b| a.source == b.source)
-            | differs(TOPIC, |a, b| a.topic == b.topic);
+            | differs(TOPIC, |a, b| a.topic == b.topic)
+            | if before.map_or(&Properties::new(), |before| &before.properties) == &message.properties {
+                0
+            } else {
+                PROPERTIES
+            };
         out.push(flags);
         if flags & ORIGIN != 0 {
             out.extend(message.origin.as_bytes());
@@ -38,6 +48,9 @@ pub(crate) fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
         }
         if flags & TOPIC != 0 {
             put_text(out, &message.topic);
+        }
+        if flags & PROPERTIES != 0 {
+            put_properties(out, &message.properties);
         }
         out.extend(message.accepted_ms.to_be_bytes());
         put_bytes(out, &message.payload);
@@ -52,7 +65,7 @@ pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeE
     let mut messages: Vec<Message> = Vec::new();
     for _ in 0..count {
         let flags = cursor.u8("flags")?;
-        if flags & !(ORIGIN | SOURCE | TOPIC) != 0 {
+        if flags & !(ORIGIN | SOURCE | TOPIC | PROPERTIES) != 0 {
             return Err(DecodeError::Malformed("flags"));
         }
         let before = messages.last();
@@ -72,9 +85,31 @@ pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeE
         } else {
             before.ok_or_else(missing)?.topic.clone()
         };
+        let properties = if flags & PROPERTIES != 0 {
+            take_properties(cursor)?
+        } else {
+            before.map(|before| before.properties.clone()).unwrap_or_default()
+        };
         let accepted_ms = cursor.u64("accepted_ms")?;
         let payload: Bytes = cursor.bytes(MAX_PAYLOAD_BYTES, "payload")?;
-        messages.push(Message { origin, source, topic, payload, accepted_ms });
+        messages.push(Message { origin, source, topic, properties, payload, accepted_ms });
     }
     Ok(messages)
+}
+
+fn put_properties(out: &mut Vec<u8>, properties: &Properties) {
+    out.push(properties.len().min(MAX_PROPERTIES) as u8);
+    for (name, value) in properties.iter().take(MAX_PROPERTIES) {
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
+fn take_properties(cursor: &mut Cursor) -> Result<Properties, DecodeError> {
+    let count = usize::from(cursor.u8("properties")?);
+    within(count, MAX_PROPERTIES, "properties")?;
+    let mut property = || -> Result<(String, String), DecodeError> {
+        Ok((cursor.text(MAX_PROPERTY_BYTES, "property")?, cursor.text(MAX_PROPERTY_BYTES, "property")?))
+    };
+    (0..count).map(|_| property()).collect()
 }

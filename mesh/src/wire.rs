@@ -4,7 +4,7 @@
 //! Limits are checked before anything is allocated.
 
 use bytes::Bytes;
-use wayside_actors::message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES};
+use wayside_actors::message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, Message};
 use wayside_config::limits::TOPIC_BYTES;
 
 pub use crate::cursor::DecodeError;
@@ -18,6 +18,9 @@ pub const VERSION: u8 = 1;
 
 /// The largest encoded batch: a full one, or one message of the largest kind, with names.
 pub const BATCH_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + 1024 * (TOPIC_BYTES + 128);
+
+/// The largest encoded message of a best-effort route.
+pub const LIVE_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (32 << 10);
 
 /// The largest encoded confirmation.
 pub const CONFIRM_BYTES: usize = 256;
@@ -59,6 +62,33 @@ pub fn decode_batch(bytes: Bytes) -> Result<Batch, DecodeError> {
     Ok(Batch { route, epoch, after, first_seq, messages })
 }
 
+/// A message of a best-effort route as bytes.
+#[must_use]
+pub fn encode_live(route: &str, message: &Message) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.payload.len() + 256);
+    out.push(VERSION);
+    put_text(&mut out, route);
+    put_messages(&mut out, std::slice::from_ref(message));
+    out
+}
+
+/// The route, and the message, that `bytes` are. The payload shares their memory.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode_live(bytes: Bytes) -> Result<(String, Message), DecodeError> {
+    within(bytes.len(), LIVE_BYTES, "live")?;
+    let mut cursor = Cursor::new(bytes);
+    cursor.version(VERSION)?;
+    let route = cursor.text(ROUTE_BYTES, "route")?;
+    let mut messages = take_messages(&mut cursor)?;
+    cursor.end()?;
+    match (messages.pop(), messages.is_empty()) {
+        (Some(message), true) => Ok((route, message)),
+        (Some(_) | None, _) => Err(DecodeError::Malformed("messages")),
+    }
+}
+
 /// A confirmation as bytes.
 #[must_use]
 pub fn encode_confirm(confirm: &Confirm) -> Vec<u8> {
@@ -89,7 +119,6 @@ pub fn decode_confirm(bytes: Bytes) -> Result<Confirm, DecodeError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wayside_actors::message::Message;
     use wayside_config::identity::DeviceId;
 
     use super::*;
@@ -99,6 +128,7 @@ mod tests {
             origin: DeviceId::from_bytes([7; 32]),
             source: "s".into(),
             topic: topic.into(),
+            properties: Default::default(),
             payload: Bytes::from_static(payload),
             accepted_ms: 5,
         }

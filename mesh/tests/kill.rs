@@ -35,6 +35,7 @@ fn message(seq: u64) -> Message {
         origin: DeviceId::from_bytes([1; 32]),
         source: "sensor".into(),
         topic: "t".into(),
+        properties: Default::default(),
         payload: Bytes::from(vec![seq as u8; (seq % 3000) as usize]),
         accepted_ms: seq,
     }

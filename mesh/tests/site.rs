@@ -74,6 +74,7 @@ fn batch(first_seq: u64, count: u64, payload: usize) -> Batch {
         origin: device(1),
         source: "sensor".into(),
         topic: "observations".into(),
+        properties: Default::default(),
         payload: Bytes::from(vec![seq as u8; payload]),
         accepted_ms: seq,
     };
@@ -84,6 +85,21 @@ fn batch(first_seq: u64, count: u64, payload: usize) -> Batch {
         first_seq,
         messages: (first_seq..first_seq + count).map(message).collect(),
     }
+}
+
+#[tokio::test]
+async fn a_device_knows_where_it_listens() {
+    let (a, mut from_a) = Mesh::open(settings(1, 17462)).unwrap();
+    let (b, mut from_b) = Mesh::open(settings(2, 17462)).unwrap();
+    tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
+    let [of_a, of_b] = [&a, &b].map(Mesh::addresses);
+    assert_ne!(of_a, of_b);
+    for address in of_a.iter().chain(&of_b) {
+        assert_eq!(*address.ip(), Ipv4Addr::LOCALHOST);
+        tokio::net::TcpStream::connect(address).await.unwrap();
+    }
+    a.close().await;
+    assert!(a.addresses().is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The device: hosts the actors, drives the container engine, and is the command line wayside.
 
 pub mod cli;
+mod clock;
 pub mod control;
 pub mod daemon;
 mod desired;

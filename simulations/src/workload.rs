@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use wayside_config::{
     document::Release,
-    workload::{Destination, ModuleSpec, Route, Target, WhenFull, Workload},
+    workload::{Destination, ModuleSpec, Route, Target, Workload},
 };
 
 use crate::scenario::Scenario;
@@ -25,14 +25,8 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         |image: &str| ModuleSpec { image: image.into(), stop_grace_ms: 1000, ..ModuleSpec::default() };
     let mut detector = module(DETECTOR);
     detector.environment.insert("VERSION".into(), version.to_string());
-    let route = |name: &str, to| Route {
-        name: name.into(),
-        module: SENSOR.into(),
-        filter: TOPIC.into(),
-        to,
-        buffer_bytes: scenario.buffer_bytes,
-        when_full: WhenFull::PushBack,
-    };
+    let route =
+        |name: &str, to| Route { buffer_bytes: scenario.buffer_bytes, ..Route::new(name, SENSOR, TOPIC, to) };
     let workload = Workload {
         name: NAME.into(),
         target: Target::default(),

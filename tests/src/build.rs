@@ -4,11 +4,20 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::{command::run, engine};
+use crate::{
+    command::{run, run_within, watch},
+    engine,
+};
+
+/// The whole workspace from nothing takes ten minutes on two cores that have nothing else to do.
+const BUILD_LIMIT: Duration = Duration::from_secs(90 * 60);
+
+const IMAGE_LIMIT: Duration = Duration::from_secs(300);
 
 /// The image of a host: both binaries, nothing else.
 pub const HOST_IMAGE: &str = "wayside-lab:dev";
@@ -42,7 +51,7 @@ impl Binaries {
         if release {
             build.arg("--release");
         }
-        ensure!(build.status().context("cargo")?.success(), "the build failed");
+        watch(&mut build, BUILD_LIMIT).context("the build failed")?;
         Ok(Self { folder: folder(release)? })
     }
 
@@ -80,7 +89,8 @@ impl Binaries {
         fs::write(context.path().join("Dockerfile"), dockerfile)?;
         let label = format!("{IMAGE_LABEL}={stamp}");
         let folder = context.path().to_string_lossy();
-        engine::docker(["build", "--quiet", "--label", &label, "--tag", tag, &folder])?;
+        let mut build = engine::command(["build", "--quiet", "--label", &label, "--tag", tag, &folder]);
+        run_within(&mut build, IMAGE_LIMIT)?;
         let filter = format!("label={IMAGE_LABEL}");
         engine::docker(["image", "prune", "--force", "--filter", &filter])?;
         Ok(())

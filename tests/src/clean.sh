@@ -4,6 +4,9 @@ lab="$1"
 trap '' INT TERM HUP
 cat >/dev/null
 
+# An engine that hangs keeps nobody waiting.
+docker() { timeout -k 5 60 docker "$@"; }
+
 hosts=$(docker ps -aq --filter "label=wayside.lab=$lab")
 networks=$(for host in $hosts; do
     docker inspect -f '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$host"

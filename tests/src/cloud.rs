@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +23,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many messages are asked for at once.
 const PAGE: usize = 1000;
+
+/// For reading all of them.
+const READ_LIMIT: Duration = Duration::from_secs(120);
 
 /// A running (or killed) cloud.
 #[derive(Debug)]
@@ -149,10 +152,12 @@ impl Cloud {
     /// Everything stored after the message `after` (0 for all), in the order of storing.
     ///
     /// # Errors
-    /// When the API does not answer.
+    /// When the API does not answer, or more is stored than can be read.
     pub fn messages(&self, mut after: u64) -> Result<Vec<Stored>> {
         let mut all: Vec<Stored> = Vec::new();
+        let started = Instant::now();
         loop {
+            ensure!(started.elapsed() < READ_LIMIT, "no end of messages: {} so far", all.len());
             let path = format!("/api/v1/messages?after={after}&limit={PAGE}");
             let answer = http::get(self.api, &path, Some(&self.token))?;
             ensure!(answer.status == 200, "GET {path}: {} {}", answer.status, answer.body);
@@ -176,12 +181,8 @@ impl Cloud {
     }
 
     fn wait_ready(&self) -> Result<()> {
-        until_true(
-            "the cloud's API",
-            START_LIMIT,
-            || Ok(http::get(self.api, "/healthz", None)?.status == 200),
-        )
-        .with_context(|| docker(["logs", "--tail", "30", &self.container]).unwrap_or_default())
+        let is_up = || Ok(http::get(self.api, "/healthz", None)?.status == 200);
+        until_true("the cloud's API", START_LIMIT, is_up)
     }
 }
 

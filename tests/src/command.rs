@@ -1,13 +1,24 @@
-//! Runs programs and keeps what they said for the error.
+//! Runs programs, none longer than it may take, and keeps what they said for the error.
 
 use std::{
     fmt,
-    io::Write,
-    process::{Command, Output, Stdio},
+    io::Read,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// More than any command here takes on a busy machine, unless it says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// Between two looks at whether a program has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a program that has ended may leave its output open to somebody else.
+const LEFTOVER: Duration = Duration::from_secs(2);
 
 /// How a program ended and what it said.
 #[derive(Clone, Debug)]
@@ -26,50 +37,124 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Runs to the end, whatever the exit code.
+/// Runs to the end, whatever the exit code, for at most [`LIMIT`].
 ///
 /// # Errors
-/// When the program cannot be started.
+/// When the program cannot be started, or had to be killed.
 pub fn capture(command: &mut Command) -> Result<Ended> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| line(command))?;
-    Ok(ended(&output))
+    capture_within(command, LIMIT)
 }
 
-/// Runs to the end and returns standard output without the last line break.
+/// Like [`capture`], with a limit of its own.
 ///
 /// # Errors
-/// When it cannot be started or its exit code is not 0; then with everything it said.
+/// As [`capture`].
+pub fn capture_within(command: &mut Command, limit: Duration) -> Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| line(command))?;
+    let (stdout, stderr) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
+    let status = wait(&mut child, limit)?;
+    let (stdout, stderr) = (stdout.text(), stderr.text());
+    match status {
+        Some(status) => Ok(Ended { code: status.code().unwrap_or(-1), stdout, stderr }),
+        None => bail!(
+            "`{}` did not end within {} s and was killed\n{stdout}{stderr}",
+            line(command),
+            limit.as_secs()
+        ),
+    }
+}
+
+/// Runs to the end, for at most [`LIMIT`], and returns standard output without the last line break.
+///
+/// # Errors
+/// As [`capture`], and when the exit code is not 0; then with everything it said.
 pub fn run(command: &mut Command) -> Result<String> {
-    let ended = capture(command)?;
+    run_within(command, LIMIT)
+}
+
+/// Like [`run`], with a limit of its own.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<String> {
+    let ended = capture_within(command, limit)?;
     if ended.code != 0 {
         bail!("`{}`: {ended}", line(command));
     }
     Ok(ended.stdout.trim_end().to_owned())
 }
 
-/// Like [`run`], with `input` on standard input.
+/// Runs to the end what speaks to the terminal itself, for at most `limit`.
 ///
 /// # Errors
-/// As [`run`].
-pub fn run_with_input(command: &mut Command, input: &[u8]) -> Result<String> {
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().with_context(|| line(piped))?;
-    let mut pipe = child.stdin.take().context("no standard input")?;
-    let input = input.to_vec();
-    let writer = thread::spawn(move || pipe.write_all(&input));
-    let ended = ended(&child.wait_with_output()?);
-    let written = writer.join().is_ok_and(|result| result.is_ok());
-    if ended.code != 0 || !written {
-        bail!("`{}`: {ended}", line(command));
-    }
-    Ok(ended.stdout.trim_end().to_owned())
+/// When it cannot be started, had to be killed, or its exit code is not 0.
+pub fn watch(command: &mut Command, limit: Duration) -> Result<()> {
+    let mut child = command.spawn().with_context(|| line(command))?;
+    let Some(status) = wait(&mut child, limit)? else {
+        bail!("`{}` did not end within {} s and was killed", line(command), limit.as_secs());
+    };
+    ensure!(status.success(), "`{}` failed: {status}", line(command));
+    Ok(())
 }
 
-fn ended(output: &Output) -> Ended {
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+/// Waits until `child` has ended. `None` when it had not after `limit`: then it is killed.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() >= limit {
+            child.kill()?;
+            // Not `wait`: what hangs in the kernel does not even die of this.
+            let killed = Instant::now();
+            while child.try_wait()?.is_none() && killed.elapsed() < LEFTOVER {
+                thread::sleep(LOOK);
+            }
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// What a program writes, read by a thread of its own, so that it never waits for us.
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Output {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let kept = Arc::clone(&bytes);
+        let reader = pipe.map(|mut pipe| {
+            thread::spawn(move || {
+                let mut part = [0; 8192];
+                while let Ok(len @ 1..) = pipe.read(&mut part) {
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..len]);
+                }
+            })
+        });
+        Self { bytes, reader }
+    }
+
+    /// All of it, once the program has ended. What it left running may hold the pipe open: that is not waited for.
+    fn text(self) -> String {
+        let started = Instant::now();
+        while self.reader.as_ref().is_some_and(|reader| !reader.is_finished()) && started.elapsed() < LEFTOVER
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -80,4 +165,33 @@ fn line(command: &Command) -> String {
         line.push_str(&argument.to_string_lossy());
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    fn what_a_program_says_comes_whole() {
+        let ended = capture(&mut shell("seq 20000; echo wrong >&2; exit 3")).unwrap();
+        assert_eq!((ended.code, ended.stdout.lines().count(), ended.stderr.as_str()), (3, 20_000, "wrong\n"));
+        assert_eq!(run(&mut shell("echo done")).unwrap(), "done");
+    }
+
+    #[test]
+    fn who_does_not_end_is_killed_and_what_it_said_is_told() {
+        let started = Instant::now();
+        // A child of its own keeps the pipe open: that is not waited for either.
+        let error = capture_within(&mut shell("echo begun; sleep 5 & sleep 60"), Duration::from_millis(300));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("did not end within") && error.contains("begun"), "{error}");
+        assert!(watch(&mut shell("exec sleep 60"), Duration::from_millis(100)).is_err());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    }
 }

@@ -1,12 +1,12 @@
 //! A host that runs `wayside up` beside its own engine's socket.
 
-use std::{cell::OnceCell, process::Command, time::Duration};
+use std::{cell::OnceCell, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    command::{Ended, capture},
+    command::Ended,
     engine::{self, SOCKET, docker, try_docker},
     lab::Lab,
     wait::until,
@@ -119,10 +119,24 @@ impl Device {
     /// Waits until its daemon answers, and returns what it says.
     ///
     /// # Errors
-    /// When it does not within half a minute; with its log.
+    /// When it does not within half a minute.
     pub fn wait_up(&self) -> Result<Value> {
-        let up = until("the daemon to answer", Duration::from_secs(30), || self.status().map(Some));
-        up.with_context(|| self.log().unwrap_or_default())
+        let what = format!("the daemon of {} to answer", self.name);
+        until(&what, Duration::from_secs(30), || self.status().map(Some))
+    }
+
+    /// Waits until `wayside status` names a problem that contains `words`: it comes when the part that has it was
+    /// begun, which may be after the daemon answers.
+    ///
+    /// # Errors
+    /// When it does not within half a minute.
+    pub fn wait_problem(&self, words: &str) -> Result<()> {
+        let what = format!("{} to name a problem with `{words}`", self.name);
+        until(&what, Duration::from_secs(30), || {
+            let problems = &self.status()?["problems"];
+            ensure!(problems.to_string().contains(words), "it names {problems}");
+            Ok(Some(()))
+        })
     }
 
     /// The daemon's log.
@@ -130,7 +144,7 @@ impl Device {
     /// # Errors
     /// When the engine does not answer.
     pub fn log(&self) -> Result<String> {
-        let ended = capture(&mut engine::command(["logs", &self.container]))?;
+        let ended = try_docker(["logs", &self.container])?;
         Ok(ended.stdout + &ended.stderr)
     }
 
@@ -155,7 +169,7 @@ impl Device {
     /// # Errors
     /// When it still runs after `limit`.
     pub fn wait_ended(&self, limit: Duration) -> Result<i64> {
-        until("the daemon to end", limit, || {
+        until(&format!("the daemon of {} to end", self.name), limit, || {
             let state = &engine::inspect(&self.container)?["State"];
             Ok((state["Running"] == false).then(|| state["ExitCode"].as_i64()).flatten())
         })
@@ -232,14 +246,13 @@ impl Device {
     /// Waits until the container of a module runs. Returns what the engine says of it.
     ///
     /// # Errors
-    /// When it does not within a minute; with the daemon's log.
+    /// When it does not within a minute.
     pub fn wait_running(&self, module: &str) -> Result<Value> {
         let what = format!("{module} on {} to run", self.name);
         until(&what, Duration::from_secs(60), || {
             let container = self.module(module)?;
             Ok((container["State"]["Running"] == true).then_some(container))
         })
-        .with_context(|| self.log().unwrap_or_default())
     }
 
     /// Waits until no container of a module is left.
@@ -249,7 +262,6 @@ impl Device {
     pub fn wait_gone(&self, module: &str) -> Result<()> {
         let what = format!("{module} on {} to be removed", self.name);
         until(&what, Duration::from_secs(30), || Ok(self.modules(module)?.is_empty().then_some(())))
-            .with_context(|| self.log().unwrap_or_default())
     }
 
     /// Copies a file out of or into the host, as `docker cp` does.
@@ -257,9 +269,6 @@ impl Device {
     /// # Errors
     /// When the engine refuses.
     pub fn copy(&self, from: &str, to: &str) -> Result<()> {
-        capture(Command::new("docker").args(["cp", from, to])).and_then(|ended| {
-            ensure!(ended.code == 0, "docker cp {from} {to}: {ended}");
-            Ok(())
-        })
+        docker(["cp", from, to]).map(drop)
     }
 }

@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::command::{Ended, capture, run};
+use crate::{
+    command::{Ended, capture},
+    evidence::last_words,
+};
 
 /// The engine's socket, mounted into each host.
 pub const SOCKET: &str = "/var/run/docker.sock";
@@ -23,17 +26,23 @@ pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
 /// Runs `docker` and returns what it printed.
 ///
 /// # Errors
-/// When it fails; with what it said.
+/// When it fails or does not end; with what it said.
 pub fn docker<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
-    run(&mut command(arguments))
+    let arguments: Vec<&str> = arguments.into_iter().collect();
+    let ended = try_docker(arguments.iter().copied())?;
+    if ended.code != 0 {
+        bail!("`docker {}`: {ended}", arguments.join(" "));
+    }
+    Ok(ended.stdout.trim_end().to_owned())
 }
 
-/// Runs `docker` whatever its exit code.
+/// Runs `docker` whatever its exit code. An engine can hang, as when it waits for the end of a container whose end it
+/// missed: then the command is killed.
 ///
 /// # Errors
-/// When there is no `docker` command.
+/// When there is no `docker` command, or it did not end; then with what the hosts said last.
 pub fn try_docker<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Ended> {
-    capture(&mut command(arguments))
+    capture(&mut command(arguments)).map_err(|error| anyhow!("{error:#}{}", last_words()))
 }
 
 /// Whether an engine answers.

@@ -10,9 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{command::run, engine, wait::until_true};
+use crate::{
+    command::{run, run_within},
+    engine,
+    wait::until_true,
+};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// For a few hundred megabytes over a slow line.
+const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Returns when a container engine answers; installs and starts one where that is possible.
 ///
@@ -72,7 +79,7 @@ fn wait(look: &str) -> Result<()> {
 fn apt(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=120"]);
-    run(command.args(arguments)).map(drop)
+    run_within(command.args(arguments), INSTALL_LIMIT).map(drop)
 }
 
 fn is_root() -> Result<bool> {

@@ -2,27 +2,37 @@
 
 use std::{
     env,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
+    io::Write,
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::{
     build::{Binaries, HOST_IMAGE},
     cloud::Cloud,
+    command,
     device::{Device, Options},
     engine::{self, docker},
+    evidence,
     operator::Operator,
     wait::until_true,
 };
 
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Another laboratory may be a whole demo on a busy machine, and others may stand in line.
+const TURN_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Each command of the one who cleans up has a limit too.
+const CLEAN_LIMIT: Duration = Duration::from_secs(180);
 
 /// Two bridge networks, `lan` and `wan`, and whatever hosts are started on them. One at a time on a machine.
 #[derive(Debug)]
@@ -53,8 +63,7 @@ impl Lab {
     pub fn with(binaries: Binaries) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         engine::answers()?;
-        let turn = File::create(env::temp_dir().join("wayside-lab.lock"))?;
-        turn.lock().context("waiting for another laboratory to close")?;
+        let turn = turn(&env::temp_dir().join("wayside-lab.lock"), TURN_LIMIT)?;
         binaries.images()?;
         let id = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let operator = Operator::new(binaries.path("wayside"))?;
@@ -180,15 +189,48 @@ impl Lab {
         all.push(HOST_IMAGE);
         all.extend(arguments);
         docker(all)?;
+        evidence::add(&container);
         Ok(container)
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        evidence::clear();
         drop(self.cleaner.stdin.take());
-        let _ended = self.cleaner.wait();
+        if !matches!(command::wait(&mut self.cleaner, CLEAN_LIMIT), Ok(Some(_))) {
+            eprintln!(
+                "laboratory {} was not removed whole: look for what carries the label {}",
+                self.id,
+                self.label()
+            );
+        }
     }
+}
+
+/// Waits until no other laboratory of this machine is open. The file says whose turn it is.
+fn turn(path: &Path, limit: Duration) -> Result<File> {
+    let mut turn = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    let started = Instant::now();
+    loop {
+        match turn.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
+            Err(TryLockError::WouldBlock) if started.elapsed() > limit => {
+                let holder = fs::read_to_string(path).unwrap_or_default();
+                bail!(
+                    "waited {} s for another laboratory on this machine to close: process {} holds {}",
+                    limit.as_secs(),
+                    holder.trim(),
+                    path.display()
+                );
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    turn.set_len(0)?;
+    writeln!(turn, "{}", process::id())?;
+    Ok(turn)
 }
 
 /// The process that cleans up when this one closes the pipe: also after a panic, Ctrl-C or `kill -9`.
@@ -197,4 +239,20 @@ fn cleaner(id: &str) -> Result<Child> {
     shell.args(["-c", include_str!("clean.sh"), "clean", id]);
     shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     shell.spawn().context("sh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_turn_it_is_stands_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = turn(&path, Duration::ZERO).unwrap();
+        let error = turn(&path, Duration::from_millis(150)).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {} holds", process::id())), "{error}");
+        drop(first);
+        turn(&path, Duration::ZERO).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ pub mod command;
 pub mod device;
 pub mod engine;
 pub mod ensure;
+pub mod evidence;
 pub mod http;
 pub mod lab;
 pub mod operator;

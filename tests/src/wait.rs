@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow};
+
+use crate::evidence::last_words;
 
 /// Asks `probe` until it returns a value. An error of the probe counts as "not yet".
 ///
 /// # Errors
-/// After `limit`: what was waited for and the probe's last error.
+/// After `limit`: what was waited for, the probe's last error, and what the hosts said last.
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     loop {
@@ -20,11 +22,8 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<O
             Err(error) => Some(error),
         };
         if started.elapsed() > limit {
-            let waited = format!("waited {} s for: {what}", limit.as_secs());
-            return match last {
-                Some(error) => Err(error).context(waited),
-                None => bail!(waited),
-            };
+            let error = last.map(|error| format!(": {error:#}")).unwrap_or_default();
+            return Err(anyhow!("waited {} s for: {what}{error}{}", limit.as_secs(), last_words()));
         }
         thread::sleep(Duration::from_millis(150));
     }
@@ -36,4 +35,23 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<O
 /// As [`until`].
 pub fn until_true(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
     until(what, limit, || Ok(probe()?.then_some(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn what_never_comes_is_named_with_the_last_error() {
+        let mut asked = 0;
+        let error = until::<()>("the moon", Duration::from_millis(200), || {
+            asked += 1;
+            bail!("clouds {asked}")
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(asked > 1 && error.ends_with(&format!("for: the moon: clouds {asked}")), "{error}");
+        assert!(until("nothing", Duration::ZERO, || Ok(Some(()))).is_ok());
+    }
 }

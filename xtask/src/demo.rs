@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use serde::Serialize;
 use wayside_tests::{
@@ -18,6 +18,7 @@ use wayside_tests::{
     cloud::Cloud,
     device::Device,
     ensure::container_engine,
+    evidence::last_words,
     lab::Lab,
     weather::{DEVICES, Expected, Tally},
 };
@@ -64,10 +65,13 @@ struct Summary {
 /// When something is missing, does not come up, or a message is lost, doubled or out of order.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     container_engine()?;
+    let begun = Instant::now();
     eprintln!("building the binaries and their images");
     let binaries = Binaries::build(false)?;
     let expected = Expected::compute(&binaries, None)?;
     let lab = Lab::with(binaries)?;
+    // So that nobody takes a long build for a demo that stands still.
+    eprintln!("built in {} s; the demo begins", begun.elapsed().as_secs());
     let started = Instant::now();
     let (cloud, devices) = lab.fleet(&DEVICES)?;
     println!("The page is at {} while this runs.", cloud.page());
@@ -122,9 +126,13 @@ fn follow(cloud: &Cloud, devices: &[Device], expected: &Expected, live: bool) ->
     let started = Instant::now();
     loop {
         // While the cloud is down the last count stands.
-        if let Ok(counts) = cloud.counts() {
-            progress.count(&counts);
-        }
+        let unanswered = match cloud.counts() {
+            Ok(counts) => {
+                progress.count(&counts);
+                None
+            }
+            Err(error) => Some(error),
+        };
         let share = progress.share();
         if let Some(stage) = faults.step(share)? {
             progress.tell(stage.words());
@@ -136,14 +144,31 @@ fn follow(cloud: &Cloud, devices: &[Device], expected: &Expected, live: bool) ->
         }
         if started.elapsed() > RUN_LIMIT {
             progress.end();
-            let tally = Tally::sum(expected.compare(&cloud.messages(0)?).values());
-            for device in devices {
-                eprintln!("{}: {}", device.name(), device.wayside(&["status"]).unwrap_or_default());
-            }
-            bail!("not everything arrived within {} s: {tally:?}", RUN_LIMIT.as_secs());
+            return Err(late(cloud, devices, expected, unanswered));
         }
         thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// What is missing, and what everybody says of it.
+fn late(
+    cloud: &Cloud,
+    devices: &[Device],
+    expected: &Expected,
+    unanswered: Option<anyhow::Error>,
+) -> anyhow::Error {
+    if let Some(error) = unanswered {
+        eprintln!("the cloud does not answer: {error:#}");
+    }
+    for device in devices {
+        let status = device.wayside(&["status"]).unwrap_or_else(|error| format!("{error:#}"));
+        eprintln!("{}: {status}", device.name());
+    }
+    let found = match cloud.messages(0) {
+        Ok(messages) => format!("{:?}", Tally::sum(expected.compare(&messages).values())),
+        Err(error) => format!("the cloud does not say what it has: {error:#}"),
+    };
+    anyhow!("not everything arrived within {} s: {found}{}", RUN_LIMIT.as_secs(), last_words())
 }
 
 /// Waits for Enter. Without anybody to press it: until this process is ended.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod tidy;
 mod verify;
 
@@ -25,6 +26,8 @@ enum Task {
     Verify(verify::Arguments),
     /// Runs the benchmarks named, or all.
     BenchAll(bench::Arguments),
+    /// Fuzzes the targets named, or all, one after another.
+    Fuzz(fuzz::Arguments),
     /// Checks the rules that lints cannot.
     Tidy,
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Verify(arguments) => verify::run(&arguments),
         Task::BenchAll(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Tidy => tidy::run(),
     };
     match result {

@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use wayside_tests::{ensure::container_engine, ensure::find};
+use wayside_tests::{
+    command::{capture, watch},
+    ensure::{container_engine, find},
+};
 
 use crate::tidy;
 
@@ -22,6 +25,11 @@ pub(crate) struct Arguments {
 
 /// Pinned, so that a newer one with other rules or another compiler does not come in by itself.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
+/// For one check, with a build from nothing before it.
+const CHECK_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 type Check = (&'static str, fn() -> Result<()>);
 
@@ -73,12 +81,8 @@ fn components() -> Result<()> {
         return Ok(());
     }
     println!("adding rustfmt and clippy to the toolchain");
-    let added = Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]).status();
-    ensure!(
-        added.is_ok_and(|status| status.success()),
-        "rustfmt or clippy is missing: `rustup component add rustfmt clippy` brings them"
-    );
-    Ok(())
+    watch(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]), DOWNLOAD_LIMIT)
+        .context("rustfmt or clippy is missing: `rustup component add rustfmt clippy` brings them")
 }
 
 /// `cargo deny`, which is built here when it is missing.
@@ -93,16 +97,12 @@ fn deny() -> Result<()> {
 /// Whether cargo, told this and kept quiet, succeeds.
 fn cargo_succeeds(arguments: &[&str]) -> bool {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Command::new(cargo).args(arguments).output().is_ok_and(|output| output.status.success())
+    capture(Command::new(cargo).args(arguments)).is_ok_and(|ended| ended.code == 0)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = command.args(arguments).status().context("cargo")?;
-    if !status.success() {
-        bail!("cargo {} failed", arguments.join(" "));
-    }
-    Ok(())
+    watch(command.args(arguments), CHECK_LIMIT)
 }
 
 fn seconds(took: Duration) -> String {

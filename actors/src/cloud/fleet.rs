@@ -384,7 +384,7 @@ impl Fleet {
 /// Whether members of the workload send to each other.
 fn is_site(release: &Release) -> bool {
     release.workload.routes.iter().any(|route| match route.to {
-        Destination::Site(_) => true,
+        Destination::Site(_) | Destination::Device { .. } | Destination::Where { .. } => true,
         Destination::Module(_) | Destination::Cloud => false,
     })
 }

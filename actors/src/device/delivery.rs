@@ -3,11 +3,29 @@
 mod machine;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use serde::{Deserialize, Serialize};
+use wayside_config::workload::{BatchRule, Route};
 
 pub use self::machine::{Delivery, REFUSED, SILENCE, WINDOW_BYTES, WINDOW_MESSAGES};
 use crate::{message::Message, queue::StoreOp};
+
+/// How a route wants its messages sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// 0 to 9: its share of a link.
+    pub priority: u8,
+    /// How long a message may wait, in milliseconds of its origin's clock.
+    pub ttl_ms: Option<u64>,
+    /// When a batch is full.
+    pub batch: Option<BatchRule>,
+}
+
+impl Terms {
+    /// Of a route that says nothing.
+    pub const USUAL: Self = Self { priority: Route::PRIORITY, ttl_ms: None, batch: None };
+}
 
 /// What can happen to a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +36,8 @@ pub enum Event {
         acked: u64,
         /// The queue's last number.
         last: u64,
+        /// How they are to be sent.
+        terms: Terms,
     },
     /// Messages up to this number are no longer there.
     Skipped {
@@ -37,6 +57,8 @@ pub enum Event {
         /// Consecutive messages. Empty when the store has none to give: then everything before
         /// `first_seq` is lost, and with `first_seq` equal to `from` it may be asked again later.
         messages: Vec<Message>,
+        /// Wall clock when they were read, milliseconds since the Unix epoch.
+        wall_ms: u64,
     },
     /// The destination has stored everything up to this number.
     Acked {
@@ -80,5 +102,7 @@ pub enum Effect {
     Trimmed {
         /// The highest confirmed number.
         upto: u64,
+        /// How many messages were left out since the last time, for they had waited too long.
+        expired: u64,
     },
 }

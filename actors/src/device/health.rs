@@ -10,7 +10,7 @@ use wayside_config::{identity::DeviceId, workload::ModuleId};
 pub use self::machine::{Health, IDLE_MS, REPORT_MS};
 use crate::{
     queue::Queue,
-    report::{ModuleStatus, QueueStatus, Report},
+    report::{ModuleStatus, QueueStatus, Report, RouteStatus},
 };
 
 /// What can happen to health.
@@ -24,6 +24,10 @@ pub enum Event {
     Queue(Queue, QueueStatus),
     /// A queue is gone.
     QueueGone(Queue),
+    /// What a route, `workload/route`, has left out.
+    Route(String, RouteStatus),
+    /// A route is gone.
+    RouteGone(String),
     /// The neighbours.
     Peers(Vec<DeviceId>),
     /// The assignment's version.

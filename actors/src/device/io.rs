@@ -103,6 +103,15 @@ pub enum Mesh {
         /// What.
         batch: Batch,
     },
+    /// Send one message of a best-effort route: now or not at all.
+    Forward {
+        /// The destination.
+        to: DeviceId,
+        /// `workload/route`.
+        route: String,
+        /// What.
+        message: Message,
+    },
     /// Tell the origin how far its messages are stored here.
     Confirm {
         /// The origin.
@@ -138,6 +147,13 @@ pub enum Mqtt {
         /// Their topics as the module sees them: [`Message::topic_from`].
         messages: Vec<Message>,
     },
+    /// Deliver one message of a best-effort route to a module's session at QoS 0: now or not at all.
+    Forward {
+        /// Names the route and the module.
+        queue: Queue,
+        /// Its topic as the module sees it: [`Message::topic_from`].
+        message: Message,
+    },
     /// The queue, whose endpoint is a module, is closed: what is held of it is not delivered any more,
     /// and a later queue of that name counts anew. Not answered.
     Forget(Queue),
@@ -155,7 +171,7 @@ pub enum Mqtt {
 
 /// The uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(clippy::large_enum_variant, reason = "nearly all of them are frames, and few exist at a time")]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are frames")]
 pub enum Uplink {
     /// Dial the cloud; answered by `uplink::Event::Connected` or `Lost`.
     Connect,

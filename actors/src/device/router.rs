@@ -1,10 +1,11 @@
 //! Which queues a message goes to, what it is numbered there, and what has been seen before.
 //!
-//! `compiled` turns routes into what a publish needs, `book` counts what a queue holds, `marks`
-//! names what is remembered besides messages, `machine` decides.
+//! `compiled` turns routes into what a publish needs, `filters` finds them by topic, `book` counts what a
+//! queue holds, `marks` names what is remembered besides messages, `machine` decides.
 
 mod book;
 mod compiled;
+mod filters;
 mod machine;
 mod marks;
 #[cfg(test)]
@@ -21,10 +22,10 @@ use wayside_config::{
 
 pub use self::machine::{Router, STATUS_MS, WAITING_BYTES, WAITING_PUBLISHES};
 use crate::{
-    device::io::Members,
-    message::{Batch, Confirm},
+    device::{delivery::Terms, io::Members},
+    message::{Batch, Confirm, Message, Properties},
     queue::{Queue, StoreOp},
-    report::QueueStatus,
+    report::{QueueStatus, RouteStatus},
 };
 
 /// The routes of all workloads on this device.
@@ -56,6 +57,8 @@ pub enum Event {
         module: ModuleId,
         /// Its topic.
         topic: String,
+        /// What it says of the body.
+        properties: Properties,
         /// The body.
         payload: Bytes,
         /// Wall clock at arrival, milliseconds since the Unix epoch.
@@ -101,12 +104,23 @@ pub enum Event {
         /// What.
         batch: Batch,
     },
+    /// A message of a best-effort route came from a neighbour.
+    Forwarded {
+        /// The neighbour, by its key.
+        from: DeviceId,
+        /// `workload/route`.
+        route: String,
+        /// What.
+        message: Message,
+    },
     /// A delivery machine confirmed: the queue has room again.
     Trimmed {
         /// The queue.
         queue: Queue,
         /// The highest confirmed number.
         upto: u64,
+        /// How many messages were left out on the way, for they had waited too long.
+        expired: u64,
     },
     /// A delivery machine was restarted and has forgotten how far its queue is.
     DeliveryRestarted(Queue),
@@ -154,6 +168,8 @@ pub enum Effect {
         acked: u64,
         /// Its last number.
         last: u64,
+        /// How they are to be sent.
+        terms: Terms,
     },
     /// Messages up to this number were dropped (queue full): its delivery machine skips them.
     Skipped {
@@ -164,10 +180,21 @@ pub enum Effect {
     },
     /// No route leads to this queue any more; its delivery machine ends.
     Closed(Queue),
+    /// Send this now to the queue's endpoint, or not at all: its route keeps nothing.
+    Forward {
+        /// Of this name and endpoint; it is not in the store.
+        queue: Queue,
+        /// What.
+        message: Message,
+    },
     /// What a queue holds, when it changed.
     Status(Queue, QueueStatus),
     /// A queue is gone.
     StatusGone(Queue),
+    /// What a route has left out, when that changed. Routes that took everything are not named.
+    RouteStatus(String, RouteStatus),
+    /// A route of which something was told is gone.
+    RouteGone(String),
     /// Publishes since the daemon started that no route wanted, when that changed.
     Unrouted(u64),
     /// Batches of neighbours since the daemon started that they may not send here, when that changed.

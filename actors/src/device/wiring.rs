@@ -14,7 +14,7 @@
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
 //! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
-//! | router | `Status`, `StatusGone`, `Unrouted`, `Refused` | health |
+//! | router | `Status`, `StatusGone`, `RouteStatus`, `RouteGone`, `Unrouted`, `Refused` | health |
 //! | router | `Store`, `Accept`, `Refuse`, `Confirm` | store, MQTT, mesh |
 //! | delivery | `Trimmed` | router |
 //! | delivery | `AskUp` | membership, uplink or MQTT, by its endpoint |
@@ -168,8 +168,8 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::Accept { ticket } => mqtt(io::Mqtt::Accept { ticket }),
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
         E::Confirm { to, confirm } => Out::Io(Io::Mesh(io::Mesh::Confirm { to, confirm })),
-        E::Appended { queue, acked, last } => {
-            Out::Tell(Event::Delivery(queue, delivery::Event::Appended { acked, last }))
+        E::Appended { queue, acked, last, terms } => {
+            Out::Tell(Event::Delivery(queue, delivery::Event::Appended { acked, last, terms }))
         }
         E::Skipped { queue, upto } => Out::Tell(Event::Delivery(queue, delivery::Event::Skipped { upto })),
         E::Closed(queue) => {
@@ -179,8 +179,16 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
                 Endpoint::Device(_) | Endpoint::Cloud => vec![end],
             };
         }
+        E::Forward { queue, message } => match queue.to {
+            Endpoint::Module(_) => mqtt(io::Mqtt::Forward { queue, message }),
+            Endpoint::Device(to) => Out::Io(Io::Mesh(io::Mesh::Forward { to, route: queue.route, message })),
+            // Compose files with such a route are refused: the cloud keeps what it gets.
+            Endpoint::Cloud => return Vec::new(),
+        },
         E::Status(queue, status) => to_health(health::Event::Queue(queue, status)),
         E::StatusGone(queue) => to_health(health::Event::QueueGone(queue)),
+        E::RouteStatus(route, status) => to_health(health::Event::Route(route, status)),
+        E::RouteGone(route) => to_health(health::Event::RouteGone(route)),
         E::Unrouted(count) => to_health(health::Event::Unrouted(count)),
         E::Refused(count) => to_health(health::Event::Refused(count)),
     }]
@@ -214,7 +222,7 @@ pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Vec<Out> {
             }
         }
         E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
-        E::Trimmed { upto } => to_router(router::Event::Trimmed { queue, upto }),
+        E::Trimmed { upto, expired } => to_router(router::Event::Trimmed { queue, upto, expired }),
     }]
 }
 

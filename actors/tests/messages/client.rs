@@ -72,6 +72,7 @@ impl Client {
                 ticket,
                 module,
                 topic: "data".into(),
+                properties: Default::default(),
                 payload: flight.number.to_be_bytes().to_vec().into(),
                 wall_ms: 0,
                 packet_id: Some(packet_id),

@@ -79,7 +79,7 @@ impl Store {
             .collect();
         let first_seq = taken.first().map_or(from, |(seq, _)| **seq);
         let messages = taken.into_iter().map(|(_, message)| message.clone()).collect();
-        delivery::Event::Loaded { from, first_seq, messages }
+        delivery::Event::Loaded { from, first_seq, messages, wall_ms: 0 }
     }
 
     fn states(&self) -> BTreeMap<Queue, QueueState> {

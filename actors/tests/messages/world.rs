@@ -184,11 +184,12 @@ impl World {
                 }
                 Io::Mqtt(
                     io::Mqtt::Refuse { .. }
+                    | io::Mqtt::Forward { .. }
                     | io::Mqtt::AskUp { .. }
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Modules(_),
                 )
-                | Io::Mesh(io::Mesh::Tokens)
+                | Io::Mesh(io::Mesh::Tokens | io::Mesh::Forward { .. })
                 | Io::Uplink(_)
                 | Io::Engine(_)
                 | Io::Store(_)
@@ -263,15 +264,8 @@ pub fn number(message: &Message) -> u64 {
 
 /// `sensor` to every `detector`, and to the cloud.
 pub fn routes(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
-    let route = |name: &str, to| Route {
-        name: name.into(),
-        module: "sensor".into(),
-        filter: "data".into(),
-        to,
-        buffer_bytes,
-        when_full,
-    };
-    let member = |at| Member { device: device(at), name: format!("device{at}") };
+    let route = |name: &str, to| Route { buffer_bytes, when_full, ..Route::new(name, "sensor", "data", to) };
+    let member = |at| Member { device: device(at), name: format!("device{at}"), labels: BTreeMap::new() };
     let workload = WorkloadRoutes {
         routes: vec![route("site", Destination::Site("detector".into())), route("up", Destination::Cloud)],
         members: vec![member(0), member(1)],

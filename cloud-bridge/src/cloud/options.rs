@@ -1,6 +1,6 @@
 //! The command line of `wayside-cloud`.
 
-use std::{env, fs, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use wayside_config::identity::PublicKey;
@@ -68,16 +68,7 @@ impl Options {
     /// The state directory that holds: `--state`, or the one that is usual for this user.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
-        let usual = || {
-            let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-            let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-            if is_root {
-                return PathBuf::from("/var/lib/wayside-cloud");
-            }
-            let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-            base.unwrap_or_default().join("wayside-cloud")
-        };
-        self.state.clone().unwrap_or_else(usual)
+        self.state.clone().unwrap_or_else(|| wayside_host::state_folder("wayside-cloud"))
     }
 }
 

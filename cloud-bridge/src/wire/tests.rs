@@ -5,7 +5,7 @@ use wayside_actors::{
     frame::{Answer, Ask, Desired, Hello, MAX_ANSWER_BYTES, PROTOCOL, Question, ToCloud, ToDevice},
     report::{
         MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, QueueStatus,
-        Report,
+        Report, RouteStatus,
     },
 };
 
@@ -44,12 +44,13 @@ fn bytes_are_pinned() {
             origin: PublicKey::from_bytes([1; 32]),
             source: "s".into(),
             topic: "o".into(),
+            properties: Default::default(),
             payload: Bytes::from_static(b"\x00\xff"),
             accepted_ms: 1000,
         }],
     });
-    let (origin, start) = ("01".repeat(32), "00000037860363772f7207000181855820");
-    assert_eq!(hex(&batch.encode().unwrap()), format!("{start}{origin}6173616f4200ff1903e8"));
+    let (origin, start) = ("01".repeat(32), "00000038860363772f7207000181865820");
+    assert_eq!(hex(&batch.encode().unwrap()), format!("{start}{origin}6173616f4200ff1903e880"));
 
     let report = ToCloud::Report(Report {
         number: 1,
@@ -64,11 +65,14 @@ fn bytes_are_pinned() {
                 problem: String::new(),
             },
         )]),
-        queues: BTreeMap::from([("q".into(), QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4 })]),
+        queues: BTreeMap::from([(
+            "q".into(),
+            QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4, expired: 5 },
+        )]),
         assignment: Some(9),
         ..Report::default()
     });
-    assert_eq!(hex(&body(&report)), "8c0201f5818663772f6d02616900206080818561710102030480f609f6f6f6");
+    assert_eq!(hex(&body(&report)), "8e0201f5818663772f6d0261690020608081866171010203040580f609f6f6f68080");
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
     assert_eq!(hex(&body(&answer)), "840405f4626e6f");
@@ -131,14 +135,14 @@ fn what_is_over_a_limit_is_refused_by_name() {
         e.uint(1);
         e.boolean(true);
     };
-    let gone = unlimited(2, 11, |e| {
+    let gone = unlimited(2, 13, |e| {
         start(e);
         e.array(0);
         texts(e, MAX_MODULES + 1, "");
     });
     let over = "the number of modules that are gone is 20001, at most 20000 is allowed";
     assert_eq!(words(&gone), format!("a report frame cannot be read: {over}"));
-    let name = unlimited(2, 11, |e| {
+    let name = unlimited(2, 13, |e| {
         start(e);
         e.array(0);
         texts(e, 1, &"n".repeat(513));
@@ -217,9 +221,10 @@ prop_compose! {
 prop_compose! {
     fn any_message()(
         origin in any_key(), source in ".{0,20}", topic in ".{0,40}",
+        properties in collection::btree_map(".{0,9}", ".{0,9}", 0..3),
         payload in collection::vec(any::<u8>(), 0..300), accepted_ms in any::<u64>(),
     ) -> Message {
-        Message { origin, source, topic, payload: payload.into(), accepted_ms }
+        Message { origin, source, topic, properties, payload: payload.into(), accepted_ms }
     }
 }
 
@@ -238,9 +243,15 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>())
+    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>(), expired in any::<u64>())
     -> QueueStatus {
-        QueueStatus { depth, bytes, appended, dropped }
+        QueueStatus { depth, bytes, appended, dropped, expired }
+    }
+}
+
+prop_compose! {
+    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>()) -> RouteStatus {
+        RouteStatus { refused, failed, left_out }
     }
 }
 
@@ -254,12 +265,13 @@ prop_compose! {
         peers in proptest::option::of(collection::vec(any_key(), 0..4)),
         assignment in any::<Option<u64>>(),
         problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
-        unrouted in any::<Option<u64>>(),
-        refused in any::<Option<u64>>(),
+        unrouted in any::<Option<u64>>(), refused in any::<Option<u64>>(),
+        routes in collection::btree_map(".{0,20}", any_route(), 0..4),
+        routes_gone in collection::vec(".{0,20}", 0..4),
     ) -> Report {
         Report {
             number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, refused,
-            problems,
+            problems, routes, routes_gone,
         }
     }
 }

@@ -5,7 +5,7 @@ use wayside_actors::{
     frame::{Answer, Hello, MAX_ANSWER_BYTES, PROTOCOL, ToCloud},
     report::{
         MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
-        ModuleState, ModuleStatus, QueueStatus, Report,
+        MAX_ROUTES, ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus,
     },
 };
 use wayside_config::limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES};
@@ -22,7 +22,7 @@ impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
-            Self::Report(report) => framed(REPORT, 11, |e| put_report(e, report)),
+            Self::Report(report) => framed(REPORT, 13, |e| put_report(e, report)),
             Self::Batch(batch) => framed(BATCH, 5, |e| put_batch(e, batch)),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
         }
@@ -32,7 +32,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 11, report).map(Self::Report)),
+                REPORT => ("report", d.fields("report", fields, 13, report).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 unknown => return Err(WireError::UnknownKind(unknown)),
@@ -94,6 +94,9 @@ fn put_report(encoder: &mut Encoder, report: &Report) {
     });
     encoder.option(report.unrouted, Encoder::uint);
     encoder.option(report.refused, Encoder::uint);
+    let entries = report.routes.iter().map(|(name, status)| (name.as_str(), status));
+    put_list(encoder, MAX_ROUTES, entries, |e, (name, status)| put_route(e, name, status));
+    put_names(encoder, MAX_ROUTES, &report.routes_gone);
 }
 
 fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
@@ -111,6 +114,8 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
         })?,
         unrouted: decoder.option(Decoder::uint)?,
         refused: decoder.option(Decoder::uint)?,
+        routes: decoder.list(MAX_ROUTES, "the number of routes", route)?,
+        routes_gone: decoder.list(MAX_ROUTES, "the number of routes that are gone", name)?,
     })
 }
 
@@ -139,20 +144,41 @@ fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
 }
 
 fn put_queue(encoder: &mut Encoder, queue: &str, status: &QueueStatus) {
-    encoder.array(5);
+    encoder.array(6);
     encoder.text(queue);
     encoder.uint(status.depth);
     encoder.uint(status.bytes);
     encoder.uint(status.appended);
     encoder.uint(status.dropped);
+    encoder.uint(status.expired);
 }
 
 fn queue(decoder: &mut Decoder) -> Result<(String, QueueStatus), CodecError> {
-    decoder.record("queue", 5, |d| {
+    decoder.record("queue", 6, |d| {
         let name = name(d)?;
-        let status =
-            QueueStatus { depth: d.uint()?, bytes: d.uint()?, appended: d.uint()?, dropped: d.uint()? };
+        let status = QueueStatus {
+            depth: d.uint()?,
+            bytes: d.uint()?,
+            appended: d.uint()?,
+            dropped: d.uint()?,
+            expired: d.uint()?,
+        };
         Ok((name, status))
+    })
+}
+
+fn put_route(encoder: &mut Encoder, route: &str, status: &RouteStatus) {
+    encoder.array(4);
+    encoder.text(route);
+    encoder.uint(status.refused);
+    encoder.uint(status.failed);
+    encoder.uint(status.left_out);
+}
+
+fn route(decoder: &mut Decoder) -> Result<(String, RouteStatus), CodecError> {
+    decoder.record("route", 4, |d| {
+        let name = name(d)?;
+        Ok((name, RouteStatus { refused: d.uint()?, failed: d.uint()?, left_out: d.uint()? }))
     })
 }
 

@@ -216,6 +216,7 @@ impl Device {
             origin: self.id(),
             source: "sensor".into(),
             topic: "observations".into(),
+            properties: Default::default(),
             payload: Bytes::from(format!("{{\"row\":{seq}}}")),
             accepted_ms: 1_000 + seq,
         };

@@ -91,8 +91,32 @@ pub(super) const WAYSIDE: Keys =
 pub(super) const TARGET: Keys = Keys { place: "`target`", supported: &["devices", "labels"], refused: &[] };
 
 /// A route.
-pub(super) const ROUTE: Keys =
-    Keys { place: "a route", supported: &["from", "to", "buffer", "when_full"], refused: &[] };
+pub(super) const ROUTE: Keys = Keys {
+    place: "a route",
+    supported: &[
+        "from",
+        "to",
+        "where",
+        "priority",
+        "ttl",
+        "delivery",
+        "buffer",
+        "when_full",
+        "batch",
+        "sample",
+        "when_removed",
+    ],
+    refused: &[],
+};
+
+/// A route's `to` in its long form.
+pub(super) const TO: Keys = Keys { place: "`to`", supported: &["module", "where"], refused: &[] };
+
+/// A route's `batch`.
+pub(super) const BATCH: Keys = Keys { place: "`batch`", supported: &["messages", "within"], refused: &[] };
+
+/// A route's `sample`.
+pub(super) const SAMPLE: Keys = Keys { place: "`sample`", supported: &["every", "interval"], refused: &[] };
 
 /// A service.
 pub(super) const SERVICE: Keys = Keys {

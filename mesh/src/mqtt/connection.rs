@@ -7,11 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, BytesMut};
-use mqtt_protocol_core::mqtt::{
-    common::Cursor,
-    connection::{PacketBuildResult, PacketBuilder, RawPacket},
-};
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -29,11 +25,11 @@ use super::{
     door::Stranger,
     encode::Encoder,
     fault::{Fault, Refusal},
+    framing::Framing,
     hub::{Hub, Slot},
     link::End,
     packet::{Connect, Version},
     session::{Polled, Session},
-    window::{MAX_CONNECT_BYTES, MAX_PACKET_BYTES},
 };
 
 /// Room made for one read.
@@ -54,7 +50,7 @@ pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
         return;
     }
     let (read, mut write) = stream.into_split();
-    let mut reader = Reader::new(read);
+    let mut reader = Reader { read, framing: Framing::new() };
     let greeting = tokio::select! {
         greeting = timeout(hub.settings.connect_timeout, greet(&hub, &mut reader, peer.ip())) => greeting,
         () = hub.closing.cancelled() => return,
@@ -85,7 +81,7 @@ enum Stop {
 
 async fn greet(hub: &Hub, reader: &mut Reader, address: IpAddr) -> Result<(ModuleId, Connect), Stop> {
     let raw = loop {
-        match reader.next() {
+        match reader.framing.next() {
             Ok(Some(raw)) => break raw,
             Ok(None) => reader.fill().await.map_err(Stop::Lost)?,
             Err(fault) => return Err(Stop::Fault(fault)),
@@ -126,7 +122,7 @@ async fn attend(
     let Some((slot, link, wake)) = hub.connect(&module, connect) else { return };
     drop(stranger);
     info!(%module, %peer, client_id, version = ?encoder.version, "MQTT client here");
-    reader.builder.set_maximum_packet_size(u32::try_from(MAX_PACKET_BYTES).unwrap_or(u32::MAX));
+    reader.framing.admit();
     let mut out = BytesMut::new();
     let mut attendant =
         Attendant { hub, slot: &slot, link, wake: &wake, version: encoder.version, keep_alive };
@@ -190,6 +186,7 @@ impl Attendant<'_> {
             };
             if may_read {
                 let received = reader
+                    .framing
                     .next()
                     .and_then(|raw| raw.map(|raw| decode::packet(self.version, &raw)).transpose());
                 match received {
@@ -257,34 +254,15 @@ impl Attendant<'_> {
 /// Bytes from a client, cut into packets.
 struct Reader {
     read: OwnedReadHalf,
-    buffer: BytesMut,
-    builder: PacketBuilder,
+    framing: Framing,
 }
 
 impl Reader {
-    fn new(read: OwnedReadHalf) -> Self {
-        let limit = u32::try_from(MAX_CONNECT_BYTES).unwrap_or(u32::MAX);
-        let builder = PacketBuilder::with_maximum_packet_size(limit);
-        Self { read, buffer: BytesMut::new(), builder }
-    }
-
-    /// The next packet of what has been read.
-    fn next(&mut self) -> Result<Option<RawPacket>, Fault> {
-        let mut cursor = Cursor::new(&self.buffer[..]);
-        let built = self.builder.feed(&mut cursor);
-        let used = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-        self.buffer.advance(used.min(self.buffer.len()));
-        match built {
-            PacketBuildResult::Complete(raw) => Ok(Some(raw)),
-            PacketBuildResult::Incomplete => Ok(None),
-            PacketBuildResult::Error(error) => Err(error.into()),
-        }
-    }
-
     /// Reads more. Nothing is lost if it is dropped while it waits.
     async fn fill(&mut self) -> io::Result<()> {
-        self.buffer.reserve(READ_BYTES);
-        match self.read.read_buf(&mut self.buffer).await? {
+        let buffer = &mut self.framing.buffer;
+        buffer.reserve(READ_BYTES);
+        match self.read.read_buf(buffer).await? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the client")),
             _ => Ok(()),
         }
@@ -305,7 +283,7 @@ async fn finish(
         write.shutdown().await?;
         if linger {
             loop {
-                reader.buffer.clear();
+                reader.framing.buffer.clear();
                 reader.fill().await?;
             }
         }

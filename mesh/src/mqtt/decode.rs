@@ -12,6 +12,7 @@ use mqtt_protocol_core::mqtt::{
 use super::{
     fault::{Fault, Refusal},
     packet::{Connect, Incoming, Publish, Version, Will, Wish},
+    properties,
 };
 
 const CONNECT: u8 = 1;
@@ -179,7 +180,7 @@ fn publish(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
                 alias: false,
-                properties: false,
+                properties: Some(Default::default()),
             }
         }
         Version::V5 => {
@@ -192,7 +193,7 @@ fn publish(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
                 alias: packet.props().iter().any(alias),
-                properties: !packet.props().iter().all(alias),
+                properties: properties::read(packet.props()),
             }
         }
     };

@@ -15,7 +15,9 @@ use mqtt_protocol_core::mqtt::{
 
 use super::{
     fault::{Fault, Refusal},
+    outbox::Parcel,
     packet::Version,
+    properties,
     window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM},
 };
 
@@ -208,13 +210,13 @@ impl Encoder {
     /// PUBLISH to the client: QoS 1 with a packet identifier, QoS 0 without. The size that it took.
     pub(super) fn publish(
         self,
-        topic: &str,
-        payload: &[u8],
+        parcel: &Parcel,
         packet_id: Option<u16>,
         dup: bool,
         out: &mut BytesMut,
     ) -> usize {
         let before = out.len();
+        let (topic, payload) = (parcel.topic.as_str(), parcel.payload.as_ref());
         let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
         match self.version {
             Version::V4 => {
@@ -225,6 +227,7 @@ impl Encoder {
             Version::V5 => {
                 let packet = v5_0::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);
                 let packet = packet.packet_id(packet_id).dup(dup).retain(false).payload(payload);
+                let packet = packet.props(properties::write(&parcel.properties));
                 put(out, &packet.build().expect(BUILT));
             }
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use wayside_actors::{
     device::{delivery, router, wiring},
+    message::Properties,
     queue::{Endpoint, Queue},
 };
 use wayside_config::workload::ModuleId;
@@ -18,6 +19,8 @@ pub enum MqttEvent {
         module: ModuleId,
         /// A valid topic that does not begin with `$`.
         topic: String,
+        /// What travels with it.
+        properties: Properties,
         /// At most [`wayside_actors::message::MAX_PAYLOAD_BYTES`].
         payload: Bytes,
         /// 0, 1 or 2.
@@ -79,8 +82,8 @@ impl MqttEvent {
     pub fn wired(self, wall_ms: u64) -> wiring::Event {
         let deliveries = |module, event| wiring::Event::Deliveries(Endpoint::Module(module), event);
         wiring::Event::Router(match self {
-            Self::Published { ticket, module, topic, payload, qos: _, packet_id } => {
-                router::Event::Published { ticket, module, topic, payload, wall_ms, packet_id }
+            Self::Published { ticket, module, topic, properties, payload, qos: _, packet_id } => {
+                router::Event::Published { ticket, module, topic, properties, payload, wall_ms, packet_id }
             }
             Self::Released { ticket, module, packet_id } => {
                 router::Event::Released { ticket, module, packet_id }

@@ -19,6 +19,7 @@ use super::{
     door::Door,
     event::MqttEvent,
     fault::Fault,
+    outbox::Parcel,
     packet::Connect,
     session::Session,
     settings::{Authenticator, Settings},
@@ -149,12 +150,13 @@ impl Hub {
         *lock(&self.names) = names;
     }
 
-    /// The topic under which modules see a message.
-    pub(super) fn topic_of(&self, message: &Message) -> String {
-        match lock(&self.names).get(&message.origin) {
+    /// A message as modules see it.
+    pub(super) fn parcel(&self, message: Message) -> Parcel {
+        let topic = match lock(&self.names).get(&message.origin) {
             Some(name) => message.topic_from(name),
             None => message.topic_from(&message.origin.to_string()),
-        }
+        };
+        Parcel { topic, properties: message.properties, payload: message.payload }
     }
 
     /// Sends what a session has to tell, as far as there is room. True if nothing is left.

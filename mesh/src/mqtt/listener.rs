@@ -98,10 +98,15 @@ impl Listener {
                 hub.with_ticket(ticket, |session| session.refuse(ticket, reason));
             }
             Mqtt::Deliver { queue, first_seq, messages } => {
-                let messages = messages.into_iter().map(|message| (hub.topic_of(&message), message.payload));
-                let messages = messages.collect();
+                let messages = messages.into_iter().map(|message| hub.parcel(message)).collect();
                 if let Some(module) = module_of(&queue) {
                     hub.with_module(&module, |session| session.deliver(queue, first_seq, messages));
+                }
+            }
+            Mqtt::Forward { queue, message } => {
+                if let Some(module) = module_of(&queue) {
+                    let parcel = hub.parcel(message);
+                    hub.with_module(&module, |session| session.forward(parcel));
                 }
             }
             Mqtt::Forget(queue) => {

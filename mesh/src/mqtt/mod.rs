@@ -10,7 +10,7 @@
 //! - Retained messages are not kept, so a publish or a will that asks for it ends the connection
 //!   (MQTT 5: reason `Retain not supported`). So does, under 3.1.1, a publish that the device refuses, for
 //!   3.1.1 has no other answer but a false acknowledgement.
-//! - Properties of MQTT 5 publishes (expiry, response topic, user properties ...) do not travel, so
+//! - Of the properties of MQTT 5 publishes the user properties and the content type travel; others do not, so
 //!   a publish that has some is refused.
 //! - What waits in a module's queues belongs to its routes, not to its session: a clean start does not lose it.
 
@@ -20,6 +20,9 @@ mod door;
 mod encode;
 pub mod event;
 mod fault;
+mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod hub;
 mod kept;
 mod link;
@@ -27,6 +30,7 @@ pub mod listener;
 mod outbox;
 mod packet;
 mod pending;
+mod properties;
 mod session;
 pub mod settings;
 mod subscription;

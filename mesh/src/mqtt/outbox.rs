@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use wayside_actors::queue::Queue;
+use wayside_actors::{message::Properties, queue::Queue};
+
+/// Messages of best-effort routes that wait for the client to read, at most; and their bytes.
+const LIVE_MESSAGES: usize = 1024;
+const LIVE_BYTES: usize = 1 << 20;
 
 /// Unacknowledged messages by queue. Bounded by the windows of the queues' deliveries.
 #[derive(Debug, Default)]
@@ -25,13 +29,29 @@ pub(super) struct Outbox {
     turn: Option<Arc<Queue>>,
     /// Queues whose progress is to be told.
     progress: BTreeSet<Arc<Queue>>,
+    /// Messages of best-effort routes, oldest first, and their bytes.
+    live: VecDeque<Parcel>,
+    live_bytes: usize,
+}
+
+/// A message as its module gets it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parcel {
+    pub(super) topic: String,
+    pub(super) properties: Properties,
+    pub(super) payload: Bytes,
+}
+
+impl Parcel {
+    fn cost_bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + 64
+    }
 }
 
 /// One publish to the client.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
+    pub(super) parcel: Parcel,
     /// `None` for QoS 0, which is settled by sending it.
     pub(super) packet_id: Option<u16>,
     pub(super) dup: bool,
@@ -39,19 +59,34 @@ pub(super) struct Outgoing {
 
 impl Outbox {
     /// Takes what a delivery sends. What is held already is left out.
-    pub(super) fn take(&mut self, queue: Queue, first_seq: u64, messages: Vec<(String, Bytes)>) {
+    pub(super) fn take(&mut self, queue: Queue, first_seq: u64, messages: Vec<Parcel>) {
         let queue = Arc::new(queue);
         let lane = self.lanes.entry(queue.clone()).or_insert_with(|| Lane::starting_at(first_seq));
         if first_seq <= lane.acked {
             // The delivery has not heard of it, or has lost it.
             self.progress.insert(queue);
         }
-        for (seq, (topic, payload)) in (first_seq..).zip(messages) {
+        for (seq, parcel) in (first_seq..).zip(messages) {
             if seq > lane.high {
                 lane.high = seq;
-                lane.held.push_back(Held { seq, topic, payload, is_settled: false });
+                lane.held.push_back(Held { seq, parcel, is_settled: false });
             }
         }
+    }
+
+    /// Takes a message that nobody stores; the oldest ones make room for it.
+    pub(super) fn take_live(&mut self, parcel: Parcel) {
+        self.live_bytes += parcel.cost_bytes();
+        self.live.push_back(parcel);
+        while self.live.len() > LIVE_MESSAGES || (self.live_bytes > LIVE_BYTES && self.live.len() > 1) {
+            self.next_live();
+        }
+    }
+
+    fn next_live(&mut self) -> Option<Parcel> {
+        let parcel = self.live.pop_front()?;
+        self.live_bytes -= parcel.cost_bytes();
+        Some(parcel)
     }
 
     /// Forgets a queue.
@@ -72,6 +107,8 @@ impl Outbox {
     pub(super) fn restart(&mut self) {
         self.inflight.clear();
         self.resend.clear();
+        self.live.clear();
+        self.live_bytes = 0;
         for lane in self.lanes.values_mut() {
             lane.next = 0;
         }
@@ -89,11 +126,16 @@ impl Outbox {
                 return Some(held.outgoing(Some(id), true));
             }
         }
+        while let Some(parcel) = self.next_live() {
+            if grant(&parcel.topic).is_some() {
+                return Some(Outgoing { parcel, packet_id: None, dup: false });
+            }
+        }
         let queue = self.choose(window, &grant)?;
         self.turn = Some(queue.clone());
         let lane = self.lanes.get_mut(&queue)?;
         let held = lane.unsent()?;
-        if grant(&held.topic)? == 0 {
+        if grant(&held.parcel.topic)? == 0 {
             let outgoing = held.outgoing(None, false);
             let seq = held.seq;
             lane.next += 1;
@@ -131,7 +173,7 @@ impl Outbox {
     fn choose(&self, window: usize, grant: impl Fn(&str) -> Option<u8>) -> Option<Arc<Queue>> {
         let has_room = self.inflight.len() < window;
         let is_ready = |(_, lane): &(&Arc<Queue>, &Lane)| {
-            lane.peek().is_some_and(|held| match grant(&held.topic) {
+            lane.peek().is_some_and(|held| match grant(&held.parcel.topic) {
                 Some(0) => true,
                 Some(_) => has_room,
                 None => false,
@@ -172,8 +214,7 @@ struct Lane {
 #[derive(Debug)]
 struct Held {
     seq: u64,
-    topic: String,
-    payload: Bytes,
+    parcel: Parcel,
     is_settled: bool,
 }
 
@@ -219,7 +260,7 @@ impl Lane {
 
 impl Held {
     fn outgoing(&self, packet_id: Option<u16>, dup: bool) -> Outgoing {
-        Outgoing { topic: self.topic.clone(), payload: self.payload.clone(), packet_id, dup }
+        Outgoing { parcel: self.parcel.clone(), packet_id, dup }
     }
 }
 
@@ -244,13 +285,18 @@ mod tests {
         Queue { route: route.to_owned(), to }
     }
 
-    fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<(String, Bytes)> {
-        numbers.map(|n| (format!("dev/sensor/t{}", n % 2), n.to_string().into())).collect()
+    fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<Parcel> {
+        let parcel = |n: u64| Parcel {
+            topic: format!("dev/sensor/t{}", n % 2),
+            properties: Properties::new(),
+            payload: n.to_string().into(),
+        };
+        numbers.map(parcel).collect()
     }
 
     fn sent(outbox: &mut Outbox, window: usize) -> Vec<(String, Option<u16>, bool)> {
         std::iter::from_fn(|| outbox.next(window, |_| Some(1)))
-            .map(|out| (String::from_utf8(out.payload.to_vec()).unwrap(), out.packet_id, out.dup))
+            .map(|out| (String::from_utf8(out.parcel.payload.to_vec()).unwrap(), out.packet_id, out.dup))
             .collect()
     }
 
@@ -316,7 +362,7 @@ mod tests {
         outbox.take(queue("b"), 2, messages(2..=2));
         let only_even = |topic: &str| topic.ends_with('0').then_some(0);
         let out = outbox.next(10, only_even).unwrap();
-        assert_eq!((&out.payload[..], out.packet_id), (&b"2"[..], None));
+        assert_eq!((&out.parcel.payload[..], out.packet_id), (&b"2"[..], None));
         assert!(outbox.next(10, only_even).is_none());
         assert_eq!(outbox.take_progress(), [(queue("b"), 2)]);
         assert_eq!(sent(&mut outbox, 10).len(), 2);
@@ -393,7 +439,7 @@ mod tests {
                     Op::GoBack => {}
                     Op::Send => {
                         if let Some(out) = outbox.next(3, |_| Some(1)) {
-                            let number = std::str::from_utf8(&out.payload).unwrap().parse().unwrap();
+                            let number = std::str::from_utf8(&out.parcel.payload).unwrap().parse().unwrap();
                             let id = out.packet_id.unwrap();
                             got.retain(|(other, _)| *other != id);
                             got.push((id, number));

@@ -1,6 +1,7 @@
 //! What clients say, in one form for both protocol versions.
 
 use bytes::Bytes;
+use wayside_actors::message::Properties;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub(crate) struct Publish {
     pub(crate) retain: bool,
     pub(crate) packet_id: Option<u16>,
     pub(crate) alias: bool,
-    /// It has properties that would not reach a subscriber.
-    pub(crate) properties: bool,
+    /// What travels with it; `None` when it has properties that would not reach a subscriber.
+    pub(crate) properties: Option<Properties>,
 }
 
 /// A CONNECT.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tracing::{info, warn};
 use wayside_actors::queue::Queue;
 use wayside_config::workload::ModuleId;
@@ -16,7 +16,7 @@ use super::{
     fault::{Fault, Refusal},
     kept::{Kept, Lasting},
     link::{End, Link},
-    outbox::Outbox,
+    outbox::{Outbox, Parcel},
     packet::{Connect, Incoming, Version},
     pending::{Ack, Answer},
     subscription,
@@ -188,18 +188,27 @@ impl Session {
         self.answer(ticket, Answer::Refused(reason));
     }
 
-    /// Messages for the module: topic and payload.
-    pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<(String, Bytes)>) {
+    /// Messages for the module.
+    pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<Parcel>) {
         if let Some(link) = self.link.as_mut().filter(|link| link.is_online && !link.has_told_of_waiting) {
             let waits =
-                |(topic, _): &&(String, Bytes)| subscription::granted(&self.subscriptions, topic).is_none();
-            if let Some((topic, _)) = messages.iter().find(waits) {
+                |parcel: &&Parcel| subscription::granted(&self.subscriptions, &parcel.topic).is_none();
+            if let Some(parcel) = messages.iter().find(waits) {
                 link.has_told_of_waiting = true;
-                info!(module = %self.module, %queue, topic, "a message waits until the module subscribes to its topic");
+                info!(module = %self.module, topic = parcel.topic, "a message waits until the module subscribes to its topic");
             }
         }
         self.outbox.take(queue, first_seq, messages);
         self.tell_progress();
+    }
+
+    /// A message for the module that nobody stores: sent at QoS 0 when the client is there, subscribes to it and
+    /// reads fast enough.
+    pub(super) fn forward(&mut self, parcel: Parcel) {
+        let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
+        if is_online && subscription::granted(&self.subscriptions, &parcel.topic).is_some() {
+            self.outbox.take_live(parcel);
+        }
     }
 
     /// Somebody asks whether messages can be delivered.
@@ -226,10 +235,10 @@ impl Session {
             let grant = |topic: &str| subscription::granted(&self.subscriptions, topic);
             let Some(next) = self.outbox.next(link.window, grant) else { break };
             let before = out.len();
-            let size = link.encoder.publish(&next.topic, &next.payload, next.packet_id, next.dup, out);
+            let size = link.encoder.publish(&next.parcel, next.packet_id, next.dup, out);
             if size > link.max_packet {
                 // The standard: discard it and behave as if it had been sent.
-                warn!(module = %self.module, topic = next.topic, size, limit = link.max_packet,
+                warn!(module = %self.module, topic = next.parcel.topic, size, limit = link.max_packet,
                     "a message is larger than the client's maximum packet size and is discarded");
                 out.truncate(before);
                 next.packet_id.map(|packet_id| self.outbox.acknowledge(packet_id));
@@ -324,6 +333,7 @@ impl Session {
                 ticket: self.tickets.next(),
                 module: self.module.clone(),
                 topic: will.topic,
+                properties: Default::default(),
                 payload: will.payload,
                 qos: will.qos,
                 packet_id: None,

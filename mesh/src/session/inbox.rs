@@ -39,6 +39,7 @@ impl Inbox {
         };
         let limit = match kind {
             Kind::Batch => wire::BATCH_BYTES,
+            Kind::Live => wire::LIVE_BYTES,
             Kind::Confirm => wire::CONFIRM_BYTES,
         };
         if len > limit {
@@ -47,6 +48,9 @@ impl Inbox {
         let payload = to_bytes(sample.payload());
         let event = match kind {
             Kind::Batch => wire::decode_batch(payload).map(|batch| MeshEvent::Batch { from, batch }),
+            Kind::Live => {
+                wire::decode_live(payload).map(|(route, message)| MeshEvent::Live { from, route, message })
+            }
             Kind::Confirm => {
                 wire::decode_confirm(payload).map(|confirm| MeshEvent::Confirm { from, confirm })
             }

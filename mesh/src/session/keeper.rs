@@ -2,12 +2,12 @@
 //! there is none, and names what is wrong meanwhile.
 
 use std::{
-    net::{SocketAddrV4, UdpSocket},
+    net::{SocketAddrV4, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use zenoh::{Session, liveliness::LivelinessToken};
 
 use super::{
@@ -36,6 +36,8 @@ pub(super) struct Keeper {
     pub(super) events: EventSender,
     pub(super) outbox: Outbox,
     pub(super) closing: Arc<Notify>,
+    /// Where the open session listens.
+    pub(super) listening: watch::Sender<Vec<SocketAddrV4>>,
 }
 
 /// An open session and what it was opened for.
@@ -58,6 +60,7 @@ impl Keeper {
                     self.tell(&mut problem, trouble);
                     let done = self.keep(&opened).await;
                     self.outbox.use_session(None);
+                    self.listening.send_replace(Vec::new());
                     if let Err(error) = opened.session.close().await {
                         tracing::debug!(%error, "closing the mesh session");
                     }
@@ -83,9 +86,9 @@ impl Keeper {
     async fn open(&self) -> Result<(Opened, Option<String>), String> {
         let addresses = self.addresses();
         let listen: Vec<SocketAddrV4> = if self.settings.listen.is_empty() {
-            addresses.iter().map(|address| SocketAddrV4::new(address.ip, 0)).collect()
+            addresses.iter().map(|address| with_port(SocketAddrV4::new(address.ip, 0))).collect()
         } else {
-            self.settings.listen.clone()
+            self.settings.listen.iter().copied().map(with_port).collect()
         };
         if listen.is_empty() {
             return Err(
@@ -129,6 +132,7 @@ impl Keeper {
         };
         let token = self.declare(&session, &inbox).await?;
         self.outbox.use_session(Some(session.clone()));
+        self.listening.send_replace(listen.to_vec());
         tracing::info!(session = %session.zid(), ?listen, scouting = scouting.is_some(), "mesh is open");
         Ok(Opened {
             session,
@@ -204,6 +208,16 @@ impl Keeper {
             *before = now;
         }
     }
+}
+
+/// A free port where none is named: Zenoh would take one and not tell which. Should another program take it first, opening
+/// fails and is tried again with another.
+fn with_port(address: SocketAddrV4) -> SocketAddrV4 {
+    if address.port() != 0 {
+        return address;
+    }
+    let found = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    SocketAddrV4::new(*address.ip(), found.map_or(0, |found| found.port()))
 }
 
 /// Whether the group can be joined on this address. Zenoh fails as a whole when it cannot.

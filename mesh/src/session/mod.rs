@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc};
-use wayside_actors::message::{Batch, Confirm};
+use tokio::sync::{Notify, mpsc, watch};
+use wayside_actors::message::{Batch, Confirm, Message};
 use wayside_config::identity::DeviceId;
 
 pub use self::addresses::Excluded;
@@ -68,7 +68,8 @@ pub struct MeshError(#[from] std::io::Error);
 pub struct Mesh {
     outbox: Outbox,
     closing: Arc<Notify>,
-    closed: tokio::sync::watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
+    listening: watch::Receiver<Vec<SocketAddrV4>>,
 }
 
 impl Mesh {
@@ -81,7 +82,8 @@ impl Mesh {
     pub fn open(settings: MeshSettings) -> Result<(Self, MeshEvents), MeshError> {
         let (events, receiver) = event::channel();
         let closing = Arc::new(Notify::new());
-        let (closed_sender, closed) = tokio::sync::watch::channel(false);
+        let (closed_sender, closed) = watch::channel(false);
+        let (listening_sender, listening) = watch::channel(Vec::new());
         let outbox = Outbox::start(settings.device)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -90,17 +92,28 @@ impl Mesh {
             .build()?;
         let (keeper_outbox, keeper_closing) = (outbox.clone(), closing.clone());
         std::thread::Builder::new().name("mesh-keeper".into()).spawn(move || {
-            let keeper = keeper::Keeper { settings, events, outbox: keeper_outbox, closing: keeper_closing };
+            let keeper = keeper::Keeper {
+                settings,
+                events,
+                outbox: keeper_outbox,
+                closing: keeper_closing,
+                listening: listening_sender,
+            };
             runtime.block_on(async { tokio::spawn(keeper.run()).await.ok() });
             closed_sender.send_replace(true);
         })?;
-        Ok((Self { outbox, closing, closed }, receiver))
+        Ok((Self { outbox, closing, closed, listening }, receiver))
     }
 
     /// Sends messages. `false` when they were dropped, for the link is slower than its senders: the
     /// delivery sends them again.
     pub fn send(&self, to: DeviceId, batch: Batch) -> bool {
         self.outbox.push(Outgoing::Batch(to, batch))
+    }
+
+    /// Sends a message of a best-effort route. `false` as in [`Self::send`].
+    pub fn forward(&self, to: DeviceId, route: String, message: Message) -> bool {
+        self.outbox.push(Outgoing::Live(to, route, message))
     }
 
     /// Confirms messages. `false` as in [`Self::send`].
@@ -112,6 +125,12 @@ impl Mesh {
     #[must_use]
     pub fn counters(&self) -> MeshCounters {
         self.outbox.counters()
+    }
+
+    /// Where neighbours reach this device now; empty while the session is not open.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddrV4> {
+        self.listening.borrow().clone()
     }
 
     /// Withdraws this device's token and closes its links, for at most two seconds.

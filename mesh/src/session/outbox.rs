@@ -29,6 +29,7 @@ const WAITING_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Batch(DeviceId, Batch),
+    Live(DeviceId, String, Message),
     Confirm(DeviceId, Confirm),
 }
 
@@ -138,6 +139,7 @@ impl Shared {
         };
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
+            Outgoing::Live(to, route, message) => (to, Kind::Live, wire::encode_live(route, message)),
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
         };
         let put = session
@@ -155,6 +157,7 @@ impl Outgoing {
     fn cost_bytes(&self) -> usize {
         match self {
             Self::Batch(_, batch) => batch.messages.iter().map(Message::cost_bytes).sum(),
+            Self::Live(_, _, message) => message.cost_bytes(),
             Self::Confirm(..) => wire::CONFIRM_BYTES,
         }
     }

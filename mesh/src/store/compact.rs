@@ -37,14 +37,16 @@ pub(super) fn compact(
             Ok(()) => {
                 moved.insert(*number);
             }
-            Err(error) => shared.broken(*number, &error),
+            // It is being closed by a reader. It is not damaged, and the writer does not wait: the next rotation moves it.
+            Err(SegmentError::Locked) => {}
+            Err(error @ (SegmentError::Gone | SegmentError::Broken(_))) => shared.broken(*number, &error),
         }
     }
     moved
 }
 
 fn copy(shared: &Shared, number: u64, batch: &mut Batch) -> Result<(), SegmentError> {
-    let segment = shared.folder.get(number)?;
+    let segment = shared.folder.try_get(number)?;
     let extents: Vec<(u32, u64, Extent)> = lock(&shared.view)
         .index
         .values()

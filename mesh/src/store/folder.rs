@@ -5,7 +5,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::segment::{Open, Segment, SegmentError, dir_name};
@@ -13,9 +13,11 @@ use super::segment::{Open, Segment, SegmentError, dir_name};
 /// Segments that are kept open, the one that is written among them.
 const OPEN: usize = 2;
 
-/// How long a segment that was closed may still be locked.
-const CLOSING: Duration = Duration::from_millis(10);
-const CLOSING_TRIES: usize = 50;
+/// How long a segment that was closed may still be locked: sled's own threads hold its file until they have ended
+/// what they were doing with it, which takes long on a busy machine. Nobody else has it, see
+/// [`super::restore::Witness`].
+const CLOSING: Duration = Duration::from_secs(30);
+const CLOSING_LOOK: Duration = Duration::from_millis(10);
 
 /// Problems that are kept for `wayside status`. There is one a segment, rarely more.
 const PROBLEMS: usize = 100;
@@ -46,26 +48,26 @@ impl Folder {
         Ok(numbers)
     }
 
-    /// An existing segment.
+    /// An existing segment. Waits for one that was just closed; others go on meanwhile.
     pub(super) fn get(&self, number: u64) -> Result<Arc<Segment>, SegmentError> {
+        let started = Instant::now();
+        loop {
+            match self.try_get(number) {
+                Err(SegmentError::Locked) if started.elapsed() < CLOSING => std::thread::sleep(CLOSING_LOOK),
+                got => return got,
+            }
+        }
+    }
+
+    /// An existing segment, unless it is [`SegmentError::Locked`] for it was just closed.
+    pub(super) fn try_get(&self, number: u64) -> Result<Arc<Segment>, SegmentError> {
         let mut open = lock(&self.open);
         let segment = match open.iter().position(|segment| segment.number == number) {
             Some(at) => open.remove(at),
-            None => Arc::new(self.open_existing(number)?),
+            None => Arc::new(Segment::open(&self.store, number, Open::Existing)?),
         };
         keep(&mut open, segment.clone());
         Ok(segment)
-    }
-
-    /// Waits a little for a lock: a reader may still be closing the same segment.
-    fn open_existing(&self, number: u64) -> Result<Segment, SegmentError> {
-        for _ in 0..CLOSING_TRIES {
-            match Segment::open(&self.store, number, Open::Existing) {
-                Err(SegmentError::Locked) => std::thread::sleep(CLOSING),
-                opened => return opened,
-            }
-        }
-        Err(SegmentError::Locked)
     }
 
     /// A new segment. What a start that was cut short left there is removed.

@@ -1,7 +1,13 @@
 //! Opening: reads the newest segment, which says all about the others. The time it takes does not depend
 //! on how much is queued.
 
-use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    io,
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
 
 use super::{
     StoreError,
@@ -29,13 +35,25 @@ pub(super) struct Contents {
 
 /// Counts commits outside the segments: sled takes a file that was cut off for one that was never
 /// longer. Written after each commit without a sync, so it is never ahead of what was committed.
+///
+/// Its file is locked as long as the store is open: whoever has it has the store. A segment's own lock does not say
+/// that, for sled holds it for some time after the segment was closed.
 #[derive(Debug)]
 pub(super) struct Witness(File);
 
 impl Witness {
-    pub(super) fn open(folder: &Folder) -> io::Result<Self> {
+    pub(super) fn open(folder: &Folder) -> Result<Self, StoreError> {
         let path = folder.store.join("commits");
-        Ok(Self(File::options().read(true).write(true).create(true).truncate(false).open(path)?))
+        let failed = |error: io::Error| failed(folder, &error.into());
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(StoreError::Locked { path: folder.store.display().to_string() })
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 
     /// The count, unless it is damaged or new.

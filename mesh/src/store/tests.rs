@@ -1,5 +1,6 @@
 //! The store held to what its trait promises.
 
+mod closing;
 mod damage;
 mod model;
 
@@ -42,6 +43,7 @@ fn message(seq: u64, bytes: usize) -> Message {
         origin: DeviceId::from_bytes([9; 32]),
         source: "sensor".into(),
         topic: "observations".into(),
+        properties: Default::default(),
         payload: Bytes::from(payload),
         accepted_ms: seq,
     }
@@ -144,6 +146,22 @@ fn large_messages_go_alone() {
     let (store, _) = open(dir.path());
     assert_eq!(store.load(&a, 1, 100, 10).unwrap().messages.len(), 1);
     assert_eq!(seqs(&store, &a, 1), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_message_takes_about_twice_its_size_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (a, count) = (queue("a"), 10_000);
+    for first in (0..count).step_by(100) {
+        commit(&store, (1..=100).map(|n| append(&a, first + n, 256)).collect()).unwrap();
+    }
+    let (disk, messages) = (store.stats().disk_bytes, count * message(1, 256).cost_bytes() as u64);
+    let ratio = disk as f64 / messages as f64;
+    println!(
+        "{count} messages of 256 B, {messages} bytes in memory, take {disk} on the disk: {ratio:.2} times"
+    );
+    assert!((1.0..3.0).contains(&ratio), "{ratio}");
 }
 
 fn disk_bytes(dir: &Path) -> u64 {

@@ -54,7 +54,7 @@ type Waiter = oneshot::Sender<Result<(), StoreError>>;
 impl Writer {
     /// Opens the store.
     pub(super) fn open(shared: Arc<Shared>, settings: StoreSettings) -> Result<Self, StoreError> {
-        let witness = Witness::open(&shared.folder).map_err(|error| failed(&shared.folder, &error.into()))?;
+        let witness = Witness::open(&shared.folder)?;
         let mut writer = Self {
             shared,
             settings,

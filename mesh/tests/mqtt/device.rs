@@ -105,6 +105,7 @@ impl Device {
             origin: DeviceId::from_bytes([7; 32]),
             source: "sensor".to_owned(),
             topic: "t".to_owned(),
+            properties: Default::default(),
             payload: payload.as_bytes().to_vec().into(),
             accepted_ms: 0,
         };

@@ -130,7 +130,7 @@ impl ApplyArgs {
         let applied: Applied = cloud.post("workloads", &sealed)?;
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
-            eprintln!("{} version {} is with the cloud", applied.name, applied.version);
+            output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
             wait(Duration::from_secs(self.timeout), || missing_in_fleet(cloud, &applied.name, &modules))?;
         }
         Ok(applied)
@@ -161,7 +161,7 @@ impl ApplyArgs {
         hand_over(site, &changes, &[sealed])?;
         let modules: BTreeSet<String> = modules.into_keys().collect();
         if !self.no_wait {
-            eprintln!("{name} version {version} is with {} device(s)", targets.len());
+            output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
             wait(Duration::from_secs(self.timeout), || {
                 let mut missing = Vec::new();
                 for device in &targets {

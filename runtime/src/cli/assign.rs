@@ -59,7 +59,11 @@ pub(super) fn hand_out(site: &[Versions], handed: &Handed<'_>) -> Result<Vec<Cha
     let mut members: Vec<Member> = site
         .iter()
         .filter(|device| is_target(handed.target, device))
-        .map(|device| Member { device: device.device, name: device.name.clone() })
+        .map(|device| Member {
+            device: device.device,
+            name: device.name.clone(),
+            labels: device.labels.clone(),
+        })
         .collect();
     let known =
         site.iter().flat_map(|device| &device.releases).filter(|held| held.workload == handed.workload);
@@ -133,7 +137,7 @@ mod tests {
     }
 
     fn member(n: u8, name: &str) -> Member {
-        Member { device: id(n), name: name.into() }
+        Member { device: id(n), name: name.into(), labels: BTreeMap::new() }
     }
 
     fn held(workload: &str, version: u64, members: &[Member]) -> ReleaseRef {
@@ -186,7 +190,9 @@ mod tests {
         let target = Target { devices: Vec::new(), labels: BTreeMap::from([("plant".into(), "p7".into())]) };
         let handed = Handed { workload: "grid", target: &target, version: 4, sha256: [4; 32] };
         let changes = hand_out(&site, &handed).unwrap();
-        let grid = held("grid", 4, &[member(1, "ewr"), member(2, "jfk"), member(9, "away")]);
+        let labels = BTreeMap::from([("plant".to_owned(), "p7".to_owned())]);
+        let here = |n, name| Member { labels: labels.clone(), ..member(n, name) };
+        let grid = held("grid", 4, &[here(1, "ewr"), here(2, "jfk"), member(9, "away")]);
         let expected = [
             (1, "ewr", 7, vec![grid.clone(), other], true),
             (2, "jfk", 1, vec![grid], true),

@@ -7,6 +7,7 @@ use std::{
 
 use wayside_config::diagnostic::Report;
 
+use super::output;
 use crate::control::ClientError;
 
 /// Why a command did not do what it was asked. Each kind has its exit code.
@@ -40,7 +41,7 @@ impl Failure {
             Self::Unreachable(text) => (3, text),
             Self::Enough => return ExitCode::SUCCESS,
         };
-        eprintln!("error: {text}");
+        output::note(&format!("error: {text}"));
         ExitCode::from(code)
     }
 }

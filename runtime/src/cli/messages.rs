@@ -12,6 +12,7 @@ use super::{
     failure::Failure,
     output::{self, time_of_day},
     place::{Place, PlaceArgs},
+    visible::one_line,
 };
 use crate::control::MessageLine;
 
@@ -167,13 +168,32 @@ fn parse(line: &str) -> Result<MessageLine, Failure> {
 fn line(message: &MessageLine) -> String {
     let payload =
         message.payload.clone().or_else(|| Some(format!("base64:{}", message.payload_base64.as_ref()?)));
-    let payload: String = payload.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-    format!(
-        "{}  {}/{}/{}  {}",
-        time_of_day(message.accepted_ms),
-        message.device_name,
-        message.source,
-        message.topic,
-        payload
-    )
+    let (from, payload) = (&message.device_name, payload.unwrap_or_default());
+    let line = format!("{from}/{}/{}  {payload}", message.source, message.topic);
+    format!("{}  {}", time_of_day(message.accepted_ms), one_line(&line))
+}
+
+#[cfg(test)]
+mod tests {
+    use wayside_config::identity::DeviceId;
+
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        let message = MessageLine {
+            id: None,
+            device: DeviceId::from_bytes([1; 32]),
+            device_name: "ewr".into(),
+            route: "w/r".into(),
+            source: "sensor".into(),
+            topic: "a\u{9b}b".into(),
+            seq: 1,
+            accepted_ms: 0,
+            stored_ms: None,
+            payload: Some("1\n\u{1b}[2J2".into()),
+            payload_base64: None,
+        };
+        assert_eq!(line(&message), "00:00:00.000  ewr/sensor/a\\u{9b}b  1\\n\\u{1b}[2J2");
+    }
 }

@@ -18,6 +18,7 @@ mod status;
 mod tests;
 mod up;
 mod view;
+mod visible;
 mod wait;
 
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use clap::Args;
 use ed25519_dalek::SigningKey;
 use wayside_config::{identity::PublicKey, statefile};
 
-use super::failure::Failure;
+use super::{failure::Failure, output};
 
 const KIND: &str = "operator.key";
 const VERSION: u16 = 1;
@@ -81,10 +81,10 @@ fn make(path: &Path) -> Result<SigningKey, Failure> {
         return Err(Failure::Failed(text));
     }
     let key = SigningKey::from_bytes(&secret);
-    eprintln!(
+    output::note(&format!(
         "made the operator's key {}: devices that obey it run what it signs, so keep it safe",
         path.display()
-    );
+    ));
     Ok(key)
 }
 

@@ -1,27 +1,43 @@
 //! What commands print: tables for people, JSON for programs.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    visible::{one_line, visible, visible_json},
+};
 
 /// Prints a line or several.
 pub(super) fn text(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
+    Ok(writeln!(io::stdout(), "{}", harmless(text.trim_end(), io::stdout().is_terminal()))?)
+}
+
+/// Prints a line or several on stderr: what a person should know, and no program reads.
+pub(super) fn note(text: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(io::stderr(), "{}", harmless(text.trim_end(), io::stderr().is_terminal()));
 }
 
 /// Prints one JSON document on one line.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    text(&serde_json::to_string(value).expect("what commands print is plain JSON"))
+    let json = serde_json::to_string(value).expect("what commands print is plain JSON");
+    Ok(writeln!(io::stdout(), "{}", visible_json(&json))?)
 }
 
-/// Columns as wide as their widest cell. Control characters of cells are taken out.
+/// What may be written: to a file or another program every byte, to a terminal nothing that it obeys.
+fn harmless(text: &str, to_terminal: bool) -> Cow<'_, str> {
+    if to_terminal { visible(text) } else { Cow::Borrowed(text) }
+}
+
+/// Columns as wide as their widest cell. Control characters of cells are escaped.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let clean = |cell: &str| cell.chars().filter(|c| !c.is_control()).collect::<String>();
+    let clean = |cell: &str| one_line(cell).into_owned();
     let head = head.iter().map(|cell| (*cell).to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(&head)
         .chain(rows)
@@ -79,10 +95,17 @@ mod tests {
     fn tables_line_up() {
         let rows = [vec!["ewr".to_owned(), "1".to_owned()], vec!["a\x1b[31mlong".to_owned(), String::new()]];
         insta::assert_snapshot!(table(&["NAME", "N"], &rows), @r"
-        NAME       N
-        ewr        1
-        a[31mlong
+        NAME             N
+        ewr              1
+        a\u{1b}[31mlong
         ");
+    }
+
+    #[test]
+    fn a_terminal_gets_nothing_that_it_obeys_and_a_file_gets_everything() {
+        let text = "title\u{1b}]0;mine\u{7}\tx\n\u{9b}2Jy";
+        assert_eq!(harmless(text, false), text);
+        assert_eq!(harmless(text, true), "title\\u{1b}]0;mine\\u{7}\tx\n\\u{9b}2Jy");
     }
 
     #[test]

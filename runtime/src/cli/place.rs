@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{cloud::Cloud, failure::Failure, operator::KeyFile, site::Site};
-use crate::{control::Client, state::default_folder};
+use crate::{
+    control::Client,
+    state::{control_socket, default_folder},
+};
 
 /// Where to.
 #[derive(Clone, Debug, Args)]
@@ -49,7 +52,7 @@ impl PlaceArgs {
         if self.lan {
             return Site::new(None, self.key.clone());
         }
-        let socket = self.state.clone().unwrap_or_else(default_folder).join("control.sock");
+        let socket = control_socket(&self.state.clone().unwrap_or_else(default_folder));
         match Client::connect(&socket) {
             Ok(client) => Site::new(Some(client), self.key.clone()),
             Err(no_daemon) => Site::new(None, self.key.clone()).map_err(|failure| match failure {

@@ -65,12 +65,13 @@ pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
     for device in site.devices().to_vec() {
         match site.versions(device.device) {
             Ok(versions) if versions.device != device.device => {
-                eprintln!("warning: {} is left out: another device answered for it", device.name);
+                let name = &device.name;
+                output::note(&format!("warning: {name} is left out: another device answered for it"));
                 unknown.push(device.name);
             }
             Ok(versions) => known.push(versions),
             Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
-                eprintln!("warning: {} is left out: {reason}", device.name);
+                output::note(&format!("warning: {} is left out: {reason}", device.name));
                 unknown.push(device.name);
             }
             Err(Failure::File(_) | Failure::Told | Failure::Enough) => unknown.push(device.name),

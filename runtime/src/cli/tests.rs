@@ -86,7 +86,8 @@ impl Fake {
             uptime_ms: 0,
             operators: Vec::new(),
             cloud: None,
-            mesh: Vec::new(),
+            mesh: Default::default(),
+            store: None,
             report,
         }
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::report::QueueStatus;
+use wayside_actors::report::{QueueStatus, RouteStatus};
 use wayside_config::identity::{DeviceId, PublicKey};
 
-use super::output::{bytes, duration, table};
-use crate::control::{CloudStatus, Status};
+use super::{
+    output::{bytes, duration, table},
+    visible::one_line,
+};
+use crate::control::{CloudStatus, MeshStatus, Status, StoreStatus};
 
 /// A device.
 #[derive(Debug, Serialize)]
@@ -31,6 +34,8 @@ pub(super) struct DeviceView {
     pub(super) modules: BTreeMap<String, ModuleView>,
     /// By display name.
     pub(super) queues: BTreeMap<String, QueueStatus>,
+    /// What routes have left out, by `workload/route`.
+    pub(super) routes: BTreeMap<String, RouteStatus>,
     /// What is wrong with it.
     pub(super) problems: Vec<String>,
 }
@@ -49,6 +54,10 @@ pub(super) enum Source {
         cloud: Option<CloudStatus>,
         /// Its neighbours.
         peers: Vec<DeviceId>,
+        /// Its part in the mesh.
+        mesh: MeshStatus,
+        /// What its queues take on the disk, once they are open.
+        store: Option<StoreStatus>,
         /// Publishes that no route wanted.
         unrouted: u64,
         /// Batches of neighbours that they may not send.
@@ -94,6 +103,8 @@ pub(super) struct CloudDevice {
     workloads: Vec<String>,
     modules: BTreeMap<String, ModuleView>,
     queues: BTreeMap<String, QueueStatus>,
+    #[serde(default)]
+    routes: BTreeMap<String, RouteStatus>,
     problems: Vec<String>,
 }
 
@@ -110,6 +121,7 @@ impl From<CloudDevice> for DeviceView {
             source: Source::Cloud { last_seen_ms, assigned, workloads },
             modules: device.modules,
             queues: device.queues,
+            routes: device.routes,
             problems: device.problems,
         }
     }
@@ -136,11 +148,14 @@ impl From<Status> for DeviceView {
                 operators: status.operators,
                 cloud: status.cloud,
                 peers: report.peers.unwrap_or_default(),
+                mesh: status.mesh,
+                store: status.store,
                 unrouted: report.unrouted.unwrap_or(0),
                 refused: report.refused.unwrap_or(0),
             },
             modules: report.modules.into_iter().map(module).collect(),
             queues: report.queues,
+            routes: report.routes,
             problems: report.problems.unwrap_or_default(),
         }
     }
@@ -149,10 +164,10 @@ impl From<Status> for DeviceView {
 impl DeviceView {
     /// Everything, for a person.
     pub(super) fn describe(&self, now_ms: u64) -> String {
-        let mut text = format!("{}  {}\n", self.name, self.presence);
+        let mut text = format!("{}  {}\n", one_line(&self.name), one_line(&self.presence));
         let mut line = |name: &str, value: String| {
             if !value.is_empty() {
-                text.push_str(&format!("  {name:<10}{value}\n"));
+                text.push_str(&format!("  {name:<10}{}\n", one_line(&value)));
             }
         };
         line("key", self.device.to_string());
@@ -160,10 +175,13 @@ impl DeviceView {
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", labels.join(", "));
         match &self.source {
-            Source::Device { uptime_ms, operators, cloud, peers, unrouted, refused } => {
+            Source::Device { uptime_ms, operators, cloud, peers, mesh, store, unrouted, refused } => {
                 line("up", duration(*uptime_ms));
                 line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
                 line("peers", peers.len().to_string());
+                line("mesh", describe_addresses(mesh));
+                line("traffic", describe_traffic(mesh));
+                line("store", store.as_ref().map_or("not open".into(), describe_store));
                 let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
                 let first = "the first operator who applies something";
                 line("obeys", if obeys.is_empty() { first.into() } else { obeys.join(", ") });
@@ -185,6 +203,7 @@ impl DeviceView {
         }
         text.push_str(&self.modules_table());
         text.push_str(&self.queues_table());
+        text.push_str(&self.routes_table());
         text
     }
 
@@ -219,23 +238,61 @@ impl DeviceView {
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 
+    fn routes_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .routes
+            .iter()
+            .map(|(name, route)| {
+                let counts = [route.refused, route.left_out, route.failed].map(|count| count.to_string());
+                std::iter::once(name.clone()).chain(counts).collect()
+            })
+            .collect();
+        let head = ["ROUTE", "NOT WANTED", "NOT SAMPLED", "FAILED"];
+        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
+    }
+
     fn queues_table(&self) -> String {
         let rows: Vec<Vec<String>> = self
             .queues
             .iter()
             .map(|(name, queue)| {
-                let counts = [queue.depth, queue.appended, queue.dropped].map(|count| count.to_string());
-                let [depth, appended, dropped] = counts;
-                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped]
+                let counts = [queue.depth, queue.appended, queue.dropped, queue.expired];
+                let [depth, appended, dropped, expired] = counts.map(|count| count.to_string());
+                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped, expired]
             })
             .collect();
-        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED"];
+        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED", "EXPIRED"];
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 }
 
 fn describe_cloud(cloud: &CloudStatus) -> String {
     format!("{} ({})", cloud.address, if cloud.connected { "connected" } else { "not connected" })
+}
+
+fn describe_addresses(mesh: &MeshStatus) -> String {
+    let addresses: Vec<String> = mesh.addresses.iter().map(ToString::to_string).collect();
+    if addresses.is_empty() { "not open".into() } else { addresses.join(", ") }
+}
+
+/// What was not sent or taken comes again: it shows a link or a device that is too slow.
+fn describe_traffic(mesh: &MeshStatus) -> String {
+    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, addresses: _ } = mesh;
+    let mut text = format!("{sent} sent, {received} received");
+    for (count, what) in
+        [(send_dropped, "not sent"), (receive_dropped, "not taken"), (malformed, "malformed")]
+    {
+        if *count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+fn describe_store(store: &StoreStatus) -> String {
+    let StoreStatus { bytes: used, max_bytes, segments, damages, commits: _ } = store;
+    let damage = if *damages > 0 { format!(", {damages} damaged") } else { String::new() };
+    format!("{} of {} in {segments} segment(s){damage}", bytes(*used), bytes(*max_bytes))
 }
 
 #[cfg(test)]
@@ -252,7 +309,7 @@ mod tests {
             exit_code: Some(1),
             problem: String::new(),
         };
-        let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0 };
+        let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0, expired: 0 };
         Status {
             device: DeviceId::from_bytes([0; 32]),
             name: "ewr".into(),
@@ -261,10 +318,23 @@ mod tests {
             uptime_ms: 65_000,
             operators: Vec::new(),
             cloud: Some(CloudStatus { address: "cloud:7443".into(), connected: false }),
-            mesh: Vec::new(),
+            mesh: MeshStatus {
+                addresses: vec!["192.0.2.7:40123".parse().unwrap()],
+                sent: 12,
+                received: 9,
+                ..MeshStatus::default()
+            },
+            store: Some(StoreStatus {
+                bytes: 3 << 20,
+                max_bytes: 4 << 30,
+                segments: 1,
+                commits: 40,
+                damages: 0,
+            }),
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
                 queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
+                routes: BTreeMap::from([("w/r".into(), RouteStatus { refused: 7, failed: 2, left_out: 0 })]),
                 problems: Some(vec!["the disk is full".into()]),
                 ..Report::default()
             },
@@ -281,15 +351,47 @@ mod tests {
           up        1m 5s
           cloud     cloud:7443 (not connected)
           peers     0
+          mesh      192.0.2.7:40123
+          traffic   12 sent, 9 received
+          store     3.0 MiB of 4.0 GiB in 1 segment(s)
           obeys     the first operator who applies something
           problem   the disk is full
 
         MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
         w/sensor  back-off  2         1     sensor:1
 
-        QUEUE         WAITING  SIZE     IN  DROPPED
-        w/r -> cloud  3        2.0 KiB  9   0
+        QUEUE         WAITING  SIZE     IN  DROPPED  EXPIRED
+        w/r -> cloud  3        2.0 KiB  9   0        0
+
+        ROUTE  NOT WANTED  NOT SAMPLED  FAILED
+        w/r    7           0            2
         ");
+    }
+
+    #[test]
+    fn a_person_sees_what_is_dropped_damaged_and_not_there() {
+        let mut troubled = status();
+        troubled.mesh =
+            MeshStatus { send_dropped: 3, receive_dropped: 2, malformed: 1, ..MeshStatus::default() };
+        troubled.store = Some(StoreStatus { segments: 2, damages: 1, ..StoreStatus::default() });
+        troubled.report = Report { problems: Some(vec!["a\u{1b}[2Jb\nc".into()]), ..Report::default() };
+        insta::assert_snapshot!(DeviceView::from(troubled).describe(0), @r"
+        ewr  online
+          key       aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+          version   0.1.0
+          labels    plant=p7
+          up        1m 5s
+          cloud     cloud:7443 (not connected)
+          peers     0
+          mesh      not open
+          traffic   0 sent, 0 received, 3 not sent, 2 not taken, 1 malformed
+          store     0 B of 0 B in 2 segment(s), 1 damaged
+          obeys     the first operator who applies something
+          problem   a\u{1b}[2Jb\nc
+        ");
+        troubled = status();
+        troubled.store = None;
+        assert!(DeviceView::from(troubled).describe(0).contains("\n  store     not open\n"));
     }
 
     #[test]
@@ -298,5 +400,10 @@ mod tests {
         assert_eq!(json["modules"]["w/sensor"]["state"], "back-off");
         assert_eq!(json["peers"], serde_json::json!([]));
         assert_eq!(json["problems"][0], "the disk is full");
+        assert_eq!(json["mesh"]["addresses"][0], "192.0.2.7:40123");
+        assert_eq!(
+            (&json["mesh"]["malformed"], &json["store"]["max_bytes"]),
+            (&0.into(), &(4_u64 << 30).into())
+        );
     }
 }

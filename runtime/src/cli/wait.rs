@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{failure::Failure, view::DeviceView};
+use super::{failure::Failure, output, view::DeviceView};
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(500);
@@ -60,7 +60,7 @@ pub(super) fn wait(
             return Ok(());
         }
         for line in missing.iter().filter(|line| !told.contains(*line)) {
-            eprintln!("  {line}");
+            output::note(&format!("  {line}"));
         }
         if started.elapsed() > patience {
             return Err(Failure::Failed(format!(

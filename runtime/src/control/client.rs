@@ -9,7 +9,7 @@ use std::{
 
 use super::{Answer, Ask, MAX_LINE_BYTES, MessageLine, Reply};
 
-/// How long an answer may take.
+/// How long a part of the question or of the answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to the daemon on this machine.
@@ -57,6 +57,7 @@ impl Client {
         let unreachable = |error| ClientError::Unreachable { path: path.to_owned(), error };
         let stream = UnixStream::connect(path).map_err(unreachable)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 

@@ -104,10 +104,44 @@ pub struct Status {
     pub operators: Vec<PublicKey>,
     /// The cloud, when it has one.
     pub cloud: Option<CloudStatus>,
-    /// Addresses on which it takes part in the mesh.
-    pub mesh: Vec<SocketAddr>,
+    /// Its part in the mesh.
+    pub mesh: MeshStatus,
+    /// What its queues take on the disk; absent until they are open.
+    pub store: Option<StoreStatus>,
     /// Modules, queues, neighbours, problems: a full report.
     pub report: Report,
+}
+
+/// A device's part in the mesh. Counts are since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshStatus {
+    /// Where neighbours reach it now; none while it is not on the mesh.
+    pub addresses: Vec<SocketAddr>,
+    /// Batches of messages, confirmations and offers that were sent.
+    pub sent: u64,
+    /// Not sent, for the link had no room or was not there: they are sent again.
+    pub send_dropped: u64,
+    /// Received and taken.
+    pub received: u64,
+    /// Received and not taken, for the device was too busy: they come again.
+    pub receive_dropped: u64,
+    /// Received and not understood.
+    pub malformed: u64,
+}
+
+/// What a device's queues take on the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// What its segments take.
+    pub bytes: u64,
+    /// What they may take.
+    pub max_bytes: u64,
+    /// The segments that there are.
+    pub segments: u64,
+    /// Commits, each with one sync of the disk, since it was opened.
+    pub commits: u64,
+    /// Damages found since it was opened; `problems` says which.
+    pub damages: u64,
 }
 
 /// The uplink.
@@ -260,7 +294,8 @@ mod tests {
             uptime_ms: 5,
             operators: vec![device],
             cloud: Some(CloudStatus { address: "a:1".into(), connected: true }),
-            mesh: vec!["127.0.0.1:1".parse().unwrap()],
+            mesh: MeshStatus { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..Default::default() },
+            store: Some(StoreStatus { bytes: 1, ..Default::default() }),
             report: Report::default(),
         };
         for answer in [

@@ -145,6 +145,7 @@ mod tests {
             origin: DeviceId::from_bytes([1; 32]),
             source: "sensor".into(),
             topic: "t".into(),
+            properties: Default::default(),
             payload: if seq == 2 { vec![0xff].into() } else { "x".into() },
             accepted_ms: 0,
         };

@@ -17,12 +17,13 @@ use tokio::{
 use wayside_actors::{device::reconciler, frame::Desired};
 use wayside_config::{document::Assignment, envelope, identity::DeviceId, settings::Settings};
 use wayside_host::Address;
+use wayside_mesh::{session::Mesh, store::QueueStore};
 
 use super::UpOptions;
 use crate::{
     control::{
-        Answer, Answered, Ask, CloudStatus, ControlHandler, MessageLine, Neighbour, Now, Sealed, Status,
-        Versions, bind, open_ask, seal_reply, serve as serve_socket,
+        Answer, Answered, Ask, CloudStatus, ControlHandler, MeshStatus, MessageLine, Neighbour, Now, Sealed,
+        Status, StoreStatus, Versions, bind, open_ask, seal_reply, serve as serve_socket,
     },
     engine::Engine,
     logs,
@@ -53,6 +54,7 @@ pub(super) struct Control {
     view: Arc<View>,
     trust: Arc<Trust>,
     engine: Engine,
+    mesh: Option<Mesh>,
     reconciler: Option<Address<reconciler::Event>>,
 }
 
@@ -69,6 +71,7 @@ impl Control {
             view: Arc::clone(&adapters.view),
             trust: Arc::clone(&adapters.trust),
             engine: adapters.engine.clone(),
+            mesh: adapters.mesh.clone(),
             reconciler: device.reconciler(),
         })
     }
@@ -114,7 +117,8 @@ impl Control {
                 address: cloud.address(),
                 connected: self.view.is_cloud_connected(),
             }),
-            mesh: self.settings.mesh.listen.iter().map(|address| (*address).into()).collect(),
+            mesh: self.mesh.as_ref().map(mesh_status).unwrap_or_default(),
+            store: self.view.store().map(store_status),
             report: self.view.report(),
         }
     }
@@ -204,6 +208,29 @@ impl Control {
     fn refusal(&self) -> Option<String> {
         let problems = self.view.report().problems.unwrap_or_default();
         problems.into_iter().find(|problem| problem.contains("desired state was refused"))
+    }
+}
+
+fn mesh_status(mesh: &Mesh) -> MeshStatus {
+    let counters = mesh.counters();
+    MeshStatus {
+        addresses: mesh.addresses().into_iter().map(Into::into).collect(),
+        sent: counters.sent,
+        send_dropped: counters.send_dropped,
+        received: counters.received,
+        receive_dropped: counters.receive_dropped,
+        malformed: counters.malformed,
+    }
+}
+
+fn store_status(store: &dyn QueueStore) -> StoreStatus {
+    let stats = store.stats();
+    StoreStatus {
+        bytes: stats.disk_bytes,
+        max_bytes: stats.max_bytes,
+        segments: stats.segments as u64,
+        commits: stats.commits,
+        damages: store.problems().len() as u64,
     }
 }
 

@@ -84,6 +84,10 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let bytes = batch.messages.iter().map(Message::cost_bytes).sum();
                 device.send(Event::Router(router::Event::Arrived { from, batch }), bytes).await;
             }
+            MeshEvent::Live { from, route, message } => {
+                let bytes = message.cost_bytes();
+                device.send(Event::Router(router::Event::Forwarded { from, route, message }), bytes).await;
+            }
             MeshEvent::Confirm { from, confirm } => {
                 let queue = Queue { route: confirm.route, to: Endpoint::Device(from) };
                 let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };

@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{
@@ -16,7 +16,7 @@ use wayside_config::workload::ModuleId;
 use wayside_mesh::mqtt::{Authenticator, Listener, MqttEvent, Settings};
 
 use super::UpOptions;
-use crate::{engine::Ready, shell::Device, state::Identity};
+use crate::{clock::wall_ms, engine::Ready, shell::Device, state::Identity};
 
 /// Before a taken port is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -146,9 +146,4 @@ async fn pump(device: &Rc<Device>, mut events: mpsc::Receiver<MqttEvent>) {
         };
         device.send(event.wired(wall_ms()), bytes).await;
     }
-}
-
-fn wall_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

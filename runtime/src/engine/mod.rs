@@ -11,7 +11,13 @@ pub(crate) mod timestamp;
 mod watch;
 mod work;
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bollard::Docker;
 use tokio::{
@@ -73,6 +79,8 @@ struct Shared {
     settings: Settings,
     ready: latest::Sender<Result<Ready, String>>,
     events: mpsc::Sender<wiring::Event>,
+    /// A list was asked for and has not begun.
+    list_waits: AtomicBool,
 }
 
 impl Broker {
@@ -91,9 +99,10 @@ impl Engine {
     pub fn start(runtime: &Handle, settings: Settings) -> (Self, mpsc::Receiver<wiring::Event>) {
         let (events, receiver) = mpsc::channel(EVENTS);
         let ready = latest::Sender::new(Err(NOT_YET.into()));
-        let shared = Arc::new(Shared { settings, ready, events });
-        // A module's machine waits for each answer before it asks again, so this holds at most a
-        // few commands a module.
+        let shared = Arc::new(Shared { settings, ready, events, list_waits: AtomicBool::new(false) });
+        // Without a bound of its own, for it has one by who asks: a module's machine waits for each answer
+        // before it asks again, the reconciler asks for the removal of each orphan once a list, and one list waits
+        // at most. So it holds a few commands for each container of this device, and each is taken at once.
         let (commands, taken) = mpsc::unbounded_channel();
         runtime.spawn(watch::run(Arc::clone(&shared)));
         runtime.spawn(work::run(Arc::clone(&shared), taken));
@@ -106,11 +115,16 @@ impl Engine {
         let (events, _) = mpsc::channel(EVENTS);
         let ready = latest::Sender::new(Err(NOT_YET.into()));
         let (commands, taken) = mpsc::unbounded_channel();
-        (Self { shared: Arc::new(Shared { settings, ready, events }), commands }, taken)
+        let shared = Shared { settings, ready, events, list_waits: AtomicBool::new(false) };
+        (Self { shared: Arc::new(shared), commands }, taken)
     }
 
-    /// Gives a command; its answer comes as an event.
+    /// Gives a command; its answer comes as an event. A list that is asked for while another waits has that one's
+    /// answer: it begins later, and so sees all that this one would.
     pub fn command(&self, command: io::Engine) {
+        if command == io::Engine::List && self.shared.list_waits.swap(true, Ordering::AcqRel) {
+            return;
+        }
         // An error means that the process is ending.
         let _ = self.commands.send(command);
     }
@@ -152,8 +166,35 @@ impl Shared {
         self.ready.send_modify(|before| *before = ready);
     }
 
+    /// From now on a list may miss what happens: another one is worth asking for.
+    fn begin_list(&self) {
+        self.list_waits.store(false, Ordering::Release);
+    }
+
     async fn tell(&self, event: wiring::Event) {
         // An error means that the process is ending.
         let _ = self.events.send(event).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::StateFolder;
+
+    #[test]
+    fn one_list_waits_at_most() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity::load(&StateFolder::open(folder.path()).unwrap()).unwrap().0;
+        let (engine, mut taken) = Engine::taken(Settings { identity, name: "ewr".into(), mqtt_port: 1883 });
+        let remove = io::Engine::RemoveOrphan { container: "c1".into() };
+        for command in [io::Engine::List, io::Engine::List, remove.clone(), io::Engine::List] {
+            engine.command(command);
+        }
+        assert_eq!((taken.try_recv(), taken.try_recv()), (Ok(io::Engine::List), Ok(remove)));
+        assert!(taken.try_recv().is_err());
+        engine.shared.begin_list();
+        engine.command(io::Engine::List);
+        assert_eq!(taken.try_recv(), Ok(io::Engine::List));
     }
 }

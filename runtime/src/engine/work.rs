@@ -33,6 +33,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
     while let Some(command) = commands.recv().await {
         last.retain(|_, task| !task.is_finished());
         let subject = subject(&command);
+        // Each list names it again until it is gone.
+        if matches!(command, io::Engine::RemoveOrphan { .. }) && last.contains_key(&subject) {
+            continue;
+        }
         let before = last.remove(&subject);
         let shared = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -61,6 +65,7 @@ async fn perform(shared: &Shared, command: io::Engine) {
     use module::Event;
     let answer = match command {
         io::Engine::List => {
+            shared.begin_list();
             let event =
                 list(shared).await.unwrap_or_else(|problem| reconciler::Event::EngineLost { problem });
             return shared.tell(wiring::Event::Reconciler(event)).await;

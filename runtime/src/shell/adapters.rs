@@ -20,6 +20,7 @@ use wayside_mesh::session::Mesh;
 
 use super::{Device, Held, MqttPort, View};
 use crate::{
+    clock::wall_ms,
     desired,
     engine::Engine,
     floors, logs,
@@ -109,6 +110,7 @@ impl Device {
         // `false` is for what the link has no room for: whoever sent it sends it again.
         let _sent = match command {
             io::Mesh::Send { to, batch } => mesh.send(to, batch),
+            io::Mesh::Forward { to, route, message } => mesh.forward(to, route, message),
             io::Mesh::Confirm { to, confirm } => mesh.confirm(to, confirm),
             io::Mesh::Tokens => true,
         };
@@ -140,13 +142,21 @@ impl Device {
                 .spawn_blocking(move || store.load(&of_read, from, max_messages, max_bytes))
                 .await;
             let event = match read {
-                Ok(Ok(loaded)) => {
-                    delivery::Event::Loaded { from, first_seq: loaded.first_seq, messages: loaded.messages }
-                }
+                Ok(Ok(loaded)) => delivery::Event::Loaded {
+                    from,
+                    first_seq: loaded.first_seq,
+                    messages: loaded.messages,
+                    wall_ms: wall_ms(),
+                },
                 // Nothing to give now; the delivery asks again.
                 Ok(Err(error)) => {
                     tracing::warn!(%queue, %error, "a queue could not be read");
-                    delivery::Event::Loaded { from, first_seq: from, messages: Vec::new() }
+                    delivery::Event::Loaded {
+                        from,
+                        first_seq: from,
+                        messages: Vec::new(),
+                        wall_ms: wall_ms(),
+                    }
                 }
                 Err(_) => return,
             };

@@ -98,6 +98,7 @@ impl Device {
 
     /// The queues are open: messages can be taken. Called once.
     pub fn open(self: &Rc<Self>, store: Arc<dyn QueueStore>, epoch: u64) {
+        self.adapters.view.opened(Arc::clone(&store));
         if self.queues.set(Queues { store, epoch }).is_ok() {
             self.begin_router();
         }

@@ -53,6 +53,7 @@ impl MqttPort {
             io::Mqtt::Accept { .. }
             | io::Mqtt::Refuse { .. }
             | io::Mqtt::Deliver { .. }
+            | io::Mqtt::Forward { .. }
             | io::Mqtt::Forget(_)
             | io::Mqtt::AskUp { .. } => {}
         }

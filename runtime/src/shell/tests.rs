@@ -20,7 +20,7 @@ use wayside_config::{
     envelope::{self, Kind},
     hash::sha256,
     identity::DeviceId,
-    workload::{Destination, ModuleSpec, Route, Target, WhenFull, Workload},
+    workload::{Destination, ModuleSpec, Route, Target, Workload},
 };
 use wayside_host::{Clock, Host};
 use wayside_mesh::store::{Commit, Loaded, QueueStore, Restored, StoreError, StoreStats};
@@ -127,14 +127,7 @@ impl Fixture {
 fn desired(device: DeviceId) -> Desired {
     let operator = SigningKey::from_bytes(&[5; 32]);
     let module = ModuleSpec { image: "sensor:1".into(), ..Default::default() };
-    let route = Route {
-        name: "out".into(),
-        module: "sensor".into(),
-        filter: "#".into(),
-        to: Destination::Cloud,
-        buffer_bytes: 1 << 20,
-        when_full: WhenFull::PushBack,
-    };
+    let route = Route { buffer_bytes: 1 << 20, ..Route::new("out", "sensor", "#", Destination::Cloud) };
     let workload = Workload {
         name: "w".into(),
         target: Target::default(),
@@ -142,7 +135,7 @@ fn desired(device: DeviceId) -> Desired {
         routes: vec![route],
     };
     let release = envelope::seal(&operator, Kind::Release, &Release { version: 1, workload }).unwrap();
-    let members = vec![Member { device, name: "ewr".into() }];
+    let members = vec![Member { device, name: "ewr".into(), labels: BTreeMap::new() }];
     let reference = ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members };
     let assignment = Assignment { device, version: 3, releases: vec![reference] };
     let assignment = envelope::seal(&operator, Kind::Assignment, &assignment).unwrap();
@@ -184,6 +177,7 @@ fn a_full_store_waits_and_says_so_and_loses_nothing() {
             ticket: 1,
             module: "w/sensor".parse().unwrap(),
             topic: "t".into(),
+            properties: Default::default(),
             payload: "x".into(),
             wall_ms: 1,
             packet_id: None,

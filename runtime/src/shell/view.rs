@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use wayside_actors::{
     device::reconciler::Floors, frame::Desired, message::Message, queue::StoreOp, report::Report,
 };
 use wayside_config::{document::ReleaseRef, identity::DeviceId};
+use wayside_mesh::store::QueueStore;
 
 /// Messages that a slow watcher may be behind before it misses some.
 const TAP: usize = 256;
@@ -28,6 +29,16 @@ pub struct View {
     held: watch::Sender<Held>,
     cloud_connected: watch::Sender<bool>,
     tap: broadcast::Sender<Tapped>,
+    /// The queues, once they are open.
+    store: OnceLock<Store>,
+}
+
+struct Store(Arc<dyn QueueStore>);
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.stats()).finish()
+    }
 }
 
 /// The desired state that is persisted.
@@ -61,6 +72,7 @@ impl Default for View {
             held: watch::Sender::new(Held::default()),
             cloud_connected: watch::Sender::new(false),
             tap: broadcast::Sender::new(TAP),
+            store: OnceLock::new(),
         }
     }
 }
@@ -130,6 +142,17 @@ impl View {
         self.cloud_connected.send_replace(connected);
     }
 
+    /// The queues on the disk, once they are open.
+    #[must_use]
+    pub fn store(&self) -> Option<&dyn QueueStore> {
+        self.store.get().map(|store| &*store.0)
+    }
+
+    pub(super) fn opened(&self, store: Arc<dyn QueueStore>) {
+        // Opened once in a daemon's life.
+        let _ = self.store.set(Store(store));
+    }
+
     /// What modules publish from now on. A receiver that is too slow misses some.
     #[must_use]
     pub fn tap(&self) -> broadcast::Receiver<Tapped> {
@@ -173,6 +196,7 @@ mod tests {
             origin,
             source: "sensor".into(),
             topic: "t".into(),
+            properties: Default::default(),
             payload: Bytes::from_static(text.as_bytes()),
             accepted_ms: 5,
         };

@@ -1,7 +1,7 @@
 //! The state directory: made on first start, and one daemon's alone while it runs.
 
 use std::{
-    env, fs, io,
+    fs, io,
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -76,7 +76,7 @@ impl StateFolder {
     /// The socket that `wayside status` and others talk to.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
-        self.path.join("control.sock")
+        control_socket(&self.path)
     }
 
     /// The queue store's own directory.
@@ -92,22 +92,16 @@ impl StateFolder {
     }
 }
 
-/// Where a daemon keeps its state when nobody says otherwise: `/var/lib/wayside` for root, else below
-/// `$XDG_STATE_HOME` or `~/.local/state`.
+/// Where a daemon keeps its state when nobody says otherwise.
 #[must_use]
 pub fn default_folder() -> PathBuf {
-    let home = || env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-    match env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
-        _ if is_root() => "/var/lib/wayside".into(),
-        Some(folder) => folder.join("wayside"),
-        None => home().map_or_else(|| "wayside-state".into(), |folder| folder.join("wayside")),
-    }
+    wayside_host::state_folder("wayside")
 }
 
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // The owner of a process's own entry is its effective user.
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+/// The socket that the daemon on the state directory `folder` answers commands on.
+#[must_use]
+pub fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
 }
 
 fn advice(error: &io::Error) -> &'static str {

@@ -32,7 +32,7 @@ impl Daemon {
             Io::Mqtt(mqtt) => self.mqtt(mqtt, host, nature),
             Io::Uplink(uplink) => self.uplink(uplink, nature),
             Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }) => {
-                let loaded = host.disk.load(&queue, from, max_messages, max_bytes);
+                let loaded = host.disk.load(&queue, from, max_messages, max_bytes, nature.wall_ms());
                 self.answer(nature.now(), Event::Delivery(queue, loaded), nature);
             }
             Io::LoadDesired => self.restore(host, nature),
@@ -78,6 +78,7 @@ impl Daemon {
             io::Mesh::Confirm { to, confirm } => {
                 self.to_lan(device_index(&to), OnLan::Confirm(confirm), nature);
             }
+            io::Mesh::Forward { .. } => unreachable!("the simulated workload has no best-effort route"),
             io::Mesh::Tokens => {
                 for other in &self.neighbours {
                     self.ready.push_back(token(*other, true));

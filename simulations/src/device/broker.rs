@@ -64,6 +64,7 @@ impl Daemon {
                     self.to_module(module, session, packet, nature);
                 }
             }
+            io::Mqtt::Forward { .. } => unreachable!("the simulated workload has no best-effort route"),
             io::Mqtt::Modules(modules) => {
                 self.broker.allowed = modules.into_iter().collect();
                 let sessions = self.broker.sessions.keys();
@@ -137,6 +138,7 @@ impl Daemon {
                 ticket,
                 module,
                 topic: TOPIC.into(),
+                properties: Default::default(),
                 payload: program::payload(number),
                 wall_ms: nature.wall_ms(),
                 packet_id: Some(packet_id),

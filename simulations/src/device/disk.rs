@@ -79,9 +79,10 @@ impl Disk {
         from: u64,
         max_messages: usize,
         max_bytes: usize,
+        wall_ms: u64,
     ) -> delivery::Event {
         let Some(kept) = self.queues.get(queue) else {
-            return delivery::Event::Loaded { from, first_seq: from, messages: Vec::new() };
+            return delivery::Event::Loaded { from, first_seq: from, messages: Vec::new(), wall_ms };
         };
         let first_seq = from.max(kept.acked + 1);
         let mut bytes = 0;
@@ -92,7 +93,7 @@ impl Disk {
             *at == 0 || bytes <= max_bytes
         });
         let messages = messages.map(|(_, message)| message.clone()).collect();
-        delivery::Event::Loaded { from, first_seq, messages }
+        delivery::Event::Loaded { from, first_seq, messages, wall_ms }
     }
 }
 

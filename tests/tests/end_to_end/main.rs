@@ -12,6 +12,7 @@ mod crash_loop;
 mod first_start;
 mod mesh;
 mod mqtt;
+mod routes;
 mod state;
 mod uplink;
 mod weather;

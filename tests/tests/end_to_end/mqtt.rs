@@ -1,13 +1,16 @@
 //! What a module publishes with QoS 2 reaches the cloud exactly once, by a client that we did not write.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use anyhow::{Context, Result, bail, ensure};
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS, RecvTimeoutError};
 use serde_json::Value;
-use wayside_tests::{build::WEATHER_IMAGE, device::Device, engine, lab::Lab, wait::until};
+use wayside_tests::{
+    build::WEATHER_IMAGE, device::Device, engine, evidence::last_words, lab::Lab, wait::until,
+};
 
 const MESSAGES: usize = 500;
+const PUBLISH_LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn qos_2_arrives_once_and_in_order() -> Result<()> {
@@ -66,20 +69,24 @@ fn publish(options: MqttOptions) -> Result<()> {
     for n in 0..MESSAGES {
         client.publish("numbers", QoS::ExactlyOnce, false, n.to_string())?;
     }
-    let mut completed = 0;
-    for event in connection.iter() {
-        if let Event::Incoming(Packet::PubComp(_)) = event? {
-            completed += 1;
-            if completed == MESSAGES {
-                return Ok(());
-            }
+    let (mut completed, started) = (0, Instant::now());
+    while completed < MESSAGES {
+        ensure!(
+            started.elapsed() < PUBLISH_LIMIT,
+            "only {completed} of {MESSAGES} messages were taken: {}",
+            last_words()
+        );
+        match connection.recv_timeout(Duration::from_secs(5)) {
+            Ok(event) => completed += usize::from(matches!(event?, Event::Incoming(Packet::PubComp(_)))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the connection ended after {completed} messages"),
         }
     }
-    bail!("the connection ended after {completed} messages")
+    Ok(())
 }
 
 /// Speaks as the module, from this machine, to the broker on the module network.
-fn options(device: &Device, module: &Value) -> Result<MqttOptions> {
+pub(crate) fn options(device: &Device, module: &Value) -> Result<MqttOptions> {
     let host = engine::inspect(device.container())?;
     let networks = host["NetworkSettings"]["Networks"].as_object().context("no networks")?;
     let inner =
@@ -93,7 +100,7 @@ fn options(device: &Device, module: &Value) -> Result<MqttOptions> {
     Ok(options)
 }
 
-fn variable(container: &Value, name: &str) -> Option<String> {
+pub(crate) fn variable(container: &Value, name: &str) -> Option<String> {
     let list = container["Config"]["Env"].as_array()?;
     let find = |entry: &Value| Some(entry.as_str()?.strip_prefix(name)?.strip_prefix('=')?.to_owned());
     list.iter().find_map(find)

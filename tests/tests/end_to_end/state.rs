@@ -8,6 +8,7 @@ use wayside_tests::{
     device::{Device, Options},
     engine::try_docker,
     lab::Lab,
+    wait::until_true,
 };
 
 use crate::workloads::idle;
@@ -39,8 +40,9 @@ fn a_damaged_file_is_named_saved_aside_and_the_rest_comes_up() -> Result<()> {
     device.start_again()?;
     let status = device.wait_up()?;
     assert_eq!(status["device"], key.as_str(), "the rest came up");
-    assert!(status["problems"].to_string().contains("desired"), "not named: {status}");
-    assert!(device.log()?.contains("desired"), "not in the log");
+    device.wait_problem("desired")?;
+    let in_log = || Ok(device.log()?.contains("desired"));
+    until_true("the damaged file in the log", Duration::from_secs(10), in_log)?;
     let folder = lab.folder()?;
     device.copy(&format!("{}:/var/lib/wayside/damaged", device.container()), &folder.to_string_lossy())?;
     assert_eq!(fs::read_dir(folder.join("damaged"))?.count(), 1, "not saved aside");
@@ -69,19 +71,19 @@ fn a_damaged_store_is_named_and_new_messages_flow() -> Result<()> {
     let from = format!("{}/.", folder.join("store").to_string_lossy());
     device.copy(&from, &format!("{}:/var/lib/wayside/store", device.container()))?;
     device.start_again()?;
-    let status = device.wait_up()?;
-    assert!(status["problems"].to_string().contains("store"), "not named: {status}");
-    Ok(())
+    device.wait_up()?;
+    device.wait_problem("store")?;
+    until_true("the damage to be counted", Duration::from_secs(10), || {
+        Ok(device.status()?["store"]["damages"].as_u64() >= Some(1))
+    })
 }
 
 #[test]
 fn without_an_engine_the_daemon_stays_up_and_says_so() -> Result<()> {
     let lab = Lab::open()?;
     let device = lab.device("a", &Options { no_engine: true, ..Options::default() })?;
-    let status = device.wait_up()?;
-    let problems = status["problems"].to_string();
-    assert!(problems.contains("docker.sock"), "not named: {status}");
-    Ok(())
+    device.wait_up()?;
+    device.wait_problem("docker.sock")
 }
 
 fn overwrite(lab: &Lab, device: &Device, file: &str, bytes: &[u8]) -> Result<()> {

@@ -108,7 +108,12 @@ impl Fleet {
         let own = BTreeSet::from([*id]);
         let known = if applied.site { &applied.members } else { &own };
         let devices = known.iter().filter_map(|id| Some((id, self.device(id)?)));
-        devices.map(|(id, record)| Member { device: *id, name: record.name.clone() }).collect()
+        let member = |(id, record): (&DeviceId, &DeviceRecord)| Member {
+            device: *id,
+            name: record.name.clone(),
+            labels: record.labels.clone(),
+        };
+        devices.map(member).collect()
     }
 }
 

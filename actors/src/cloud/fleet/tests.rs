@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use wayside_config::{
     identity::PublicKey,
     limits,
-    workload::{Route, WhenFull, Workload},
+    workload::{Route, Workload},
 };
 
 use super::*;
@@ -43,14 +43,7 @@ fn report(fleet: &mut Fleet, n: u8, number: u64, assignment: u64) -> Vec<Step<Ef
 
 fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
     let to = if site { Destination::Site("m".into()) } else { Destination::Cloud };
-    let route = Route {
-        name: "r".into(),
-        module: "m".into(),
-        filter: "#".into(),
-        to,
-        buffer_bytes: 1,
-        when_full: WhenFull::PushBack,
-    };
+    let route = Route::new("r", "m", "#", to);
     let target =
         Target { devices: devices.iter().map(ToString::to_string).collect(), labels: BTreeMap::new() };
     let workload = Workload { name: name.into(), target, modules: BTreeMap::new(), routes: vec![route] };

@@ -17,6 +17,7 @@ fn message(seq: u64) -> Message {
         origin: DEVICE,
         source: "sensor".into(),
         topic: "observations".into(),
+        properties: Default::default(),
         payload: seq.to_string().into(),
         accepted_ms: seq,
     }

@@ -1,8 +1,9 @@
-//! The window and when it is sent again.
+//! What is sent when, and when it is sent again.
 
-use std::collections::VecDeque;
-
-use super::{Effect, Event};
+use super::{
+    Effect, Event, Terms,
+    window::{Sent, Window},
+};
 use crate::{
     backoff::Backoff,
     machine::{Effects, Machine},
@@ -11,9 +12,10 @@ use crate::{
     time::Time,
 };
 
-/// The most messages that are sent and not confirmed.
+/// The most messages that are sent and not confirmed, at the usual priority.
 pub const WINDOW_MESSAGES: usize = 4 * MAX_BATCH_MESSAGES;
-/// The most bytes that are sent and not confirmed, by [`Message::cost_bytes`]. One batch may exceed it.
+/// The most bytes that are sent and not confirmed, at the usual priority, by [`Message::cost_bytes`]. One batch
+/// may exceed it.
 pub const WINDOW_BYTES: usize = 4 * MAX_BATCH_BYTES;
 /// Hearing nothing for this long, a delivery goes back to what was confirmed.
 pub const SILENCE: Backoff = Backoff { first_ms: 5_000, cap_ms: 30_000 };
@@ -32,14 +34,20 @@ pub struct Delivery {
     queue: Queue,
     epoch: u64,
     seed: u64,
+    terms: Terms,
     /// Whether the router has said how far the queue is.
     begun: bool,
     acked: u64,
     last: u64,
     /// The number to send next.
     next: u64,
-    /// Sent and not confirmed, oldest first.
-    in_flight: VecDeque<Sent>,
+    in_flight: Window,
+    /// Since when something waits for a batch to fill.
+    gathering_since: Option<Time>,
+    /// When a batch that is not full goes all the same.
+    batch_at: Option<Time>,
+    /// Messages whose time was over, not told yet.
+    expired: u64,
     /// The number that the store was asked for; one question at a time.
     loading: Option<u64>,
     is_up: bool,
@@ -53,14 +61,6 @@ pub struct Delivery {
     alarm: Option<Time>,
 }
 
-/// One batch in flight.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    last: u64,
-    messages: usize,
-    bytes: usize,
-}
-
 impl Delivery {
     /// A delivery that knows nothing yet of its queue; the router tells. `seed` spreads its repetitions.
     #[must_use]
@@ -69,11 +69,15 @@ impl Delivery {
             queue,
             epoch,
             seed,
+            terms: Terms::USUAL,
             begun: false,
             acked: 0,
             last: 0,
             next: 1,
-            in_flight: VecDeque::new(),
+            in_flight: Window::new(),
+            gathering_since: None,
+            batch_at: None,
+            expired: 0,
             loading: None,
             is_up: false,
             fruitless: 0,
@@ -90,14 +94,20 @@ impl Machine for Delivery {
 
     fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
         match event {
-            Event::Appended { acked, last } => self.appended(acked, last, out),
+            Event::Appended { acked, last, terms } => {
+                self.terms = terms;
+                self.in_flight.weigh(terms.priority);
+                self.appended(acked, last, out);
+            }
             Event::Skipped { upto } => self.settle(upto),
             Event::Up => self.up(),
             Event::Down => {
                 self.is_up = false;
                 self.forget_in_flight();
             }
-            Event::Loaded { from, first_seq, messages } => self.loaded(from, first_seq, messages, now, out),
+            Event::Loaded { from, first_seq, messages, wall_ms } => {
+                self.loaded(from, first_seq, messages, wall_ms, now, out);
+            }
             Event::Acked { epoch, upto } => {
                 if epoch.is_none_or(|epoch| epoch == self.epoch) {
                     self.acked(upto, now, out);
@@ -108,7 +118,7 @@ impl Machine for Delivery {
                 self.awake(now);
             }
         }
-        self.load(out);
+        self.load(now, out);
         self.set_alarm(out);
     }
 
@@ -140,6 +150,7 @@ impl Delivery {
         from: u64,
         first_seq: u64,
         mut messages: Vec<Message>,
+        wall_ms: u64,
         now: Time,
         out: &mut Effects<Effect>,
     ) {
@@ -155,8 +166,9 @@ impl Delivery {
         let stale = self.next.saturating_sub(first_seq);
         messages.drain(..messages.len().min(usize::try_from(stale).unwrap_or(usize::MAX)));
         self.next = self.next.max(first_seq);
+        let expired = self.drop_expired(&mut messages, wall_ms);
         if messages.is_empty() {
-            if first_seq == from && stale == 0 {
+            if first_seq == from && stale == 0 && !expired {
                 self.ask_at = Some(now.plus_millis(NOT_THERE_MS));
             } else if self.in_flight.is_empty() {
                 self.confirm(self.next - 1, out);
@@ -167,10 +179,11 @@ impl Delivery {
             last: self.next + messages.len() as u64 - 1,
             messages: messages.len(),
             bytes: messages.iter().map(Message::cost_bytes).sum(),
+            at: now,
         };
         out.push(Effect::Send {
             epoch: self.epoch,
-            after: self.in_flight.back().map_or(0, |before| before.last),
+            after: self.in_flight.last().unwrap_or_default(),
             first_seq: self.next,
             messages,
         });
@@ -179,7 +192,20 @@ impl Delivery {
         if self.in_flight.is_empty() {
             self.listen(now);
         }
-        self.in_flight.push_back(sent);
+        self.in_flight.sent(sent);
+    }
+
+    /// Leaves out what has waited longer than it may, up to the first message that has not; a later one that has
+    /// ends the batch, and is left out of the next.
+    fn drop_expired(&mut self, messages: &mut Vec<Message>, wall_ms: u64) -> bool {
+        let Some(ttl_ms) = self.terms.ttl_ms else { return false };
+        let is_over = |message: &Message| message.accepted_ms.saturating_add(ttl_ms) <= wall_ms;
+        let head = messages.iter().take_while(|message| is_over(message)).count();
+        messages.drain(..head);
+        messages.truncate(messages.iter().position(is_over).unwrap_or(messages.len()));
+        self.next += head as u64;
+        self.expired += head as u64;
+        head > 0
     }
 
     fn acked(&mut self, upto: u64, now: Time, out: &mut Effects<Effect>) {
@@ -189,6 +215,10 @@ impl Delivery {
         }
         if upto <= self.acked {
             return self.refused(now);
+        }
+        if !matches!(self.queue.to, Endpoint::Module(_)) {
+            // What a module has not read yet stands in nobody's way.
+            self.in_flight.confirmed(upto, now);
         }
         self.settle(upto);
         let mut upto = upto;
@@ -230,9 +260,7 @@ impl Delivery {
         self.acked = self.acked.max(upto);
         self.last = self.last.max(self.acked);
         self.next = self.next.max(self.acked + 1);
-        while self.in_flight.front().is_some_and(|sent| sent.last <= self.acked) {
-            self.in_flight.pop_front();
-        }
+        self.in_flight.settle(self.acked);
         if self.in_flight.is_empty() {
             self.go_back_at = None;
         }
@@ -241,7 +269,7 @@ impl Delivery {
     fn confirm(&mut self, upto: u64, out: &mut Effects<Effect>) {
         self.settle(upto);
         out.persist(Effect::Store(StoreOp::Trim { queue: self.queue.clone(), upto }));
-        out.push(Effect::Trimmed { upto });
+        out.push(Effect::Trimmed { upto, expired: std::mem::take(&mut self.expired) });
     }
 
     fn forget_in_flight(&mut self) {
@@ -251,32 +279,44 @@ impl Delivery {
     }
 
     /// Asks the store for the next batch, when there is one and the window has room for it.
-    fn load(&mut self, out: &mut Effects<Effect>) {
-        if !self.is_up || self.loading.is_some() || self.ask_at.is_some() || self.next > self.last {
+    fn load(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if !self.is_up || self.loading.is_some() || self.ask_at.is_some() || self.gathers(now) {
             return;
         }
-        let (messages, bytes) = self
-            .in_flight
-            .iter()
-            .fold((0, 0), |(messages, bytes), sent| (messages + sent.messages, bytes + sent.bytes));
         let probes = self.fruitless > 0;
-        if messages >= WINDOW_MESSAGES || bytes >= WINDOW_BYTES || (probes && messages > 0) {
+        if probes && !self.in_flight.is_empty() {
             return;
         }
         let (most, most_bytes) =
             if probes { (PROBE_MESSAGES, PROBE_BYTES) } else { (MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) };
+        let Some((messages, bytes)) = self.in_flight.room() else { return };
+        self.gathering_since = None;
         self.loading = Some(self.next);
         out.push(Effect::Load {
             from: self.next,
-            max_messages: most.min(WINDOW_MESSAGES - messages),
-            max_bytes: most_bytes.min(WINDOW_BYTES - bytes),
+            max_messages: most.min(messages),
+            max_bytes: most_bytes.min(bytes),
         });
+    }
+
+    /// Whether there is nothing to send, or not enough of it yet.
+    fn gathers(&mut self, now: Time) -> bool {
+        self.batch_at = None;
+        if self.next > self.last {
+            self.gathering_since = None;
+            return true;
+        }
+        let Some(rule) = self.terms.batch else { return false };
+        let due = self.gathering_since.get_or_insert(now).plus_millis(rule.within_ms);
+        let gathers = self.last - self.next + 1 < u64::from(rule.messages) && now < due;
+        self.batch_at = gathers.then_some(due);
+        gathers
     }
 
     /// Asks to be woken when there is something to wait for and no earlier alarm is set: an alarm
     /// that comes early sets the next one, which is cheaper than one a batch.
     fn set_alarm(&mut self, out: &mut Effects<Effect>) {
-        let wish = [self.go_back_at, self.ask_at].into_iter().flatten().min();
+        let wish = [self.go_back_at, self.ask_at, self.batch_at].into_iter().flatten().min();
         if let Some(at) = wish.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm)) {
             self.alarm = Some(at);
             out.wake_at(at);

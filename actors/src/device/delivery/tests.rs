@@ -1,7 +1,10 @@
 use bytes::Bytes;
-use wayside_config::{identity::DeviceId, workload::ModuleId};
+use wayside_config::{
+    identity::DeviceId,
+    workload::{BatchRule, ModuleId},
+};
 
-use super::{Delivery, Effect, Event, REFUSED, SILENCE, WINDOW_MESSAGES};
+use super::{Delivery, Effect, Event, REFUSED, SILENCE, Terms, WINDOW_MESSAGES};
 use crate::{
     machine::{Machine, Step},
     message::{MAX_BATCH_MESSAGES, Message},
@@ -24,6 +27,7 @@ fn messages(count: usize) -> Vec<Message> {
         origin: DeviceId::from_bytes([1; 32]),
         source: "sensor".into(),
         topic: "data".into(),
+        properties: Default::default(),
         payload: Bytes::from_static(b"12.5"),
         accepted_ms: 0,
     };
@@ -31,11 +35,11 @@ fn messages(count: usize) -> Vec<Message> {
 }
 
 fn appended(acked: u64, last: u64) -> Event {
-    Event::Appended { acked, last }
+    Event::Appended { acked, last, terms: Terms::USUAL }
 }
 
 fn loaded(from: u64, first_seq: u64, count: usize) -> Event {
-    Event::Loaded { from, first_seq, messages: messages(count) }
+    Event::Loaded { from, first_seq, messages: messages(count), wall_ms: 0 }
 }
 
 fn acked(upto: u64) -> Event {
@@ -92,23 +96,27 @@ fn a_confirmation_trims_the_store_before_the_router_counts_the_room() {
     in_flight(&mut delivery);
     let trim = StoreOp::Trim { queue: queue(Endpoint::Cloud), upto: 2 };
     let steps = at(&mut delivery, 10, acked(2));
-    let expected = [Step::Persist(Effect::Store(trim)), Step::Do(Effect::Trimmed { upto: 2 })];
+    let expected = [Step::Persist(Effect::Store(trim)), Step::Do(Effect::Trimmed { upto: 2, expired: 0 })];
     assert_eq!(steps[..2], expected);
 }
 
 #[test]
-fn the_window_bounds_what_is_in_flight() {
+fn the_window_bounds_what_is_in_flight_and_opens_while_it_is_confirmed_soon() {
     let mut delivery = to_cloud();
-    at(&mut delivery, 0, appended(0, 100_000));
+    at(&mut delivery, 0, appended(0, 1_000_000));
     let mut next = asked(&done(&mut delivery, 0, Event::Up));
-    let mut in_flight = 0;
-    while let Some((from, most)) = next {
-        in_flight += most;
-        next = asked(&done(&mut delivery, 0, loaded(from, from, most)));
+    let (mut sent, mut confirmed, mut most) = (0, 0, 0);
+    for _ in 0..10 {
+        while let Some((from, count)) = next {
+            sent += count as u64;
+            next = asked(&done(&mut delivery, 0, loaded(from, from, count)));
+        }
+        most = usize::try_from(sent - confirmed).unwrap();
+        assert!((MAX_BATCH_MESSAGES..=WINDOW_MESSAGES).contains(&most), "{most}");
+        confirmed = sent;
+        next = asked(&done(&mut delivery, 1, acked(confirmed)));
     }
-    assert_eq!(in_flight, WINDOW_MESSAGES);
-    let room = asked(&done(&mut delivery, 1, acked(MAX_BATCH_MESSAGES as u64)));
-    assert_eq!(room, Some((WINDOW_MESSAGES as u64 + 1, MAX_BATCH_MESSAGES)));
+    assert_eq!(most, WINDOW_MESSAGES);
 }
 
 #[test]
@@ -191,12 +199,12 @@ fn what_the_store_lost_is_passed_over() {
     assert_eq!(sent(&done(&mut delivery, 0, loaded(1, 5, 2))), [(0, 5, 2)]);
     // The tail is lost too: it is settled with what comes before it.
     at(&mut delivery, 0, loaded(7, 21, 0));
-    assert_eq!(done(&mut delivery, 1, acked(6)), [Effect::Trimmed { upto: 20 }]);
+    assert_eq!(done(&mut delivery, 1, acked(6)), [Effect::Trimmed { upto: 20, expired: 0 }]);
 
     let mut delivery = to_cloud();
     at(&mut delivery, 0, appended(0, 2));
     at(&mut delivery, 0, Event::Up);
-    assert_eq!(done(&mut delivery, 0, loaded(1, 3, 0)), [Effect::Trimmed { upto: 2 }]);
+    assert_eq!(done(&mut delivery, 0, loaded(1, 3, 0)), [Effect::Trimmed { upto: 2, expired: 0 }]);
 }
 
 #[test]
@@ -234,4 +242,56 @@ fn a_recorded_run_replays() {
         (9000, Delivery::woken()),
     ];
     assert_replays(to_cloud, &log);
+}
+
+fn with_terms(terms: Terms, acked: u64, last: u64) -> Event {
+    Event::Appended { acked, last, terms }
+}
+
+/// Messages accepted at these wall clock times, read at `wall_ms`.
+fn aged(from: u64, accepted_ms: &[u64], wall_ms: u64) -> Event {
+    let messages = messages(1).into_iter().cycle().zip(accepted_ms);
+    let messages = messages.map(|(message, accepted_ms)| Message { accepted_ms: *accepted_ms, ..message });
+    Event::Loaded { from, first_seq: from, messages: messages.collect(), wall_ms }
+}
+
+#[test]
+fn what_has_waited_too_long_is_left_out_and_counted() {
+    let terms = Terms { ttl_ms: Some(100), ..Terms::USUAL };
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, with_terms(terms, 0, 5));
+    at(&mut delivery, 0, Event::Up);
+    // 1 and 2 are over, 3 is not, 4 is again (a clock was set), 5 is not.
+    let effects = done(&mut delivery, 0, aged(1, &[0, 900, 920, 10, 950], 1000));
+    assert_eq!(sent(&effects), [(0, 3, 1)]);
+    let effects = done(&mut delivery, 0, aged(4, &[10, 950], 1000));
+    assert_eq!(sent(&effects), [(3, 5, 1)]);
+    let effects = done(&mut delivery, 0, acked(5));
+    assert!(effects.contains(&Effect::Trimmed { upto: 5, expired: 3 }), "{effects:?}");
+}
+
+#[test]
+fn a_queue_of_which_all_is_over_is_emptied_without_sending() {
+    let terms = Terms { ttl_ms: Some(100), ..Terms::USUAL };
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, with_terms(terms, 0, 2));
+    at(&mut delivery, 0, Event::Up);
+    let effects = done(&mut delivery, 0, aged(1, &[0, 50], 1000));
+    assert_eq!(effects, [Effect::Trimmed { upto: 2, expired: 2 }]);
+}
+
+#[test]
+fn a_batch_waits_until_it_is_full_or_has_waited_long_enough() {
+    let batch = Some(BatchRule { messages: 3, within_ms: 500 });
+    let terms = Terms { batch, ..Terms::USUAL };
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, Event::Up);
+    let steps = at(&mut delivery, 0, with_terms(terms, 0, 1));
+    at(&mut delivery, 0, Event::Up);
+    assert_eq!(asked(&done(&mut delivery, 100, with_terms(terms, 0, 2))), None);
+    assert_eq!(alarm(&steps).or(Some(500)), Some(500));
+    assert_eq!(asked(&done(&mut delivery, 500, Event::Woken)).map(|(from, _)| from), Some(1));
+    done(&mut delivery, 500, loaded(1, 1, 2));
+    assert_eq!(asked(&done(&mut delivery, 600, with_terms(terms, 0, 4))), None);
+    assert_eq!(asked(&done(&mut delivery, 700, with_terms(terms, 0, 5))).map(|(from, _)| from), Some(3));
 }

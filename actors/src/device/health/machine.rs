@@ -7,7 +7,7 @@ use wayside_config::identity::DeviceId;
 use super::{Effect, Event};
 use crate::{
     machine::{Effects, Machine},
-    report::{ModuleStatus, QueueStatus, Report},
+    report::{ModuleStatus, QueueStatus, Report, RouteStatus},
     time::Time,
 };
 
@@ -22,6 +22,7 @@ pub const IDLE_MS: u64 = 20_000;
 pub struct Health {
     modules: BTreeMap<String, ModuleStatus>,
     queues: BTreeMap<String, QueueStatus>,
+    routes: BTreeMap<String, RouteStatus>,
     peers: Vec<DeviceId>,
     assignment: Option<u64>,
     unrouted: u64,
@@ -40,6 +41,7 @@ pub struct Health {
 struct Changed {
     modules: BTreeSet<String>,
     queues: BTreeSet<String>,
+    routes: BTreeSet<String>,
     peers: bool,
     assignment: bool,
     unrouted: bool,
@@ -77,6 +79,17 @@ impl Machine for Health {
                 let name = queue.to_string();
                 if self.queues.remove(&name).is_some() {
                     self.changed.queues.insert(name);
+                }
+            }
+            Event::Route(route, status) => {
+                if self.routes.get(&route) != Some(&status) {
+                    self.routes.insert(route.clone(), status);
+                    self.changed.routes.insert(route);
+                }
+            }
+            Event::RouteGone(route) => {
+                if self.routes.remove(&route).is_some() {
+                    self.changed.routes.insert(route);
                 }
             }
             Event::Peers(peers) => {
@@ -139,6 +152,7 @@ impl Health {
             full: true,
             modules: self.modules.clone(),
             queues: self.queues.clone(),
+            routes: self.routes.clone(),
             peers: Some(self.peers.clone()),
             assignment: self.assignment,
             unrouted: Some(self.unrouted),
@@ -163,11 +177,14 @@ impl Health {
         let changed = &self.changed;
         let (modules, modules_gone) = split(&changed.modules, &self.modules);
         let (queues, queues_gone) = split(&changed.queues, &self.queues);
+        let (routes, routes_gone) = split(&changed.routes, &self.routes);
         Report {
             modules,
             modules_gone,
             queues,
             queues_gone,
+            routes,
+            routes_gone,
             peers: changed.peers.then(|| self.peers.clone()),
             assignment: self.assignment.filter(|_| changed.assignment),
             unrouted: changed.unrouted.then_some(self.unrouted),

@@ -6,7 +6,7 @@ use wayside_config::{
     document::{Assignment, Member, Release, ReleaseRef},
     identity::DeviceId,
     limits::{NUMBERING, VERSION_MAX},
-    workload::{Destination, ModuleId, ModuleSpec, Route, Target, WhenFull, Workload},
+    workload::{Destination, ModuleId, ModuleSpec, Route, Target, Workload},
 };
 
 use super::{Assigner, Effect, Event, Floors, LIST_MS, Observed, Reconciler};
@@ -30,14 +30,7 @@ fn module(workload: &str, name: &str) -> ModuleId {
 
 /// A workload with one module `sensor` and one route.
 fn release(workload: &str, version: u64, image: &str) -> Release {
-    let route = Route {
-        name: "up".into(),
-        module: "sensor".into(),
-        filter: "#".into(),
-        to: Destination::Cloud,
-        buffer_bytes: 1000,
-        when_full: WhenFull::PushBack,
-    };
+    let route = Route::new("up", "sensor", "#", Destination::Cloud);
     let modules = BTreeMap::from([("sensor".into(), spec(image))]);
     let workload =
         Workload { name: workload.into(), target: Target::default(), modules, routes: vec![route] };
@@ -56,8 +49,10 @@ fn document(version: u64, releases: &[Release]) -> Document {
         assignment: Bytes::from(format!("{version} {releases:?}")),
         releases: releases.iter().map(|release| Bytes::from(format!("{release:?}"))).collect(),
     };
-    let members =
-        vec![Member { device: ME, name: "ewr".into() }, Member { device: OTHER, name: "jfk".into() }];
+    let members = vec![
+        Member { device: ME, name: "ewr".into(), labels: BTreeMap::new() },
+        Member { device: OTHER, name: "jfk".into(), labels: BTreeMap::new() },
+    ];
     let references = releases.iter().zip(&sealed.releases).map(|(release, sealed)| ReleaseRef {
         workload: release.workload.name.clone(),
         version: release.version,

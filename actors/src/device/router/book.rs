@@ -20,6 +20,7 @@ pub(super) struct Book {
     blocks: VecDeque<Block>,
     appended: u64,
     dropped: u64,
+    expired: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,12 +112,18 @@ impl Book {
         self.dropped += 1;
     }
 
+    /// Counts messages that waited longer than they may.
+    pub(super) const fn expire(&mut self, messages: u64) {
+        self.expired += messages;
+    }
+
     pub(super) const fn status(&self) -> QueueStatus {
         QueueStatus {
             depth: self.last - self.acked,
             bytes: self.bytes,
             appended: self.appended,
             dropped: self.dropped,
+            expired: self.expired,
         }
     }
 }

@@ -3,20 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_config::{
+    condition::Condition,
+    document::Member,
     identity::DeviceId,
-    topic,
-    workload::{Destination, ModuleId, WhenFull},
+    workload::{Delivery, Destination, ModuleId, Route, Sample, WhenFull, WhenRemoved},
 };
 
-use super::{RouteTable, WorkloadRoutes};
-use crate::queue::{Endpoint, Queue};
+use super::{RouteTable, WorkloadRoutes, filters::Filters};
+use crate::{
+    device::delivery::Terms,
+    queue::{Endpoint, Queue},
+};
 
 /// What a publish or an arrival needs to know of the routes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Compiled {
-    by_module: BTreeMap<ModuleId, Vec<Outbound>>,
+    by_module: BTreeMap<ModuleId, (Filters, Vec<Outbound>)>,
     inbound: BTreeMap<String, Inbound>,
     workloads: BTreeSet<String>,
+    terms: BTreeMap<Queue, Terms>,
+    drained: BTreeSet<Queue>,
+    names: BTreeSet<String>,
 }
 
 /// A queue and how much it may hold.
@@ -25,21 +32,28 @@ pub(super) struct Target {
     pub(super) queue: Queue,
     pub(super) buffer_bytes: u64,
     pub(super) when_full: WhenFull,
+    pub(super) terms: Terms,
 }
 
+/// A route of this device's module.
 #[derive(Clone, Debug)]
-struct Outbound {
-    filter: String,
-    targets: Vec<Target>,
+pub(super) struct Outbound {
+    /// `workload/route`.
+    pub(super) name: String,
+    pub(super) condition: Option<Condition>,
+    pub(super) sample: Option<Sample>,
+    pub(super) delivery: Delivery,
+    pub(super) targets: Vec<Target>,
 }
 
-/// Where messages of a `site` route go when they come from another device.
+/// Where messages of a route go when they come from another device.
 #[derive(Clone, Debug)]
 pub(super) struct Inbound {
     pub(super) target: Target,
     /// The module whose messages the route takes.
     pub(super) source: String,
     pub(super) origins: BTreeSet<DeviceId>,
+    pub(super) delivery: Delivery,
 }
 
 impl Compiled {
@@ -55,46 +69,59 @@ impl Compiled {
     fn add(&mut self, device: DeviceId, workload: &str, routes: &WorkloadRoutes) {
         let others: BTreeSet<_> =
             routes.members.iter().map(|member| member.device).filter(|member| *member != device).collect();
-        let module = |name: &str| ModuleId { workload: workload.into(), module: name.into() };
+        let id = |name: &str| ModuleId { workload: workload.into(), module: name.into() };
         for route in &routes.routes {
             let name = format!("{workload}/{}", route.name);
-            let target = |to: Endpoint| Target {
-                queue: Queue { route: name.clone(), to },
-                buffer_bytes: route.buffer_bytes,
-                when_full: route.when_full,
-            };
+            let target = |to: Endpoint| target(&name, route, to);
             let targets = match &route.to {
                 Destination::Cloud => vec![target(Endpoint::Cloud)],
-                Destination::Module(local) => vec![target(Endpoint::Module(module(local)))],
-                Destination::Site(everywhere) => {
-                    let here = target(Endpoint::Module(module(everywhere)));
-                    let inbound = Inbound {
-                        target: here.clone(),
-                        source: route.module.clone(),
-                        origins: others.clone(),
-                    };
-                    self.inbound.insert(name.clone(), inbound);
-                    let there = others.iter().map(|other| target(Endpoint::Device(*other)));
-                    std::iter::once(here).chain(there).collect()
+                Destination::Module(module) => vec![target(Endpoint::Module(id(module)))],
+                Destination::Site(module)
+                | Destination::Device { module, .. }
+                | Destination::Where { module, .. } => {
+                    let chosen: Vec<_> =
+                        routes.members.iter().filter(|member| is_chosen(&route.to, member)).collect();
+                    let here = target(Endpoint::Module(id(module)));
+                    // A site's route leads here also while the list of members is not complete.
+                    let is_here = matches!(route.to, Destination::Site(_))
+                        || chosen.iter().any(|member| member.device == device);
+                    if is_here {
+                        let inbound = Inbound {
+                            target: here.clone(),
+                            source: route.module.clone(),
+                            origins: others.clone(),
+                            delivery: route.delivery,
+                        };
+                        self.inbound.insert(name.clone(), inbound);
+                    }
+                    let there = chosen.iter().filter(|member| member.device != device);
+                    let there = there.map(|member| target(Endpoint::Device(member.device)));
+                    is_here.then_some(here).into_iter().chain(there).collect()
                 }
             };
-            let outbound = Outbound { filter: route.filter.clone(), targets };
-            self.by_module.entry(module(&route.module)).or_default().push(outbound);
+            self.keep(route, &name, &targets);
+            let (filters, outbound) = self.by_module.entry(id(&route.module)).or_default();
+            filters.add(&route.filter, outbound.len());
+            let (condition, sample, delivery) = (route.condition.clone(), route.sample, route.delivery);
+            outbound.push(Outbound { name, condition, sample, delivery, targets });
         }
     }
 
-    /// The queues that take what `module` publishes under `topic`.
-    pub(super) fn targets<'a>(
-        &'a self,
-        module: &ModuleId,
-        topic: &'a str,
-    ) -> impl Iterator<Item = &'a Target> {
-        self.by_module
-            .get(module)
-            .into_iter()
-            .flatten()
-            .filter(move |outbound| topic::matches(&outbound.filter, topic))
-            .flat_map(|outbound| &outbound.targets)
+    fn keep(&mut self, route: &Route, name: &str, targets: &[Target]) {
+        self.names.insert(name.to_owned());
+        if route.delivery == Delivery::BestEffort {
+            return;
+        }
+        self.terms.extend(targets.iter().map(|target| (target.queue.clone(), target.terms)));
+        if route.when_removed == WhenRemoved::Drain {
+            self.drained.extend(targets.iter().map(|target| target.queue.clone()));
+        }
+    }
+
+    /// The routes of what `module` publishes under `topic`, in the order of the file.
+    pub(super) fn outbound(&self, module: &ModuleId, topic: &str) -> Vec<&Outbound> {
+        let Some((filters, outbound)) = self.by_module.get(module) else { return Vec::new() };
+        filters.matching(topic).into_iter().filter_map(|number| outbound.get(number)).collect()
     }
 
     pub(super) fn inbound(&self, route: &str) -> Option<&Inbound> {
@@ -110,9 +137,39 @@ impl Compiled {
         self.workloads.contains(workload)
     }
 
-    /// All queues that some route leads to.
-    pub(super) fn queues(&self) -> BTreeSet<&Queue> {
-        let targets = self.by_module.values().flatten().flat_map(|outbound| &outbound.targets);
-        targets.map(|target| &target.queue).collect()
+    /// Whether there is a route of this name, `workload/route`.
+    pub(super) fn has_route(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// How the messages of a queue are sent; `None` when no route leads to it.
+    pub(super) fn terms(&self, queue: &Queue) -> Option<Terms> {
+        self.terms.get(queue).copied()
+    }
+
+    /// The queues that are emptied, not dropped, when their route is taken away.
+    pub(super) const fn drained(&self) -> &BTreeSet<Queue> {
+        &self.drained
+    }
+}
+
+fn target(name: &str, route: &Route, to: Endpoint) -> Target {
+    Target {
+        queue: Queue { route: name.to_owned(), to },
+        buffer_bytes: route.buffer_bytes,
+        when_full: route.when_full,
+        terms: Terms { priority: route.priority, ttl_ms: route.ttl_ms, batch: route.batch },
+    }
+}
+
+/// Whether a route to modules on several devices leads to this one. A device whose labels give no answer is none.
+fn is_chosen(to: &Destination, member: &Member) -> bool {
+    match to {
+        Destination::Site(_) => true,
+        Destination::Device { device, .. } => member.name == *device,
+        Destination::Where { condition, .. } => {
+            condition.holds_for_device(&member.name, &member.labels) == Ok(true)
+        }
+        Destination::Module(_) | Destination::Cloud => false,
     }
 }

@@ -1,8 +1,11 @@
 //! The router's decisions.
 
+mod choice;
 mod inbound;
+mod rerouting;
+mod status;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use wayside_config::{
@@ -10,15 +13,16 @@ use wayside_config::{
     workload::{ModuleId, WhenFull},
 };
 
+use self::{choice::Samples, status::Changed};
 use super::{
-    Effect, Event, RouteTable,
+    Effect, Event,
     book::Book,
     compiled::{Compiled, Target},
     marks::{self, Marks},
 };
 use crate::{
     machine::{Effects, Machine},
-    message::Message,
+    message::{Message, Properties},
     queue::{Queue, QueueState, StoreOp},
     time::Time,
 };
@@ -40,25 +44,8 @@ pub struct Router {
     marks: Marks,
     /// Publishes that found a queue full, oldest first.
     waiting: BTreeMap<ModuleId, VecDeque<Publish>>,
-    unrouted: Counter,
-    refused: Counter,
-    /// Queues whose status is to be told.
-    changed: BTreeSet<Queue>,
-    /// When that is.
-    status_at: Option<Time>,
-}
-
-/// How often something happened, and whether that was told.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counter {
-    count: u64,
-    told: u64,
-}
-
-impl Counter {
-    const fn is_news(self) -> bool {
-        self.count != self.told
-    }
+    samples: Samples,
+    changed: Changed,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +53,7 @@ struct Publish {
     ticket: u64,
     module: ModuleId,
     topic: String,
+    properties: Properties,
     payload: Bytes,
     wall_ms: u64,
     packet_id: Option<u16>,
@@ -85,10 +73,8 @@ impl Router {
             books: queues.into_iter().map(|(queue, state)| (queue, Book::restored(state))).collect(),
             marks: Marks::restored(marks),
             waiting: BTreeMap::new(),
-            unrouted: Counter::default(),
-            refused: Counter::default(),
-            changed: BTreeSet::new(),
-            status_at: None,
+            samples: Samples::default(),
+            changed: Changed::default(),
         }
     }
 }
@@ -99,9 +85,10 @@ impl Machine for Router {
 
     fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
         match event {
-            Event::Routes(table) => self.reroute(&table, out),
-            Event::Published { ticket, module, topic, payload, wall_ms, packet_id } => {
-                self.publish(Publish { ticket, module, topic, payload, wall_ms, packet_id }, out);
+            Event::Routes(table) => self.reroute(&table, now, out),
+            Event::Published { ticket, module, topic, properties, payload, wall_ms, packet_id } => {
+                let publish = Publish { ticket, module, topic, properties, payload, wall_ms, packet_id };
+                self.publish(publish, now, out);
             }
             Event::Released { ticket, module, packet_id } => self.release(ticket, module, packet_id, out),
             Event::SessionCleared { module } => self.forget_packets(&module, out),
@@ -110,26 +97,13 @@ impl Machine for Router {
                 self.waiting.remove(&module);
             }
             Event::Arrived { from, batch } => self.arrive(from, batch, out),
-            Event::Trimmed { queue, upto } => self.trimmed(queue, upto, out),
+            Event::Forwarded { from, route, message } => self.pass_on(from, &route, message, out),
+            Event::Trimmed { queue, upto, expired } => self.trimmed(queue, upto, expired, now, out),
             Event::DeliveryRestarted(queue) => self.tell_depth(&queue, out),
-            Event::HealthRestarted => {
-                self.unrouted.told = 0;
-                self.refused.told = 0;
-                self.changed.extend(self.books.keys().cloned());
-            }
-            Event::Woken => {
-                if self.status_at.is_some_and(|at| at <= now) {
-                    self.status_at = None;
-                    self.tell_status(out);
-                }
-            }
+            Event::HealthRestarted => self.changed.everything(self.books.keys()),
+            Event::Woken => self.tell_status(now, out),
         }
-        let to_tell = !self.changed.is_empty() || self.unrouted.is_news() || self.refused.is_news();
-        if to_tell && self.status_at.is_none() {
-            let at = now.plus_millis(STATUS_MS);
-            self.status_at = Some(at);
-            out.wake_at(at);
-        }
+        self.changed.wake(now, out);
     }
 
     fn woken() -> Event {
@@ -137,87 +111,11 @@ impl Machine for Router {
     }
 }
 
-/// Routes.
-impl Router {
-    fn reroute(&mut self, table: &RouteTable, out: &mut Effects<Effect>) {
-        let routes = Compiled::new(self.device, table);
-        let is_first = self.routes.is_none();
-        let led_to = routes.queues();
-        let unled: Vec<_> = self.books.keys().filter(|queue| !led_to.contains(queue)).cloned().collect();
-        let floor = unled.iter().map(|queue| self.books[queue].last()).max().unwrap_or_default();
-        if floor > self.marks.floor {
-            // A later queue of the same name must not use a number again: receivers remember them.
-            self.marks.floor = floor;
-            out.persist(Effect::Store(marks::keep_floor(floor)));
-        }
-        for queue in &unled {
-            out.persist(Effect::Store(StoreOp::Drop { queue: queue.clone() }));
-        }
-        self.forget_unrouted(&routes, out);
-        for queue in unled {
-            self.books.remove(&queue);
-            self.changed.remove(&queue);
-            out.push(Effect::Closed(queue.clone()));
-            out.push(Effect::StatusGone(queue));
-        }
-        let sources: Vec<_> = routes
-            .inbounds()
-            .filter_map(|(route, inbound)| self.marks.sent_by(route, &inbound.source))
-            .collect();
-        self.routes = Some(routes);
-        if is_first {
-            let queues: Vec<_> = self.books.keys().cloned().collect();
-            for queue in &queues {
-                self.tell_depth(queue, out);
-            }
-            self.changed.extend(queues);
-        }
-        self.publish_waiting(out);
-        sources.into_iter().for_each(|mark| out.persist(Effect::Store(mark)));
-    }
-
-    /// Forgets what is remembered for routes and modules that are no more.
-    fn forget_unrouted(&mut self, routes: &Compiled, out: &mut Effects<Effect>) {
-        let mut gone = Vec::new();
-        self.marks.windows.retain(|(origin, route), _| {
-            let keep = routes.inbound(route).is_some();
-            if !keep {
-                gone.push(marks::window_mark(*origin, route));
-            }
-            keep
-        });
-        self.marks.sources.retain(|route, _| {
-            let keep = routes.inbound(route).is_some();
-            if !keep {
-                gone.push(marks::source_mark(route));
-            }
-            keep
-        });
-        self.marks.packet_ids.retain(|(module, id)| {
-            let keep = routes.has_workload(&module.workload);
-            if !keep {
-                gone.push(marks::packet_mark(module, *id));
-            }
-            keep
-        });
-        self.marks.sessions.retain(|module| {
-            let keep = routes.has_workload(&module.workload);
-            if !keep {
-                gone.push(super::session_mark(module));
-            }
-            keep
-        });
-        for key in gone {
-            out.persist(Effect::Store(StoreOp::Unmark { key }));
-        }
-    }
-}
-
 /// What modules publish.
 impl Router {
-    fn publish(&mut self, publish: Publish, out: &mut Effects<Effect>) {
+    fn publish(&mut self, publish: Publish, now: Time, out: &mut Effects<Effect>) {
         let Some(waiting) = self.waiting.get(&publish.module) else {
-            if let Some(publish) = self.try_publish(publish, out) {
+            if let Some(publish) = self.try_publish(publish, now, out) {
                 self.waiting.entry(publish.module.clone()).or_default().push_back(publish);
             }
             return;
@@ -233,10 +131,10 @@ impl Router {
     }
 
     /// Tries what waits again: there may be room now.
-    fn publish_waiting(&mut self, out: &mut Effects<Effect>) {
+    fn publish_waiting(&mut self, now: Time, out: &mut Effects<Effect>) {
         for (module, mut publishes) in std::mem::take(&mut self.waiting) {
             while let Some(publish) = publishes.pop_front() {
-                if let Some(publish) = self.try_publish(publish, out) {
+                if let Some(publish) = self.try_publish(publish, now, out) {
                     publishes.push_front(publish);
                     break;
                 }
@@ -248,7 +146,7 @@ impl Router {
     }
 
     /// Stores the message in all queues that its routes lead to, or in none and gives it back to wait.
-    fn try_publish(&mut self, publish: Publish, out: &mut Effects<Effect>) -> Option<Publish> {
+    fn try_publish(&mut self, publish: Publish, now: Time, out: &mut Effects<Effect>) -> Option<Publish> {
         let Some(routes) = &self.routes else { return Some(publish) };
         let mark = publish.packet_id.map(|id| (publish.module.clone(), id));
         if mark.as_ref().is_some_and(|mark| self.marks.packet_ids.contains(mark)) {
@@ -259,19 +157,22 @@ impl Router {
             origin: self.device,
             source: publish.module.module.clone(),
             topic: publish.topic.clone(),
+            properties: publish.properties.clone(),
             payload: publish.payload.clone(),
             accepted_ms: publish.wall_ms,
         };
-        let targets: Vec<Target> = routes.targets(&publish.module, &publish.topic).cloned().collect();
-        if targets.iter().any(|target| self.pushes_back(target, &message)) {
+        let choice = self.samples.choose(routes, &publish.module, &message, now);
+        if choice.stored.iter().any(|target| self.pushes_back(target, &message)) {
             return Some(publish);
         }
-        if targets.is_empty() {
-            self.unrouted.count += 1;
-        }
+        self.samples.count(&choice, now);
+        self.changed.count(&choice);
         let mut told = Vec::new();
-        for target in &targets {
+        for target in &choice.stored {
             self.append(target, message.clone(), out, &mut told);
+        }
+        for queue in choice.forwarded {
+            out.push(Effect::Forward { queue, message: message.clone() });
         }
         if let Some((module, id)) = mark {
             let key = marks::packet_mark(&module, id);
@@ -335,11 +236,11 @@ impl Router {
         out: &mut Effects<Effect>,
         told: &mut Vec<Effect>,
     ) {
-        let Target { queue, buffer_bytes, when_full } = target;
+        let Target { queue, buffer_bytes, when_full, terms } = target;
         let cost = message.cost_bytes() as u64;
         let floor = self.marks.floor;
         let book = self.books.entry(queue.clone()).or_insert_with(|| Book::new(floor));
-        self.changed.insert(queue.clone());
+        self.changed.queue(queue);
         if !book.has_room(cost, *buffer_bytes) {
             match when_full {
                 WhenFull::DropNewest => return book.drop_newest(),
@@ -354,37 +255,33 @@ impl Router {
         }
         let seq = book.append(cost);
         let acked = book.acked();
+        if self.is_to_be_drained(queue) && self.marks.drains.insert(queue.clone()) {
+            out.persist(Effect::Store(marks::keep_drain(queue)));
+        }
         out.persist(Effect::Store(StoreOp::Append { queue: queue.clone(), seq, message }));
-        told.push(Effect::Appended { queue: queue.clone(), acked, last: seq });
+        told.push(Effect::Appended { queue: queue.clone(), acked, last: seq, terms: *terms });
     }
 
-    fn trimmed(&mut self, queue: Queue, upto: u64, out: &mut Effects<Effect>) {
-        if let Some(book) = self.books.get_mut(&queue) {
-            book.trim(upto);
-            self.changed.insert(queue);
-            self.publish_waiting(out);
+    fn trimmed(&mut self, queue: Queue, upto: u64, expired: u64, now: Time, out: &mut Effects<Effect>) {
+        let Some(book) = self.books.get_mut(&queue) else { return };
+        book.trim(upto);
+        book.expire(expired);
+        self.changed.queue(&queue);
+        if book.is_empty() && self.is_unled(&queue) {
+            self.close(&queue, out);
         }
+        self.publish_waiting(now, out);
     }
 
     fn tell_depth(&self, queue: &Queue, out: &mut Effects<Effect>) {
         if let Some(book) = self.books.get(queue).filter(|book| !book.is_empty()) {
-            out.push(Effect::Appended { queue: queue.clone(), acked: book.acked(), last: book.last() });
-        }
-    }
-
-    fn tell_status(&mut self, out: &mut Effects<Effect>) {
-        for queue in std::mem::take(&mut self.changed) {
-            if let Some(book) = self.books.get(&queue) {
-                out.push(Effect::Status(queue, book.status()));
-            }
-        }
-        if self.unrouted.is_news() {
-            self.unrouted.told = self.unrouted.count;
-            out.push(Effect::Unrouted(self.unrouted.count));
-        }
-        if self.refused.is_news() {
-            self.refused.told = self.refused.count;
-            out.push(Effect::Refused(self.refused.count));
+            let terms = self.terms(queue);
+            out.push(Effect::Appended {
+                queue: queue.clone(),
+                acked: book.acked(),
+                last: book.last(),
+                terms,
+            });
         }
     }
 }

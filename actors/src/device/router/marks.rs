@@ -6,14 +6,15 @@
 //! | `from/<workload>/<route>` | the modules that have sent on a `site` route, the newest first, one a line |
 //! | `qos2/<workload>/<module>/<packet identifier>` | empty |
 //! | `session/<workload>/<module>` | the MQTT listener's business |
+//! | `drain/<queue>` | the queue, CBOR: it is emptied when its route is gone |
 //! | `floor` | the number above which new queues begin, 8 bytes big-endian |
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wayside_config::{identity::DeviceId, workload::ModuleId};
+use wayside_config::{cbor, identity::DeviceId, workload::ModuleId};
 
 use super::session_mark;
-use crate::queue::StoreOp;
+use crate::queue::{Queue, StoreOp};
 
 /// How far one route of one origin is stored here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub(super) struct Marks {
     pub(super) sources: BTreeMap<String, Vec<String>>,
     pub(super) packet_ids: BTreeSet<(ModuleId, u16)>,
     pub(super) sessions: BTreeSet<ModuleId>,
+    pub(super) drains: BTreeSet<Queue>,
     pub(super) floor: u64,
 }
 
@@ -65,6 +67,9 @@ impl Marks {
             }
             Some(("session", module)) => {
                 self.sessions.insert(module.parse().ok()?);
+            }
+            Some(("drain", _)) => {
+                self.drains.insert(cbor::decode(value).ok()?);
             }
             None if name == "floor" => self.floor = number(value)?,
             Some(_) | None => {}
@@ -100,6 +105,14 @@ pub(super) fn keep_window(origin: DeviceId, route: &str, window: Window) -> Stor
 
 pub(super) fn keep_floor(floor: u64) -> StoreOp {
     StoreOp::Mark { key: "floor".into(), value: floor.to_be_bytes().into() }
+}
+
+pub(super) fn drain_mark(queue: &Queue) -> String {
+    format!("drain/{queue}")
+}
+
+pub(super) fn keep_drain(queue: &Queue) -> StoreOp {
+    StoreOp::Mark { key: drain_mark(queue), value: cbor::encode(queue) }
 }
 
 pub(super) fn packet_mark(module: &ModuleId, id: u16) -> String {

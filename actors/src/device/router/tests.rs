@@ -1,3 +1,6 @@
+mod neighbours;
+mod rules;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use super::{
     session_mark,
 };
 use crate::{
+    device::delivery::Terms,
     machine::{Machine, Step},
     message::{Batch, Message},
     queue::{Endpoint, Queue, QueueState, StoreOp},
@@ -41,14 +45,11 @@ fn to_detector() -> Queue {
 /// `sensor/data` to the cloud, `sensor/#` to every detector.
 fn table(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
     let route = |name: &str, filter: &str, to| Route {
-        name: name.into(),
-        module: "sensor".into(),
-        filter: filter.into(),
-        to,
         buffer_bytes,
         when_full,
+        ..Route::new(name, "sensor", filter, to)
     };
-    let member = |device| Member { device, name: "ewr".into() };
+    let member = |device| Member { device, name: "ewr".into(), labels: BTreeMap::new() };
     let routes = WorkloadRoutes {
         routes: vec![
             route("up", "data", Destination::Cloud),
@@ -79,6 +80,7 @@ fn publish(ticket: u64, topic: &str) -> Event {
         ticket,
         module: module("sensor"),
         topic: topic.into(),
+        properties: Default::default(),
         payload: Bytes::from_static(b"1"),
         wall_ms: 5,
         packet_id: None,
@@ -86,10 +88,10 @@ fn publish(ticket: u64, topic: &str) -> Event {
 }
 
 fn exactly_once(ticket: u64, id: u16) -> Event {
-    let Event::Published { module, topic, payload, wall_ms, .. } = publish(ticket, "data") else {
+    let Event::Published { module, topic, properties, payload, wall_ms, .. } = publish(ticket, "data") else {
         unreachable!()
     };
-    Event::Published { ticket, module, topic, payload, wall_ms, packet_id: Some(id) }
+    Event::Published { ticket, module, topic, properties, payload, wall_ms, packet_id: Some(id) }
 }
 
 fn cost() -> u64 {
@@ -101,6 +103,7 @@ fn message(origin: DeviceId) -> Message {
         origin,
         source: "sensor".into(),
         topic: "data".into(),
+        properties: Default::default(),
         payload: Bytes::from_static(b"1"),
         accepted_ms: 5,
     }
@@ -145,7 +148,7 @@ fn a_publish_is_stored_in_every_queue_of_its_routes_before_it_is_accepted() {
     let steps = at(&mut router, 1, publish(7, "data"));
     let there = queue("site", Endpoint::Device(OTHER));
     assert_eq!(appends(&steps), [(up(), 1), (to_detector(), 1), (there.clone(), 1)]);
-    let told = |queue| Step::Do(Effect::Appended { queue, acked: 0, last: 1 });
+    let told = |queue| Step::Do(Effect::Appended { queue, acked: 0, last: 1, terms: Terms::USUAL });
     let expected =
         [Step::Do(Effect::Accept { ticket: 7 }), told(up()), told(to_detector()), told(there.clone())];
     assert_eq!(steps[3..7], expected);
@@ -181,21 +184,24 @@ fn a_full_queue_pushes_back_all_or_nothing_and_in_order() {
         assert_eq!(at(&mut router, 0, publish(ticket, "data")), []);
     }
     // Room in one of three queues is not enough.
-    assert_eq!(accepted(&at(&mut router, 0, Event::Trimmed { queue: up(), upto: 2 })), []);
+    assert!(accepted(&at(&mut router, 0, Event::Trimmed { queue: up(), upto: 2, expired: 0 })).is_empty());
     let there = queue("site", Endpoint::Device(OTHER));
-    at(&mut router, 0, Event::Trimmed { queue: there, upto: 2 });
-    let steps = at(&mut router, 0, Event::Trimmed { queue: to_detector(), upto: 1 });
+    at(&mut router, 0, Event::Trimmed { queue: there, upto: 2, expired: 0 });
+    let steps = at(&mut router, 0, Event::Trimmed { queue: to_detector(), upto: 1, expired: 0 });
     assert_eq!((accepted(&steps), appends(&steps).len()), (vec![3], 3));
     // Who is gone sends again, and is not stored twice.
     at(&mut router, 0, Event::Disconnected { module: module("sensor") });
-    assert_eq!(appends(&at(&mut router, 0, Event::Trimmed { queue: to_detector(), upto: 3 })), []);
+    assert_eq!(
+        appends(&at(&mut router, 0, Event::Trimmed { queue: to_detector(), upto: 3, expired: 0 })),
+        []
+    );
 }
 
 #[test]
 fn a_message_larger_than_its_queue_passes_when_the_queue_is_empty() {
     let mut router = router(1, WhenFull::PushBack);
     assert_eq!(accepted(&at(&mut router, 0, publish(1, "data"))), [1]);
-    assert_eq!(accepted(&at(&mut router, 0, publish(2, "data"))), []);
+    assert!(accepted(&at(&mut router, 0, publish(2, "data"))).is_empty());
 }
 
 #[test]
@@ -209,9 +215,11 @@ fn the_room_to_wait_is_bounded() {
 
     let mut router = self::router(1, WhenFull::PushBack);
     let large = |ticket| {
-        let Event::Published { module, topic, wall_ms, .. } = publish(ticket, "data") else { unreachable!() };
+        let Event::Published { module, topic, properties, wall_ms, .. } = publish(ticket, "data") else {
+            unreachable!()
+        };
         let payload = Bytes::from(vec![0; WAITING_BYTES / 2]);
-        Event::Published { ticket, module, topic, payload, wall_ms, packet_id: None }
+        Event::Published { ticket, module, topic, properties, payload, wall_ms, packet_id: None }
     };
     for ticket in 0..=2 {
         at(&mut router, 0, large(ticket));
@@ -271,98 +279,6 @@ fn a_session_is_kept_before_it_is_accepted() {
 }
 
 #[test]
-fn arrivals_are_stored_once_with_how_far_they_are_and_then_confirmed() {
-    let mut router = router(1 << 20, WhenFull::PushBack);
-    let steps = at(&mut router, 0, arrived(OTHER, 8, 0, 11, 2));
-    assert_eq!(appends(&steps), [(to_detector(), 1), (to_detector(), 2)]);
-    let value = [8u64.to_be_bytes(), 12u64.to_be_bytes()].concat();
-    let mark = StoreOp::Mark { key: format!("in/{OTHER}/plant/site"), value: value.clone() };
-    assert_eq!(steps[2], Step::Persist(Effect::Store(mark)));
-    assert_eq!(confirmed(&steps), Some((8, 12)));
-
-    let kept = BTreeMap::from([(format!("in/{OTHER}/plant/site"), value)]);
-    let states = BTreeMap::from([(to_detector(), QueueState { acked: 0, last: 2, bytes: 10 })]);
-    let mut router = Router::new(ME, states, &kept);
-    at(&mut router, 0, routes(1 << 20, WhenFull::PushBack));
-    // Again, with one more.
-    let steps = at(&mut router, 0, arrived(OTHER, 8, 0, 11, 3));
-    assert_eq!((appends(&steps), confirmed(&steps)), (vec![(to_detector(), 3)], Some((8, 13))));
-    // A batch before it is missing.
-    let steps = at(&mut router, 0, arrived(OTHER, 8, 14, 15, 1));
-    assert_eq!((appends(&steps).len(), confirmed(&steps)), (0, Some((8, 13))));
-    // Of a new store: only from its beginning.
-    let steps = at(&mut router, 0, arrived(OTHER, 9, 1, 2, 1));
-    assert_eq!((appends(&steps).len(), confirmed(&steps)), (0, Some((9, 0))));
-    let steps = at(&mut router, 0, arrived(OTHER, 9, 0, 1, 1));
-    assert_eq!((appends(&steps).len(), confirmed(&steps)), (1, Some((9, 1))));
-}
-
-#[test]
-fn arrivals_that_find_no_room_are_confirmed_as_far_as_there_was() {
-    let mut router = router(2 * cost(), WhenFull::PushBack);
-    let steps = at(&mut router, 0, arrived(OTHER, 8, 0, 1, 5));
-    assert_eq!((appends(&steps).len(), confirmed(&steps)), (2, Some((8, 2))));
-    at(&mut router, 0, Event::Trimmed { queue: to_detector(), upto: 1 });
-    let steps = at(&mut router, 0, arrived(OTHER, 8, 0, 1, 5));
-    assert_eq!((appends(&steps).len(), confirmed(&steps)), (1, Some((8, 3))));
-}
-
-#[test]
-fn what_no_member_may_send_is_not_answered() {
-    let mut router = router(1 << 20, WhenFull::PushBack);
-    let mut forged = arrived(OTHER, 8, 0, 1, 1);
-    let Event::Arrived { batch, .. } = &mut forged else { unreachable!() };
-    batch.messages[0].origin = ME;
-    let mut of_cloud_route = arrived(OTHER, 8, 0, 1, 1);
-    let Event::Arrived { batch, .. } = &mut of_cloud_route else { unreachable!() };
-    batch.route = "plant/up".into();
-    let overflow = arrived(OTHER, 8, 0, u64::MAX, 1);
-    let unknown = with_batch(|batch| batch.route = "plant/none".into());
-    let of_another_module = with_batch(|batch| batch.messages[0].source = "detector".into());
-    let bad_topic = with_batch(|batch| batch.messages[0].topic = "data/#".into());
-    let events = [
-        arrived(STRANGER, 8, 0, 1, 1),
-        forged,
-        of_cloud_route,
-        overflow,
-        unknown,
-        of_another_module,
-        bad_topic,
-    ];
-    for (refused, event) in (1..).zip(events) {
-        let now = refused * STATUS_MS;
-        assert!(done(&mut router, now, event).is_empty());
-        assert_eq!(done(&mut router, now + STATUS_MS, Event::Woken), [Effect::Refused(refused)]);
-    }
-}
-
-fn with_batch(change: impl FnOnce(&mut Batch)) -> Event {
-    let Event::Arrived { from, mut batch } = arrived(OTHER, 8, 0, 1, 1) else { unreachable!() };
-    change(&mut batch);
-    Event::Arrived { from, batch }
-}
-
-#[test]
-fn what_a_route_took_before_its_module_was_renamed_still_arrives() {
-    let mut renamed = table(1 << 20, WhenFull::PushBack);
-    for route in &mut renamed.workloads.get_mut("plant").unwrap().routes {
-        route.module = "probe".into();
-    }
-    let mut router = router(1 << 20, WhenFull::PushBack);
-    let steps = at(&mut router, 0, Event::Routes(Box::new(renamed.clone())));
-    let mark = StoreOp::Mark { key: "from/plant/site".into(), value: b"probe\nsensor".into() };
-    assert!(steps.contains(&Step::Persist(Effect::Store(mark.clone()))));
-    assert_eq!(appends(&at(&mut router, 0, arrived(OTHER, 8, 0, 1, 1))).len(), 1);
-    // After a restart as well, for the neighbour may have been off meanwhile.
-    let StoreOp::Mark { key, value } = mark else { unreachable!() };
-    let mut router = Router::new(ME, BTreeMap::new(), &BTreeMap::from([(key.clone(), value)]));
-    at(&mut router, 0, Event::Routes(Box::new(renamed)));
-    assert_eq!(appends(&at(&mut router, 0, arrived(OTHER, 8, 0, 1, 1))).len(), 1);
-    let steps = at(&mut router, 0, Event::Routes(Box::default()));
-    assert!(steps.contains(&Step::Persist(Effect::Store(StoreOp::Unmark { key }))));
-}
-
-#[test]
 fn queues_without_a_route_are_dropped_and_those_that_stay_keep_what_they_hold() {
     let held = QueueState { acked: 3, last: 5, bytes: 100 };
     let gone = queue("old", Endpoint::Module(module("detector")));
@@ -377,7 +293,7 @@ fn queues_without_a_route_are_dropped_and_those_that_stay_keep_what_they_hold() 
             Step::Persist(Effect::Store(StoreOp::Drop { queue: gone.clone() })),
             Step::Do(Effect::Closed(gone.clone())),
             Step::Do(Effect::StatusGone(gone)),
-            Step::Do(Effect::Appended { queue: up(), acked: 3, last: 5 }),
+            Step::Do(Effect::Appended { queue: up(), acked: 3, last: 5, terms: Terms::USUAL }),
         ]
     );
     assert_eq!(appends(&at(&mut router, 0, publish(1, "data")))[..2], [(up(), 6), (to_detector(), 6)]);
@@ -387,7 +303,7 @@ fn queues_without_a_route_are_dropped_and_those_that_stay_keep_what_they_hold() 
 fn who_forgot_is_told_again() {
     let mut router = router(1 << 20, WhenFull::PushBack);
     at(&mut router, 0, publish(1, "data"));
-    let told = Effect::Appended { queue: up(), acked: 0, last: 1 };
+    let told = Effect::Appended { queue: up(), acked: 0, last: 1, terms: Terms::USUAL };
     assert_eq!(done(&mut router, 0, Event::DeliveryRestarted(up())), [told]);
     assert_eq!(done(&mut router, STATUS_MS, Event::Woken).len(), 3);
     assert_eq!(done(&mut router, STATUS_MS, Event::Woken), []);
@@ -403,7 +319,7 @@ fn a_recorded_run_replays() {
         (2, exactly_once(2, 1)),
         (3, exactly_once(3, 2)),
         (4, arrived(OTHER, 3, 0, 1, 3)),
-        (5, Event::Trimmed { queue: to_detector(), upto: 1 }),
+        (5, Event::Trimmed { queue: to_detector(), upto: 1, expired: 0 }),
         (6, Event::Released { ticket: 4, module: module("sensor"), packet_id: 1 }),
         (600, Router::woken()),
         (700, Event::Routes(Box::default())),

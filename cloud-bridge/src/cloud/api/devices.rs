@@ -15,7 +15,7 @@ use wayside_actors::{
         session,
     },
     frame::{Ask, Question},
-    report::QueueStatus,
+    report::{QueueStatus, RouteStatus},
 };
 use wayside_config::identity::DeviceId;
 
@@ -46,6 +46,7 @@ pub(super) struct Device {
     workloads: Vec<String>,
     modules: BTreeMap<String, Module>,
     queues: BTreeMap<String, QueueStatus>,
+    routes: BTreeMap<String, RouteStatus>,
     peers: usize,
     problems: Vec<String>,
 }
@@ -102,6 +103,7 @@ impl Device {
                 .collect(),
             modules: reported.modules.iter().map(module).collect(),
             queues: reported.queues.clone(),
+            routes: reported.routes.clone(),
             peers: reported.peers.as_ref().map_or(0, Vec::len),
             problems: reported.problems.iter().flatten().cloned().chain(left_out).chain(unshown).collect(),
         }

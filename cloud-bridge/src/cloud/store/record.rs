@@ -166,6 +166,7 @@ mod tests {
             origin: device,
             source: "sensor".into(),
             topic: "t".into(),
+            properties: Default::default(),
             payload: Bytes::from_static(b"21.5"),
             accepted_ms: 5,
         };

@@ -11,6 +11,7 @@ fn message(n: u8, text: &str) -> Message {
         origin: device(n),
         source: "sensor".into(),
         topic: "t".into(),
+        properties: Default::default(),
         payload: Bytes::copy_from_slice(text.as_bytes()),
         accepted_ms: 1,
     }

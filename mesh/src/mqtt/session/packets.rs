@@ -14,6 +14,10 @@ use crate::mqtt::{
     subscription,
 };
 
+/// Why a publish with other properties is refused.
+pub(super) const NOT_CARRIED: &str =
+    "of properties only a content type and up to 32 different user properties are carried";
+
 impl Session {
     /// Carries it out, or says why the connection must end.
     pub(super) fn handle(&mut self, id: u64, packet: Incoming) -> Result<(), Fault> {
@@ -88,18 +92,18 @@ impl Session {
         }
         let ticket = self.tickets.next();
         match ack {
-            None if properties => return Err(Fault::Properties),
+            None if properties.is_none() => return Err(Fault::Properties),
             ack => link.pending.publish(ticket, ack, payload.len()),
         }
-        if properties {
-            let reason = "properties of a publish are not carried: publish without them";
-            self.answer(ticket, Answer::Refused(reason.to_owned()));
+        let Some(properties) = properties else {
+            self.answer(ticket, Answer::Refused(NOT_CARRIED.to_owned()));
             return Ok(());
-        }
+        };
         self.events.push_back(MqttEvent::Published {
             ticket,
             module: self.module.clone(),
             topic,
+            properties,
             payload,
             qos,
             packet_id: packet_id.filter(|_| qos == 2),

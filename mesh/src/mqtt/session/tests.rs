@@ -1,5 +1,6 @@
 mod lasting;
 
+use bytes::Bytes;
 use wayside_actors::{message::MAX_PAYLOAD_BYTES, queue::Endpoint};
 
 use super::*;
@@ -67,7 +68,11 @@ impl Bench {
     }
 
     fn deliver(&mut self, first_seq: u64, payloads: &[&'static str]) {
-        let messages = payloads.iter().map(|text| ("dev/sensor/t".to_owned(), Bytes::from(*text)));
+        let messages = payloads.iter().map(|text| Parcel {
+            topic: "dev/sensor/t".to_owned(),
+            payload: Bytes::from(*text),
+            ..Parcel::default()
+        });
         self.session.deliver(queue(), first_seq, messages.collect());
     }
 }
@@ -109,7 +114,7 @@ fn publish(qos: u8, packet_id: u16) -> Incoming {
         retain: false,
         packet_id: (qos > 0).then_some(packet_id),
         alias: false,
-        properties: false,
+        properties: Some(Default::default()),
     })
 }
 
@@ -257,7 +262,7 @@ fn what_is_not_supported_is_said() {
     let cases = [
         (altered(publish(1, 1), |publish| publish.retain = true), Fault::Retain),
         (altered(publish(1, 1), |publish| publish.alias = true), Fault::TopicAlias),
-        (altered(publish(0, 0), |publish| publish.properties = true), Fault::Properties),
+        (altered(publish(0, 0), |publish| publish.properties = None), Fault::Properties),
         (altered(publish(1, 1), |publish| publish.topic = "a/#".into()), Fault::Topic("a/#".into())),
         (altered(publish(1, 1), |publish| publish.topic = "$SYS/x".into()), Fault::Topic("$SYS/x".into())),
         (
@@ -284,7 +289,7 @@ fn a_refused_publish_has_a_reason_or_ends_the_connection() {
     let ticket = tickets(&bench.receive(publish(1, 9)))[0];
     bench.session.refuse(ticket, "no".to_owned());
     assert_eq!(bench.bytes(), [0x40, 9, 0, 9, 0x83, 5, 0x1f, 0, 2, b'n', b'o']);
-    assert_eq!(bench.receive(altered(publish(2, 9), |publish| publish.properties = true)), []);
+    assert_eq!(bench.receive(altered(publish(2, 9), |publish| publish.properties = None)), []);
     assert_eq!(bench.bytes()[..5], [0x50, bench_reason_length(), 0, 9, 0x83]);
 
     let mut bench = Bench::connected(v4(true));
@@ -295,8 +300,7 @@ fn a_refused_publish_has_a_reason_or_ends_the_connection() {
 
 /// The remaining length of the PUBREC that refuses properties.
 fn bench_reason_length() -> u8 {
-    let reason = "properties of a publish are not carried: publish without them";
-    u8::try_from(2 + 1 + 1 + 3 + reason.len()).unwrap()
+    u8::try_from(2 + 1 + 1 + 3 + super::packets::NOT_CARRIED.len()).unwrap()
 }
 
 #[test]

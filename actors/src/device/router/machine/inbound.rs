@@ -1,16 +1,16 @@
 //! What neighbours send: stored once, confirmed as far as it is stored.
 
-use wayside_config::{identity::DeviceId, topic::is_topic};
+use wayside_config::{identity::DeviceId, topic::is_topic, workload::Delivery};
 
 use super::Router;
 use crate::{
     device::router::{
         Effect,
-        compiled::Target,
+        compiled::{Inbound, Target},
         marks::{self, Window},
     },
     machine::Effects,
-    message::{Batch, Confirm, MAX_BATCH_MESSAGES},
+    message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
 };
 
 impl Router {
@@ -19,8 +19,7 @@ impl Router {
     /// sender tries again later, when the assignment may have come.
     pub(super) fn arrive(&mut self, from: DeviceId, batch: Batch, out: &mut Effects<Effect>) {
         let Some(target) = self.admit(from, &batch) else {
-            // Before the routes are known nothing can be said to be wrong.
-            self.refused.count += u64::from(self.routes.is_some());
+            self.refused();
             return;
         };
         let key = (from, batch.route.clone());
@@ -56,17 +55,54 @@ impl Router {
         told.into_iter().for_each(|effect| out.push(effect));
     }
 
-    /// Where the batch goes, if `from` may send it: along a `site` route of a workload whose member it is,
-    /// only what its own module published that the route comes from, or came from before.
+    /// Passes a message of a best-effort route on to its module.
+    pub(super) fn pass_on(
+        &mut self,
+        from: DeviceId,
+        route: &str,
+        message: Message,
+        out: &mut Effects<Effect>,
+    ) {
+        let queue = self
+            .admitted(from, route, Delivery::BestEffort, std::slice::from_ref(&message))
+            .map(|inbound| inbound.target.queue.clone());
+        match queue {
+            Some(queue) => out.push(Effect::Forward { queue, message }),
+            None => self.refused(),
+        }
+    }
+
+    /// Counts what was not taken. Before the routes are known nothing can be said to be wrong.
+    fn refused(&mut self) {
+        if self.routes.is_some() {
+            self.changed.refuse();
+        }
+    }
+
+    /// Where the batch goes, if `from` may send it.
     fn admit(&self, from: DeviceId, batch: &Batch) -> Option<Target> {
-        let inbound = self.routes.as_ref()?.inbound(&batch.route)?;
-        let sources = self.marks.sources.get(&batch.route)?;
-        let is_sound = inbound.origins.contains(&from)
-            && batch.messages.len() <= MAX_BATCH_MESSAGES
-            && batch.first_seq.checked_add(MAX_BATCH_MESSAGES as u64).is_some()
-            && batch.messages.iter().all(|message| {
+        let inbound = self.admitted(from, &batch.route, Delivery::AtLeastOnce, &batch.messages)?;
+        let is_sound = batch.messages.len() <= MAX_BATCH_MESSAGES
+            && batch.first_seq.checked_add(MAX_BATCH_MESSAGES as u64).is_some();
+        is_sound.then(|| inbound.target.clone())
+    }
+
+    /// What becomes of messages from `from` along a route of a workload whose member it is: only what its own
+    /// module published that the route comes from, or came from before.
+    fn admitted(
+        &self,
+        from: DeviceId,
+        route: &str,
+        delivery: Delivery,
+        messages: &[Message],
+    ) -> Option<&Inbound> {
+        let inbound = self.routes.as_ref()?.inbound(route)?;
+        let sources = self.marks.sources.get(route)?;
+        let is_sound = inbound.delivery == delivery
+            && inbound.origins.contains(&from)
+            && messages.iter().all(|message| {
                 message.origin == from && sources.contains(&message.source) && is_topic(&message.topic)
             });
-        is_sound.then(|| inbound.target.clone())
+        is_sound.then_some(inbound)
     }
 }
