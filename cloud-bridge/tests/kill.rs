@@ -15,6 +15,8 @@ const MESSAGES: u64 = 8_000;
 const BATCH: u64 = 50;
 const WINDOW: u64 = 200;
 const KILLS: usize = 6;
+/// Between two batches: all of them together take longer than the cloud lives until the last kill.
+const PACE: Duration = Duration::from_millis(12);
 
 /// Sends everything, going back to what was confirmed whenever the connection is lost.
 async fn send_all(mut device: Device, name: String, token: Option<String>) {
@@ -41,6 +43,7 @@ async fn send_some(device: &mut Device, name: &str, token: Option<&str>, mut con
             let last = (sent + BATCH).min(MESSAGES);
             device.send(device.batch(ROUTE, 7, sent + 1..=last)).await;
             sent = last;
+            tokio::time::sleep(PACE).await;
         }
         if confirmed == MESSAGES {
             device.client.command(Uplink::Close).await.unwrap();

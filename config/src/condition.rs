@@ -1,7 +1,7 @@
 //! Conditions in the Common Expression Language (CEL): compiled once, evaluated for each message or device.
 //!
-//! A condition sees only what it is given, in bounded work: its length and its nesting are limited, one
-//! comprehension may not stand within another, and a body above
+//! A condition sees only what it is given, in bounded work: its length and what it does with a body are limited,
+//! one comprehension may not stand within another nor name the body again, no lists are made, and a body above
 //! [`crate::limits::CONDITION_BODY_BYTES`] is not looked into.
 
 use std::{
@@ -16,7 +16,7 @@ use cel::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::limits::{CONDITION_BODY_BYTES, CONDITION_BYTES, DEPTH};
+use crate::limits::{CONDITION_BODY_BYTES, CONDITION_BYTES, CONDITION_MARKS, CONDITION_WORK, DEPTH};
 
 /// What a condition on a message may name.
 pub const MESSAGE: Names = Names(&["topic", "module", "properties", "body", "size"]);
@@ -29,7 +29,7 @@ pub struct Names(&'static [&'static str]);
 
 /// The functions of the standard environment. What is not here is refused when the condition is written, not
 /// found missing with each message.
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 12] = [
     "bool",
     "bytes",
     "contains",
@@ -37,8 +37,6 @@ const FUNCTIONS: [&str; 14] = [
     "dyn",
     "endsWith",
     "int",
-    "max",
-    "min",
     "size",
     "startsWith",
     "string",
@@ -62,9 +60,17 @@ pub struct Condition {
 /// Why a condition is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCondition {
-    /// Longer than [`CONDITION_BYTES`].
-    #[error("longer than {CONDITION_BYTES} bytes")]
+    /// Longer than [`CONDITION_BYTES`], or with more than [`CONDITION_MARKS`] operators.
+    #[error(
+        "longer than {CONDITION_BYTES} bytes, or with more than {CONDITION_MARKS} operators, dots and brackets"
+    )]
     TooLong,
+    /// What it does grows with the body, more than [`CONDITION_WORK`] times.
+    #[error("it names `body`, adds, or goes through lists more than {CONDITION_WORK} times")]
+    TooMuchWork,
+    /// `map` or `filter`.
+    #[error("`map` and `filter` are not supported: use `exists` or `all`")]
+    MakesList,
     /// Not CEL.
     #[error("{0}")]
     Syntax(String),
@@ -72,10 +78,10 @@ pub enum BadCondition {
     #[error("nothing is called `{0}` here; there are {1}")]
     UnknownName(String, String),
     /// A function that there is not.
-    #[error("there is no function `{0}`; there are has, all, exists, exists_one, filter, map, {1}")]
+    #[error("there is no function `{0}`; there are has, all, exists, exists_one, {1}")]
     UnknownFunction(String, String),
-    /// `all`, `exists`, `filter` or `map` within another.
-    #[error("`all`, `exists`, `filter` and `map` may not stand within one another")]
+    /// `all` or `exists` within another, or over a body that is named within it again.
+    #[error("within `all` and `exists` may stand neither another of them nor `body`")]
     Nested,
 }
 
@@ -158,7 +164,9 @@ impl Condition {
     }
 
     fn compile(source: &str) -> Result<Self, BadCondition> {
-        if source.len() > CONDITION_BYTES {
+        // Before anything takes it apart: a chain of operators is as deep as it is long.
+        let marks = source.bytes().filter(u8::is_ascii_punctuation).count();
+        if source.len() > CONDITION_BYTES || marks > CONDITION_MARKS {
             return Err(BadCondition::TooLong);
         }
         let program = Program::compile(source).map_err(|errors| {
@@ -238,11 +246,18 @@ struct Check {
     /// Variables of the comprehension around.
     bound: Vec<String>,
     within: bool,
+    /// What costs as much as the body is large.
+    work: usize,
 }
 
 impl Check {
     const fn new(names: Option<Names>) -> Self {
-        Self { names, bound: Vec::new(), within: false }
+        Self { names, bound: Vec::new(), within: false, work: 0 }
+    }
+
+    fn works(&mut self) -> Result<(), BadCondition> {
+        self.work += 1;
+        if self.work > CONDITION_WORK { Err(BadCondition::TooMuchWork) } else { Ok(()) }
     }
 
     fn expression(&mut self, expression: &IdedExpr) -> Result<(), BadCondition> {
@@ -251,6 +266,9 @@ impl Check {
             Expr::Ident(name) => self.name(name),
             Expr::Call(call) => {
                 self.function(&call.func_name)?;
+                if call.func_name == "_+_" {
+                    self.works()?;
+                }
                 call.target.iter().try_for_each(|target| self.expression(target))?;
                 call.args.iter().try_for_each(|argument| self.expression(argument))
             }
@@ -262,8 +280,12 @@ impl Check {
                 if self.within {
                     return Err(BadCondition::Nested);
                 }
-                self.expression(&comprehension.iter_range)?;
+                if matches!(comprehension.accu_init.expr, Expr::List(_) | Expr::Map(_)) {
+                    return Err(BadCondition::MakesList);
+                }
+                self.works()?;
                 self.within = true;
+                self.iterated(&comprehension.iter_range)?;
                 self.bound = vec![comprehension.iter_var.clone(), comprehension.accu_var.clone()];
                 self.bound.extend(comprehension.iter_var2.clone());
                 self.expression(&comprehension.accu_init)?;
@@ -290,7 +312,25 @@ impl Check {
         Ok(())
     }
 
-    fn name(&self, name: &str) -> Result<(), BadCondition> {
+    /// What a comprehension goes through: the one place within it where the body may stand.
+    fn iterated(&mut self, range: &IdedExpr) -> Result<(), BadCondition> {
+        let mut at = range;
+        while let Expr::Select(select) = &at.expr {
+            at = &select.operand;
+        }
+        if matches!(&at.expr, Expr::Ident(name) if name == "body") {
+            return self.works();
+        }
+        self.expression(range)
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), BadCondition> {
+        if name == "body" {
+            self.works()?;
+            if self.within {
+                return Err(BadCondition::Nested);
+            }
+        }
         let Some(Names(known)) = self.names else { return Ok(()) };
         if known.contains(&name) || TYPES.contains(&name) || self.bound.iter().any(|bound| bound == name) {
             return Ok(());
@@ -365,10 +405,16 @@ mod tests {
         let nested = "body.a.all(x, body.b.all(y, x == y))";
         assert_eq!(refused(nested), BadCondition::Nested);
         assert!(serde_json::from_value::<Condition>(nested.into()).is_err());
-        assert!(matches!(
-            refused(&format!("{}1{}", "(".repeat(1000), ")".repeat(1000))),
-            BadCondition::Syntax(_)
-        ));
+        assert_eq!(refused("body.a.exists(x, x in body.b)"), BadCondition::Nested);
+        assert_eq!(refused("size(['a'].map(x, x + x).map(x, x + x)) > 0"), BadCondition::MakesList);
+        assert_eq!(refused("body.a.filter(x, x > 1).exists(x, x > 2)"), BadCondition::Nested);
+        assert_eq!(refused(&["body.a"; 18].join(" + ")), BadCondition::TooMuchWork);
+        for chain in ["+1", ".a", "[0]"] {
+            assert_eq!(refused(&format!("1{}", chain.repeat(205))), BadCondition::TooLong, "{chain}");
+        }
+        assert!(matches!(refused("max(1, 2) > 1"), BadCondition::UnknownFunction(..)));
+        assert_eq!(refused(&format!("{}1{}", "(".repeat(300), ")".repeat(300))), BadCondition::TooLong);
+        assert!(Condition::new(&format!("{}1{} > 0", "(".repeat(40), ")".repeat(40)), MESSAGE).is_ok());
     }
 
     #[test]

@@ -46,7 +46,11 @@ pub const BUFFER_MIN_BYTES: u64 = 2 << 20;
 /// The most a route's buffer may be.
 pub const BUFFER_MAX_BYTES: u64 = 1 << 40;
 /// A condition of a route, in bytes.
-pub const CONDITION_BYTES: usize = 4096;
+pub const CONDITION_BYTES: usize = 1024;
+/// Operators, dots, brackets and commas of a condition: what takes a chain of them apart goes as deep.
+pub const CONDITION_MARKS: usize = 200;
+/// How often a condition may name the body, add, or go through a list: each costs as much as the body is large.
+pub const CONDITION_WORK: usize = 16;
 /// A message body that conditions may look into, in bytes: a comprehension over it must not hold up the router.
 pub const CONDITION_BODY_BYTES: usize = 64 << 10;
 /// The highest priority of a route; the lowest is 0.

@@ -101,7 +101,7 @@ pub enum Delivery {
     /// Stored before the publisher hears that they are, sent until they are confirmed.
     #[default]
     AtLeastOnce,
-    /// Sent once, not stored: what cannot go now is dropped, and counted.
+    /// Sent once, not stored: what cannot go now is dropped. The mesh counts it; a module's session does not.
     BestEffort,
 }
 

@@ -53,6 +53,21 @@ pub enum MeshEvent {
     Problem(Option<String>),
 }
 
+impl MeshEvent {
+    /// What messages cost to hold: more than they took on the wire.
+    pub(crate) fn cost_bytes(&self) -> usize {
+        match self {
+            Self::Batch { batch, .. } => batch.messages.iter().map(Message::cost_bytes).sum(),
+            Self::Live { message, .. } => message.cost_bytes(),
+            Self::Seen { .. }
+            | Self::Gone { .. }
+            | Self::Confirm { .. }
+            | Self::Control(_)
+            | Self::Problem(_) => 0,
+        }
+    }
+}
+
 /// An operator's request that waits for its answer. Dropping it unanswered lets the asker time out.
 pub struct ControlRequest {
     /// The sealed request, at most [`wayside_config::limits::SEALED_BYTES`].

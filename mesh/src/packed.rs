@@ -9,7 +9,8 @@
 
 use bytes::Bytes;
 use wayside_actors::message::{
-    MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, MAX_PROPERTIES, MAX_PROPERTY_BYTES, Message, Properties,
+    MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, MAX_PAYLOAD_BYTES, MAX_PROPERTIES, MAX_PROPERTY_BYTES, Message,
+    Properties,
 };
 use wayside_config::{identity::PublicKey, limits::TOPIC_BYTES};
 
@@ -19,6 +20,9 @@ const ORIGIN: u8 = 1;
 const SOURCE: u8 = 2;
 const TOPIC: u8 = 4;
 const PROPERTIES: u8 = 8;
+
+/// What messages that travel or lie together cost at most, by [`Message::cost_bytes`]: a full batch, or the largest message.
+const COST_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + (64 << 10);
 
 /// Bytes of a module's name at most.
 const SOURCE_BYTES: usize = 63;
@@ -62,7 +66,7 @@ pub(crate) fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
 pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeError> {
     let count = cursor.u32("count")? as usize;
     within(count, MAX_BATCH_MESSAGES, "count")?;
-    let mut messages: Vec<Message> = Vec::new();
+    let (mut messages, mut cost): (Vec<Message>, usize) = (Vec::new(), 0);
     for _ in 0..count {
         let flags = cursor.u8("flags")?;
         if flags & !(ORIGIN | SOURCE | TOPIC | PROPERTIES) != 0 {
@@ -92,7 +96,11 @@ pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeE
         };
         let accepted_ms = cursor.u64("accepted_ms")?;
         let payload: Bytes = cursor.bytes(MAX_PAYLOAD_BYTES, "payload")?;
-        messages.push(Message { origin, source, topic, properties, payload, accepted_ms });
+        let message = Message { origin, source, topic, properties, payload, accepted_ms };
+        // What is left out as "as before" is there again here.
+        cost += message.cost_bytes();
+        within(cost, COST_BYTES, "messages")?;
+        messages.push(message);
     }
     Ok(messages)
 }
@@ -112,4 +120,32 @@ fn take_properties(cursor: &mut Cursor) -> Result<Properties, DecodeError> {
         Ok((cursor.text(MAX_PROPERTY_BYTES, "property")?, cursor.text(MAX_PROPERTY_BYTES, "property")?))
     };
     (0..count).map(|_| property()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_do_not_become_many() {
+        let property = |n| (format!("{n:0>256}"), "v".repeat(256));
+        let message = Message {
+            origin: PublicKey::from_bytes([1; 32]),
+            source: "s".into(),
+            topic: "t".repeat(1024),
+            properties: (0..32).map(property).collect(),
+            payload: Bytes::new(),
+            accepted_ms: 0,
+        };
+        let encode = |messages: &[Message]| {
+            let mut out = Vec::new();
+            put_messages(&mut out, messages);
+            Bytes::from(out)
+        };
+        let few = vec![message.clone(); 50];
+        assert_eq!(take_messages(&mut Cursor::new(encode(&few))).unwrap(), few);
+        let many = encode(&vec![message; 1024]);
+        assert!(many.len() < 40_000);
+        assert!(take_messages(&mut Cursor::new(many)).is_err());
+    }
 }

@@ -79,6 +79,12 @@ pub(super) fn read(entry: &Entry, services: &BTreeSet<&str>, problems: &mut Prob
     (route.module, route.filter) = from?;
     route.to = to?;
     refuse_what_is_stored(&route, entries, problems);
+    if let (Some(ttl_ms), Some(rule)) = (route.ttl_ms, route.batch)
+        && ttl_ms <= rule.within_ms
+    {
+        let help = "make `ttl` longer than `within`";
+        problems.error(name_span, "messages would expire while they wait for their batch", help);
+    }
     Some(route)
 }
 

@@ -33,7 +33,9 @@ pub(crate) enum Fault {
     #[error("subscription identifiers are not supported")]
     SubscriptionIdentifier,
     /// A publish with properties that would be lost.
-    #[error("properties of a QoS 0 publish are not carried and it cannot be refused: publish without them")]
+    #[error(
+        "of properties only a content type and 32 user properties are carried; a QoS 0 publish cannot be refused"
+    )]
     Properties,
     /// The device refuses a publish and the version has no other way to say so.
     #[error("refused: {0}")]

@@ -32,6 +32,7 @@ pub(super) struct Outbox {
     /// Messages of best-effort routes, oldest first, and their bytes.
     live: VecDeque<Parcel>,
     live_bytes: usize,
+    is_lives_turn: bool,
 }
 
 /// A message as its module gets it.
@@ -44,7 +45,9 @@ pub(super) struct Parcel {
 
 impl Parcel {
     fn cost_bytes(&self) -> usize {
-        self.topic.len() + self.payload.len() + 64
+        let properties: usize =
+            self.properties.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
+        self.topic.len() + self.payload.len() + properties + 64
     }
 }
 
@@ -126,12 +129,17 @@ impl Outbox {
                 return Some(held.outgoing(Some(id), true));
             }
         }
-        while let Some(parcel) = self.next_live() {
-            if grant(&parcel.topic).is_some() {
-                return Some(Outgoing { parcel, packet_id: None, dup: false });
+        // Turn about, so that neither kind waits for the other.
+        self.is_lives_turn = !self.is_lives_turn;
+        let chosen = self.choose(window, &grant);
+        if self.is_lives_turn || chosen.is_none() {
+            while let Some(parcel) = self.next_live() {
+                if grant(&parcel.topic).is_some() {
+                    return Some(Outgoing { parcel, packet_id: None, dup: false });
+                }
             }
         }
-        let queue = self.choose(window, &grant)?;
+        let queue = chosen?;
         self.turn = Some(queue.clone());
         let lane = self.lanes.get_mut(&queue)?;
         let held = lane.unsent()?;

@@ -14,7 +14,7 @@ pub(super) const UNANSWERED_BYTES: usize = 4 * MAX_PAYLOAD_BYTES;
 /// QoS 1 publishes to a client that it has not acknowledged; less where the client asks for less.
 pub(super) const INFLIGHT: usize = 128;
 /// The largest packet from a client: payload, topic, and room for headers and properties.
-pub(super) const MAX_PACKET_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + 3072;
+pub(super) const MAX_PACKET_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (24 << 10);
 /// The largest packet from a client that has not shown a password, with room for a will.
 pub(super) const MAX_CONNECT_BYTES: usize = 72 << 10;
 /// Bytes waiting to be written, after which neither reading nor delivering goes on.

@@ -56,7 +56,7 @@ impl Inbox {
             }
         };
         match event {
-            Ok(event) => self.pass_on(len, event),
+            Ok(event) => self.pass_on(len.max(event.cost_bytes()), event),
             Err(error) => self.malformed(&error.to_string(), sample.key_expr().as_str(), len),
         }
     }

@@ -55,7 +55,7 @@ impl MessagesArgs {
                 site.messages(|message| {
                     if self.is_wanted(&message) {
                         self.print(&message).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
-                        left -= 1;
+                        left = left.saturating_sub(1);
                     }
                     if left == 0 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
                 })

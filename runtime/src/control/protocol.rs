@@ -117,7 +117,7 @@ pub struct Status {
 pub struct MeshStatus {
     /// Where neighbours reach it now; none while it is not on the mesh.
     pub addresses: Vec<SocketAddr>,
-    /// Batches of messages, confirmations and offers that were sent.
+    /// Batches of messages, confirmations and best-effort messages that were sent.
     pub sent: u64,
     /// Not sent, for the link had no room or was not there: they are sent again.
     pub send_dropped: u64,

@@ -44,6 +44,8 @@ pub struct Delivery {
     in_flight: Window,
     /// Since when something waits for a batch to fill.
     gathering_since: Option<Time>,
+    /// Everything up to here has waited for its batch.
+    released: u64,
     /// When a batch that is not full goes all the same.
     batch_at: Option<Time>,
     /// Messages whose time was over, not told yet.
@@ -76,6 +78,7 @@ impl Delivery {
             next: 1,
             in_flight: Window::new(),
             gathering_since: None,
+            released: 0,
             batch_at: None,
             expired: 0,
             loading: None,
@@ -280,6 +283,8 @@ impl Delivery {
 
     /// Asks the store for the next batch, when there is one and the window has room for it.
     fn load(&mut self, now: Time, out: &mut Effects<Effect>) {
+        // Nothing gathers while nothing can be sent.
+        self.batch_at = None;
         if !self.is_up || self.loading.is_some() || self.ask_at.is_some() || self.gathers(now) {
             return;
         }
@@ -290,7 +295,6 @@ impl Delivery {
         let (most, most_bytes) =
             if probes { (PROBE_MESSAGES, PROBE_BYTES) } else { (MAX_BATCH_MESSAGES, MAX_BATCH_BYTES) };
         let Some((messages, bytes)) = self.in_flight.room() else { return };
-        self.gathering_since = None;
         self.loading = Some(self.next);
         out.push(Effect::Load {
             from: self.next,
@@ -301,15 +305,20 @@ impl Delivery {
 
     /// Whether there is nothing to send, or not enough of it yet.
     fn gathers(&mut self, now: Time) -> bool {
-        self.batch_at = None;
         if self.next > self.last {
             self.gathering_since = None;
             return true;
         }
-        let Some(rule) = self.terms.batch else { return false };
+        let Some(rule) = self.terms.batch.filter(|_| self.next > self.released) else { return false };
         let due = self.gathering_since.get_or_insert(now).plus_millis(rule.within_ms);
         let gathers = self.last - self.next + 1 < u64::from(rule.messages) && now < due;
-        self.batch_at = gathers.then_some(due);
+        if gathers {
+            self.batch_at = Some(due);
+        } else {
+            // What goes now goes whole, and goes again if it is lost, without waiting anew.
+            self.released = self.last;
+            self.gathering_since = None;
+        }
         gathers
     }
 

@@ -295,3 +295,25 @@ fn a_batch_waits_until_it_is_full_or_has_waited_long_enough() {
     assert_eq!(asked(&done(&mut delivery, 600, with_terms(terms, 0, 4))), None);
     assert_eq!(asked(&done(&mut delivery, 700, with_terms(terms, 0, 5))).map(|(from, _)| from), Some(3));
 }
+
+#[test]
+fn a_batch_that_gathers_asks_for_no_alarm_while_nothing_can_be_sent() {
+    let batch = Some(BatchRule { messages: 3, within_ms: 500 });
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, with_terms(Terms { batch, ..Terms::USUAL }, 0, 1));
+    at(&mut delivery, 0, Event::Up);
+    at(&mut delivery, 1, Event::Down);
+    assert_eq!(at(&mut delivery, 500, Event::Woken), []);
+}
+
+#[test]
+fn a_batch_that_was_lost_goes_again_without_waiting_anew() {
+    let batch = Some(BatchRule { messages: 3, within_ms: 500 });
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, with_terms(Terms { batch, ..Terms::USUAL }, 0, 2));
+    at(&mut delivery, 0, Event::Up);
+    assert_eq!(asked(&done(&mut delivery, 500, Event::Woken)).map(|(from, _)| from), Some(1));
+    done(&mut delivery, 500, loaded(1, 1, 2));
+    at(&mut delivery, 600, Event::Down);
+    assert_eq!(asked(&done(&mut delivery, 700, Event::Up)).map(|(from, _)| from), Some(1));
+}

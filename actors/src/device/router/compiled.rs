@@ -23,6 +23,8 @@ pub(super) struct Compiled {
     workloads: BTreeSet<String>,
     terms: BTreeMap<Queue, Terms>,
     drained: BTreeSet<Queue>,
+    /// Queues that best-effort routes would have.
+    unstored: BTreeSet<Queue>,
     names: BTreeSet<String>,
 }
 
@@ -110,6 +112,7 @@ impl Compiled {
     fn keep(&mut self, route: &Route, name: &str, targets: &[Target]) {
         self.names.insert(name.to_owned());
         if route.delivery == Delivery::BestEffort {
+            self.unstored.extend(targets.iter().map(|target| target.queue.clone()));
             return;
         }
         self.terms.extend(targets.iter().map(|target| (target.queue.clone(), target.terms)));
@@ -147,6 +150,11 @@ impl Compiled {
         self.terms.get(queue).copied()
     }
 
+    /// Whether a best-effort route leads where the queue leads: what it still holds of before goes there first.
+    pub(super) fn is_unstored(&self, queue: &Queue) -> bool {
+        self.unstored.contains(queue)
+    }
+
     /// The queues that are emptied, not dropped, when their route is taken away.
     pub(super) const fn drained(&self) -> &BTreeSet<Queue> {
         &self.drained
@@ -154,11 +162,14 @@ impl Compiled {
 }
 
 fn target(name: &str, route: &Route, to: Endpoint) -> Target {
+    // What came from another device is judged by no clock but that device's: it has arrived.
+    let has_come = matches!(to, Endpoint::Module(_)) && !matches!(route.to, Destination::Module(_));
+    let ttl_ms = route.ttl_ms.filter(|_| !has_come);
     Target {
         queue: Queue { route: name.to_owned(), to },
         buffer_bytes: route.buffer_bytes,
         when_full: route.when_full,
-        terms: Terms { priority: route.priority, ttl_ms: route.ttl_ms, batch: route.batch },
+        terms: Terms { priority: route.priority, ttl_ms, batch: route.batch },
     }
 }
 

@@ -98,7 +98,8 @@ impl Router {
     ) -> Option<&Inbound> {
         let inbound = self.routes.as_ref()?.inbound(route)?;
         let sources = self.marks.sources.get(route)?;
-        let is_sound = inbound.delivery == delivery
+        // What a route stored before it became best-effort still arrives.
+        let is_sound = (inbound.delivery == delivery || delivery == Delivery::AtLeastOnce)
             && inbound.origins.contains(&from)
             && messages.iter().all(|message| {
                 message.origin == from && sources.contains(&message.source) && is_topic(&message.topic)

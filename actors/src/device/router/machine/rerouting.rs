@@ -39,6 +39,7 @@ impl Router {
         to_tell.iter().for_each(|queue| self.changed.queue(queue));
         self.publish_waiting(now, out);
         self.remember_sources(out);
+        self.remember_drains(out);
     }
 
     /// Keeps which modules each route from elsewhere comes from, and came from before.
@@ -47,6 +48,24 @@ impl Router {
         for (route, inbound) in routes.inbounds() {
             if let Some(mark) = self.marks.sent_by(route, &inbound.source) {
                 out.persist(Effect::Store(mark));
+            }
+        }
+    }
+
+    /// Keeps, for the queues that there are, whether they are to be emptied when their route is gone.
+    fn remember_drains(&mut self, out: &mut Effects<Effect>) {
+        let led: Vec<Queue> = self.books.keys().filter(|queue| !self.is_unled(queue)).cloned().collect();
+        for queue in led {
+            match (self.is_to_be_drained(&queue), self.marks.drains.contains(&queue)) {
+                (true, false) => {
+                    out.persist(Effect::Store(marks::keep_drain(&queue)));
+                    self.marks.drains.insert(queue);
+                }
+                (false, true) => {
+                    out.persist(Effect::Store(StoreOp::Unmark { key: marks::drain_mark(&queue) }));
+                    self.marks.drains.remove(&queue);
+                }
+                (true, true) | (false, false) => {}
             }
         }
     }
@@ -78,6 +97,10 @@ impl Router {
 
     /// Whether a queue without a route is emptied first.
     fn drains(&self, queue: &Queue) -> bool {
+        let is_empty = self.books.get(queue).is_none_or(|book| book.is_empty());
+        if !is_empty && self.routes.as_ref().is_some_and(|routes| routes.is_unstored(queue)) {
+            return true;
+        }
         let is_there = match &queue.to {
             Endpoint::Cloud => true,
             Endpoint::Device(_) => false,
@@ -85,9 +108,7 @@ impl Router {
                 self.routes.as_ref().is_some_and(|routes| routes.has_workload(&module.workload))
             }
         };
-        is_there
-            && self.marks.drains.contains(queue)
-            && self.books.get(queue).is_some_and(|book| !book.is_empty())
+        is_there && self.marks.drains.contains(queue) && !is_empty
     }
 
     /// A later queue of a name must not use a number again: receivers remember them.

@@ -225,3 +225,25 @@ fn what_expired_on_the_way_is_counted() {
     let told = done(&mut router, STATUS_MS, Event::Woken);
     assert!(told.iter().any(|effect| matches!(effect, Effect::Status(_, status) if status.expired == 1)));
 }
+
+#[test]
+fn what_a_route_stored_before_it_became_best_effort_still_goes_its_way() {
+    let site = || route(Destination::Site("detector".into()));
+    let mut router = router(site());
+    at(&mut router, 0, publish("x"));
+    let told = done(&mut router, 0, routes(vec![Route { delivery: Delivery::BestEffort, ..site() }]));
+    assert!(!told.iter().any(|effect| matches!(effect, Effect::Closed(_))), "{told:?}");
+    let there = queue(Endpoint::Device(OTHER));
+    let trimmed = Event::Trimmed { queue: there.clone(), upto: 1, expired: 0 };
+    assert!(done(&mut router, 0, trimmed).contains(&Effect::Closed(there)));
+}
+
+#[test]
+fn whether_a_queue_is_drained_follows_the_route_without_a_new_message() {
+    let mut router = router(route(Destination::Cloud));
+    at(&mut router, 0, publish("x"));
+    let drain = Route { when_removed: WhenRemoved::Drain, ..route(Destination::Cloud) };
+    at(&mut router, 0, routes(vec![drain]));
+    let closed = Effect::Closed(queue(Endpoint::Cloud));
+    assert!(!done(&mut router, 0, routes(vec![])).contains(&closed));
+}
