@@ -31,6 +31,10 @@ use crate::{
 /// Who noticed a problem with the desired state.
 pub(super) const DESIRED: &str = "desired state";
 
+/// Who noticed that the desired state on the disk was damaged. What comes next is another matter: that there was
+/// damage stays to be said until the daemon ends.
+const DESIRED_ON_DISK: &str = "desired state on the disk";
+
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";
 
@@ -171,7 +175,7 @@ impl Device {
                 self.adapters.holds(&verified);
                 self.tell(desired_event(verified, true));
             }
-            Found::Damaged(problem) => self.problem(DESIRED, Some(problem)),
+            Found::Damaged(problem) => self.problem(DESIRED_ON_DISK, Some(problem)),
         }
     }
 
