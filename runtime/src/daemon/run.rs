@@ -21,7 +21,7 @@ use super::{UpOptions, control, mesh, mqtt, store, uplink};
 use crate::{
     desired,
     engine::{Engine, Settings as EngineSettings},
-    shell::{Adapters, Device, MqttPort, View},
+    shell::{Adapters, DESIRED_ON_DISK, Device, MqttPort, View},
     state::{Found, Identity, StateFolder},
     trust::Trust,
 };
@@ -98,7 +98,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         token: cloud.token.clone(),
     }));
     device.problem("identity", problem);
-    device.problem("desired state", desired_problem);
+    device.problem(DESIRED_ON_DISK, desired_problem);
     device.problem("operators", trust_problem);
     device.problem("mesh", mesh.as_ref().err().cloned());
     let store_settings = StoreSettings {

@@ -33,7 +33,7 @@ pub(super) const DESIRED: &str = "desired state";
 
 /// Who noticed that the desired state on the disk was damaged. What comes next is another matter: that there was
 /// damage stays to be said until the daemon ends.
-const DESIRED_ON_DISK: &str = "desired state on the disk";
+pub(crate) const DESIRED_ON_DISK: &str = "desired state on the disk";
 
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";

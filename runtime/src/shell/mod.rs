@@ -12,6 +12,7 @@ mod tests;
 mod view;
 
 pub use adapters::Adapters;
+pub(crate) use adapters::DESIRED_ON_DISK;
 pub use device::Device;
 pub use mqtt::MqttPort;
 pub use view::{Held, Tapped, View};
