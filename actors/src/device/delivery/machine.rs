@@ -67,6 +67,10 @@ impl Delivery {
     /// A delivery that knows nothing yet of its queue; the router tells. `seed` spreads its repetitions.
     #[must_use]
     pub const fn new(queue: Queue, epoch: u64, seed: u64) -> Self {
+        let in_flight = match queue.to {
+            Endpoint::Module(_) => Window::open(),
+            Endpoint::Device(_) | Endpoint::Cloud => Window::new(),
+        };
         Self {
             queue,
             epoch,
@@ -76,7 +80,7 @@ impl Delivery {
             acked: 0,
             last: 0,
             next: 1,
-            in_flight: Window::new(),
+            in_flight,
             gathering_since: None,
             released: 0,
             batch_at: None,

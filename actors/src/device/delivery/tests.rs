@@ -7,7 +7,7 @@ use wayside_config::{
 use super::{Delivery, Effect, Event, REFUSED, SILENCE, Terms, WINDOW_MESSAGES};
 use crate::{
     machine::{Machine, Step},
-    message::{MAX_BATCH_MESSAGES, Message},
+    message::{MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Message},
     queue::{Endpoint, Queue, StoreOp},
     testing::{assert_replays, at, done},
 };
@@ -316,4 +316,18 @@ fn a_batch_that_was_lost_goes_again_without_waiting_anew() {
     done(&mut delivery, 500, loaded(1, 1, 2));
     at(&mut delivery, 600, Event::Down);
     assert_eq!(asked(&done(&mut delivery, 700, Event::Up)).map(|(from, _)| from), Some(1));
+}
+
+#[test]
+fn a_module_has_its_whole_window_from_the_start() {
+    let module = ModuleId { workload: "plant".into(), module: "detector".into() };
+    let mut delivery = Delivery::new(queue(Endpoint::Module(module)), EPOCH, 1);
+    at(&mut delivery, 0, appended(0, 100_000));
+    let effects = done(&mut delivery, 0, Event::Up);
+    let Some(Effect::Load { max_bytes, .. }) =
+        effects.iter().find(|effect| matches!(effect, Effect::Load { .. }))
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*max_bytes, MAX_BATCH_BYTES);
 }

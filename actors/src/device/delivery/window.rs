@@ -61,6 +61,13 @@ impl Window {
         }
     }
 
+    /// A window of its full size from the start: a module's, which shares its way with nobody.
+    pub(super) const fn open() -> Self {
+        let mut window = Self::new();
+        window.most_bytes = cap(window.weight);
+        window
+    }
+
     /// Another priority: what may be under way changes in proportion.
     pub(super) fn weigh(&mut self, priority: u8) {
         let weight = weight(priority);
