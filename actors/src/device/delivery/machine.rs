@@ -50,6 +50,8 @@ pub struct Delivery {
     batch_at: Option<Time>,
     /// Messages whose time was over, not told yet.
     expired: u64,
+    /// The last message whose time was over.
+    expired_upto: u64,
     /// The number that the store was asked for; one question at a time.
     loading: Option<u64>,
     is_up: bool,
@@ -85,6 +87,7 @@ impl Delivery {
             released: 0,
             batch_at: None,
             expired: 0,
+            expired_upto: 0,
             loading: None,
             is_up: false,
             fruitless: 0,
@@ -210,8 +213,11 @@ impl Delivery {
         let head = messages.iter().take_while(|message| is_over(message)).count();
         messages.drain(..head);
         messages.truncate(messages.iter().position(is_over).unwrap_or(messages.len()));
+        let before = self.next - 1;
         self.next += head as u64;
-        self.expired += head as u64;
+        // What was left out before a going back is counted already.
+        self.expired += (self.next - 1).saturating_sub(before.max(self.expired_upto));
+        self.expired_upto = self.expired_upto.max(if head > 0 { self.next - 1 } else { 0 });
         head > 0
     }
 

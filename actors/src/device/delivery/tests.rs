@@ -331,3 +331,19 @@ fn a_module_has_its_whole_window_from_the_start() {
     };
     assert_eq!(*max_bytes, MAX_BATCH_BYTES);
 }
+
+#[test]
+fn what_expired_is_counted_once_however_often_it_is_passed() {
+    let terms = Terms { ttl_ms: Some(100), ..Terms::USUAL };
+    let mut delivery = to_cloud();
+    at(&mut delivery, 0, with_terms(terms, 0, 3));
+    for _ in 0..2 {
+        at(&mut delivery, 0, Event::Up);
+        assert_eq!(sent(&done(&mut delivery, 0, aged(1, &[0, 50, 950], 1000))), [(0, 3, 1)]);
+        at(&mut delivery, 0, Event::Down);
+    }
+    at(&mut delivery, 0, Event::Up);
+    done(&mut delivery, 0, aged(1, &[0, 50, 950], 1000));
+    let effects = done(&mut delivery, 0, acked(3));
+    assert!(effects.contains(&Effect::Trimmed { upto: 3, expired: 2 }), "{effects:?}");
+}
