@@ -122,7 +122,7 @@ pub struct Report {
     pub peers: Option<Vec<DeviceId>>,
     /// The version of the assignment that the device holds, when it changed.
     pub assignment: Option<u64>,
-    /// Publishes since the daemon started that no route wanted, when that changed.
+    /// Publishes since the daemon started that a leaf may make and no route wanted, when that changed.
     pub unrouted: Option<u64>,
     /// Batches of neighbours since the daemon started that they may not send here, when that changed.
     pub refused: Option<u64>,

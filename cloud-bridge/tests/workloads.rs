@@ -23,6 +23,7 @@ fn release(version: u64) -> Release {
         name: "weather".into(),
         target: Target::default(),
         modules: BTreeMap::from([("sensor".into(), spec)]),
+        leaves: BTreeMap::new(),
         routes: Vec::new(),
     };
     Release { version, workload }

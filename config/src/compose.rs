@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     diagnostic::{Problems, Report, quote},
     limits::{COMPOSE_BYTES, MODULES},
-    workload::{ModuleSpec, Target, Workload, is_name},
+    workload::{ModuleSpec, Workload, is_name},
 };
 
 mod keys;
+mod leaf;
 mod ports;
 mod route;
 mod service;
@@ -92,16 +93,17 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
         .iter()
         .map(|e| e.key.as_str())
         .collect();
-    let (target, routes) = match top.wayside {
+    let block = match top.wayside {
         Some(entry) => wayside::read(&entry.value, &names, problems),
         None => {
             let help =
                 "add `x-wayside:` with `target` and `routes`, or `target: all` to say that this is meant";
             problems.warning(&(0..0), "no `x-wayside` block: every device runs this workload", help);
-            (Target::default(), Vec::new())
+            wayside::Block::default()
         }
     };
-    Some(Workload { name: top.name?, target, modules, routes })
+    let wayside::Block { target, leaves, routes } = block;
+    Some(Workload { name: top.name?, target, modules, leaves, routes })
 }
 
 impl<'a> Top<'a> {

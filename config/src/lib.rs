@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod hash;
 pub mod identity;
 pub mod join;
+pub mod leaf;
 pub mod limits;
 pub mod route;
 pub mod settings;

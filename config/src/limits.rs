@@ -25,6 +25,10 @@ pub const REMEMBERED_WORKLOADS: usize = 1000;
 pub const MODULES: usize = 200;
 /// Routes of one workload.
 pub const ROUTES: usize = 1000;
+/// Leaf devices of one workload.
+pub const LEAVES: usize = 200;
+/// Topic filters of one kind in a leaf's grant.
+pub const GRANTS: usize = 100;
 /// Labels of one device.
 pub const LABELS: usize = 100;
 /// A label, its value, a device's name or a daemon's version, in bytes.

@@ -9,6 +9,11 @@
 //! state = "/var/lib/wayside"
 //! store_max = "4GiB"
 //!
+//! [leaves]
+//! listen = ["mqtts://192.168.1.5:8883", "mqtt://127.0.0.1:1884"]
+//! certificate = "/etc/wayside/leaves.pem"
+//! key = "/etc/wayside/leaves.key"
+//!
 //! [cloud]
 //! join = "wayside://HOST:PORT/?key=KEY&token=TOKEN"
 //! # or: address = "HOST:PORT", key = "KEY", token = "TOKEN"
@@ -23,6 +28,7 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, SocketAddrV4},
     path::PathBuf,
+    str::FromStr,
 };
 
 use serde::{Deserialize, Deserializer, de};
@@ -57,6 +63,56 @@ pub struct Settings {
     pub cloud: Option<JoinLink>,
     /// The mesh.
     pub mesh: MeshSettings,
+    /// Where leaf devices connect.
+    pub leaves: LeafSettings,
+}
+
+/// Where leaf devices connect, and how they know the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeafSettings {
+    /// Where they are listened for; nowhere by default.
+    pub listen: Vec<LeafAddress>,
+    /// A PEM file with the certificate chain; without one the daemon makes a certificate from its own key.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's key.
+    pub key: Option<PathBuf>,
+}
+
+/// An address for leaf devices: `mqtts://ADDRESS:PORT` with TLS, `mqtt://ADDRESS:PORT` without. Where it does not say,
+/// on loopback without, elsewhere with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafAddress {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether with TLS.
+    pub has_tls: bool,
+}
+
+/// The text is no address for leaf devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected mqtts://ADDRESS:PORT, or mqtt://ADDRESS:PORT to go without encryption, with an IP address")]
+pub struct BadLeafAddress;
+
+impl FromStr for LeafAddress {
+    type Err = BadLeafAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (has_tls, address) = match text.split_once("://") {
+            Some(("mqtts", address)) => (Some(true), address),
+            Some(("mqtt", address)) => (Some(false), address),
+            Some(_) => return Err(BadLeafAddress),
+            None => (None, text),
+        };
+        let address: SocketAddr = address.parse().map_err(|_| BadLeafAddress)?;
+        Ok(Self { address, has_tls: has_tls.unwrap_or(!address.ip().is_loopback()) })
+    }
+}
+
+impl<'de> Deserialize<'de> for LeafAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 /// How a device meets its neighbours.
@@ -83,6 +139,7 @@ impl Default for Settings {
             store_max_bytes: 4 << 30,
             cloud: None,
             mesh: MeshSettings::default(),
+            leaves: LeafSettings::default(),
         }
     }
 }
@@ -145,6 +202,7 @@ struct File {
     cloud: Option<Spanned<Cloud>>,
     #[serde(default)]
     mesh: MeshSettings,
+    leaves: Option<Spanned<LeafSettings>>,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +223,12 @@ impl File {
         if let Some(labels) = &self.labels {
             check_labels(labels, problems);
         }
+        if let Some(leaves) = &self.leaves
+            && leaves.get_ref().certificate.is_some() != leaves.get_ref().key.is_some()
+        {
+            let help = "write both, or neither: then the daemon makes a certificate";
+            problems.error(&leaves.span(), "`certificate` and `key` belong together", help);
+        }
         let cloud = self.cloud.and_then(|cloud| read_cloud(cloud, problems));
         if problems.has_errors() {
             return None;
@@ -180,6 +244,7 @@ impl File {
             store_max_bytes: self.store_max.map_or(default.store_max_bytes, |size| size.0),
             cloud,
             mesh: self.mesh,
+            leaves: self.leaves.map(Spanned::into_inner).unwrap_or_default(),
         })
     }
 }
@@ -275,6 +340,10 @@ mod tests {
             multicast = false
             listen = ["10.0.0.1:7447"]
             connect = ["[::1]:7447"]
+            [leaves]
+            listen = ["10.0.0.1:8883", "127.0.0.1:1884", "mqtt://10.0.0.1:1883"]
+            certificate = "/etc/leaves.pem"
+            key = "/etc/leaves.key"
             "#
         );
         let settings = Settings::parse("wayside.toml", &text).unwrap();
@@ -295,6 +364,13 @@ mod tests {
                     listen: vec!["10.0.0.1:7447".parse().unwrap()],
                     connect: vec!["[::1]:7447".parse().unwrap()],
                 },
+                leaves: LeafSettings {
+                    listen: [("10.0.0.1:8883", true), ("127.0.0.1:1884", false), ("10.0.0.1:1883", false)]
+                        .map(|(address, has_tls)| LeafAddress { address: address.parse().unwrap(), has_tls })
+                        .into(),
+                    certificate: Some("/etc/leaves.pem".into()),
+                    key: Some("/etc/leaves.key".into()),
+                },
             }
         );
         let joined = Settings::parse("f", &format!("[cloud]\njoin = \"{cloud}\"")).unwrap();
@@ -305,7 +381,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let show = |text: &str| Settings::parse("wayside.toml", text).unwrap_err().to_string();
         insta::assert_snapshot!(show("name = \"a\"\nmqtt_prot = 1883"), @r"
-        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `operators`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`
+        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `operators`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`
          --> wayside.toml:2:1
           |
         2 | mqtt_prot = 1883
@@ -344,6 +420,10 @@ mod tests {
         1 | store_max = "1k"
           |             ^^^^
         "#);
+        let half = show("[leaves]\ncertificate = \"a.pem\"");
+        assert!(half.contains("`certificate` and `key` belong together"), "{half}");
+        let address = show("[leaves]\nlisten = [\"http://127.0.0.1:1\"]");
+        assert!(address.contains("expected mqtts://ADDRESS:PORT"), "{address}");
         assert!(show("name = ").contains("wayside.toml:1:8"));
     }
 

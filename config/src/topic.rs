@@ -40,6 +40,24 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether there may be a topic that two valid filters both match.
+#[must_use]
+pub fn overlap(one: &str, other: &str) -> bool {
+    let is_special = |filter: &str| filter.starts_with('$');
+    if is_special(one) != is_special(other) {
+        return false;
+    }
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(level), Some(other)) if level == other => {}
+            (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => return false,
+        }
+    }
+}
+
 fn has_valid_text(text: &str) -> bool {
     (1..=TOPIC_BYTES).contains(&text.len()) && !text.contains('\0')
 }
@@ -98,7 +116,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn filters_overlap_where_a_topic_could_match_both() {
+        for (one, other, expected) in [
+            ("a/+", "+/b", true),
+            ("a/#", "a", true),
+            ("#", "a/b", true),
+            ("+/sensor/#", "+/sensor/t/+", true),
+            ("a/+", "a/b/c", false),
+            ("a/b", "a/c", false),
+            ("#", "$SYS/a", false),
+        ] {
+            assert_eq!(overlap(one, other), expected, "{one} and {other}");
+            assert_eq!(overlap(other, one), expected, "{other} and {one}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_both_match_overlaps(
+            one in "(a|b|\\+)(/(a|b|\\+)){0,3}(/#)?",
+            other in "(a|b|\\+)(/(a|b|\\+)){0,3}(/#)?",
+            topic in "(a|b)(/(a|b)){0,4}",
+        ) {
+            if matches(&one, &topic) && matches(&other, &topic) {
+                prop_assert!(overlap(&one, &other));
+            }
+        }
+
         #[test]
         fn matching_agrees_with_the_model(
             filter in prop::collection::vec(prop::sample::select(vec!["a", "b", "", "+"]), 1..5),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
-use crate::{cbor, hash};
+use crate::{cbor, hash, leaf::Leaf};
 
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,10 @@ pub struct Workload {
     pub target: Target,
     /// By service name.
     pub modules: BTreeMap<String, ModuleSpec>,
+    /// Things without a daemon that may connect to a device of the workload, by name. Leaves and modules share
+    /// one name space.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaves: BTreeMap<String, Leaf>,
     /// Where messages go, in the order of the file.
     pub routes: Vec<Route>,
 }
@@ -125,12 +129,12 @@ pub enum Restart {
     },
 }
 
-/// A module of a workload. Shown as `workload/module`.
+/// A module or a leaf of a workload. Shown as `workload/module`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModuleId {
     /// The workload's name.
     pub workload: String,
-    /// The service's name.
+    /// The service's name, or the leaf's.
     pub module: String,
 }
 

@@ -198,6 +198,7 @@ mod tests {
             name: "w".into(),
             target: Target::default(),
             modules: Default::default(),
+            leaves: Default::default(),
             routes: Vec::new(),
         };
         let release =

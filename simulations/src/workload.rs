@@ -31,6 +31,7 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         name: NAME.into(),
         target: Target::default(),
         modules: BTreeMap::from([(SENSOR.into(), module(SENSOR)), (DETECTOR.into(), detector)]),
+        leaves: BTreeMap::new(),
         routes: vec![route("up", Destination::Cloud), route("around", Destination::Site(DETECTOR.into()))],
     };
     Release { version, workload }

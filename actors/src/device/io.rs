@@ -12,7 +12,7 @@ use wayside_config::{
 };
 
 use crate::{
-    device::reconciler::Floors,
+    device::{access::Client, reconciler::Floors},
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -131,6 +131,11 @@ pub enum Mqtt {
         /// From `router::Event::Published`.
         ticket: u64,
     },
+    /// The client may not publish to that topic: no route takes it, and no grant names it.
+    Deny {
+        /// From `router::Event::Published`.
+        ticket: u64,
+    },
     /// The publish with this ticket is refused; MQTT 5 clients get the reason.
     Refuse {
         /// From `router::Event::Published`.
@@ -165,8 +170,8 @@ pub enum Mqtt {
     },
     /// The names of devices in the topics that modules see. A device without one goes by its key.
     Names(BTreeMap<DeviceId, String>),
-    /// The modules that may connect now; others are disconnected.
-    Modules(Vec<ModuleId>),
+    /// The modules and leaves that may connect now, by their names; others are disconnected.
+    Clients(Vec<Client>),
 }
 
 /// The uplink.

@@ -21,6 +21,7 @@
 //!
 //! The device and the simulator host it from there.
 
+pub mod access;
 pub mod delivery;
 pub mod health;
 pub mod io;

@@ -19,7 +19,10 @@ pub use self::{
     floors::Floors,
     machine::{LIST_MS, Reconciler},
 };
-use crate::{device::router::RouteTable, frame::Desired};
+use crate::{
+    device::{access::Client, router::RouteTable},
+    frame::Desired,
+};
 
 /// What can happen to the reconciler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +123,8 @@ pub enum Effect {
     },
     /// The routes that hold now.
     Routes(Box<RouteTable>),
-    /// The modules that may connect over MQTT.
-    Modules(Vec<ModuleId>),
+    /// The modules and leaves that may connect over MQTT.
+    Clients(Vec<Client>),
     /// The version of the assignment that holds now.
     Assigned(u64),
     /// The names of devices in the topics that modules see.

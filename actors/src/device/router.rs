@@ -42,6 +42,9 @@ pub struct WorkloadRoutes {
     pub routes: Vec<Route>,
     /// This device is one of them.
     pub members: Members,
+    /// Filters of what leaves may publish besides what routes take from them, by leaf.
+    #[serde(default)]
+    pub granted: BTreeMap<String, Vec<String>>,
 }
 
 /// What can happen to the router.
@@ -51,7 +54,7 @@ pub enum Event {
     Routes(Box<RouteTable>),
     /// A module published.
     Published {
-        /// Answered by `Accept` or `Refuse` with the same ticket.
+        /// Answered by `Accept`, `Deny` or `Refuse` with the same ticket.
         ticket: u64,
         /// Who.
         module: ModuleId,
@@ -146,6 +149,11 @@ pub enum Effect {
         /// The ticket.
         ticket: u64,
     },
+    /// See [`crate::device::io::Mqtt::Deny`].
+    Deny {
+        /// The ticket.
+        ticket: u64,
+    },
     /// See [`crate::device::io::Mqtt::Refuse`].
     Refuse {
         /// The ticket.
@@ -195,7 +203,7 @@ pub enum Effect {
     RouteStatus(String, RouteStatus),
     /// A route of which something was told is gone.
     RouteGone(String),
-    /// Publishes since the daemon started that no route wanted, when that changed.
+    /// Publishes since the daemon started that a leaf may make and no route wanted, when that changed.
     Unrouted(u64),
     /// Batches of neighbours since the daemon started that they may not send here, when that changed.
     Refused(u64),

@@ -8,14 +8,14 @@
 //! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes` | router |
 //! | reconciler | `Assigned`, `Problems` | health |
-//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Modules` | state files, engine, MQTT |
+//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
 //! | module | `Report` | health |
 //! | module | `Gone` | reconciler, health; the actor ends |
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
 //! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
 //! | router | `Status`, `StatusGone`, `RouteStatus`, `RouteGone`, `Unrouted`, `Refused` | health |
-//! | router | `Store`, `Accept`, `Refuse`, `Confirm` | store, MQTT, mesh |
+//! | router | `Store`, `Accept`, `Deny`, `Refuse`, `Confirm` | store, MQTT, mesh |
 //! | delivery | `Trimmed` | router |
 //! | delivery | `AskUp` | membership, uplink or MQTT, by its endpoint |
 //! | delivery | `Send` | mesh, uplink or MQTT, by its endpoint |
@@ -131,7 +131,7 @@ pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
         E::Missing(module) => to_module(module, module::Event::Missing),
         E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),
         E::Routes(table) => to_router(router::Event::Routes(table)),
-        E::Modules(modules) => mqtt(io::Mqtt::Modules(modules)),
+        E::Clients(clients) => mqtt(io::Mqtt::Clients(clients)),
         E::Names(names) => mqtt(io::Mqtt::Names(names)),
         E::Assigned(version) => to_health(health::Event::Assignment(version)),
         E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
@@ -166,6 +166,7 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
     vec![match effect {
         E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
         E::Accept { ticket } => mqtt(io::Mqtt::Accept { ticket }),
+        E::Deny { ticket } => mqtt(io::Mqtt::Deny { ticket }),
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
         E::Confirm { to, confirm } => Out::Io(Io::Mesh(io::Mesh::Confirm { to, confirm })),
         E::Appended { queue, acked, last, terms } => {
@@ -291,7 +292,7 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
         }
         // The tickets of waiting publishes are forgotten: clients come again and send anew.
         Actor::Router => vec![
-            mqtt(io::Mqtt::Modules(Vec::new())),
+            mqtt(io::Mqtt::Clients(Vec::new())),
             Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted)),
         ],
         Actor::Delivery(queue) => vec![to_router(router::Event::DeliveryRestarted(queue.clone()))],

@@ -183,11 +183,12 @@ impl World {
                     self.sessions.remove(&(at, queue));
                 }
                 Io::Mqtt(
-                    io::Mqtt::Refuse { .. }
+                    io::Mqtt::Deny { .. }
+                    | io::Mqtt::Refuse { .. }
                     | io::Mqtt::Forward { .. }
                     | io::Mqtt::AskUp { .. }
                     | io::Mqtt::Names(_)
-                    | io::Mqtt::Modules(_),
+                    | io::Mqtt::Clients(_),
                 )
                 | Io::Mesh(io::Mesh::Tokens | io::Mesh::Forward { .. })
                 | Io::Uplink(_)
@@ -269,6 +270,7 @@ pub fn routes(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
     let workload = WorkloadRoutes {
         routes: vec![route("site", Destination::Site("detector".into())), route("up", Destination::Cloud)],
         members: vec![member(0), member(1)],
+        granted: BTreeMap::new(),
     };
     RouteTable { workloads: BTreeMap::from([("plant".into(), workload)]) }
 }

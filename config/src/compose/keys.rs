@@ -85,7 +85,14 @@ pub(super) const VOLUME: Keys = Keys {
 
 /// The `x-wayside` block.
 pub(super) const WAYSIDE: Keys =
-    Keys { place: "`x-wayside`", supported: &["target", "routes"], refused: &[] };
+    Keys { place: "`x-wayside`", supported: &["target", "leaves", "routes"], refused: &[] };
+
+/// A leaf.
+pub(super) const LEAF: Keys = Keys {
+    place: "a leaf",
+    supported: &["password", "certificate", "publish", "subscribe"],
+    refused: &[("username", "remove it: it is WORKLOAD/LEAF")],
+};
 
 /// `x-wayside.target`.
 pub(super) const TARGET: Keys = Keys { place: "`target`", supported: &["devices", "labels"], refused: &[] };

@@ -21,7 +21,7 @@ const LONGEST_MS: u64 = 10 * 366 * 24 * 3_600_000;
 const TO_HELP: &str =
     "write `cloud`, `MODULE`, `site/MODULE`, `device/NAME/MODULE` or `{module: MODULE, where: CONDITION}`";
 
-/// Reads a route. `services` are the names that it may use.
+/// Reads a route. `services` are the names that it may use, those of leaves among them.
 pub(super) fn read(entry: &Entry, services: &BTreeSet<&str>, problems: &mut Problems) -> Option<Route> {
     let Entry { key: name, key_span: name_span, value } = entry;
     if !is_name(name) {
@@ -249,11 +249,9 @@ fn check_service(name: &str, node: &Node, services: &BTreeSet<&str>, problems: &
         return Some(());
     }
     let names: Vec<&str> = services.iter().copied().collect();
-    let help = keys::closest(name, &names).map_or_else(
-        || format!("the services are: {}", names.join(", ")),
-        |name| format!("did you mean `{name}`?"),
-    );
-    problems.error(&node.span, format!("no service is named {}", quote(name)), help);
+    let help = keys::closest(name, &names)
+        .map_or_else(|| format!("there are: {}", names.join(", ")), |name| format!("did you mean `{name}`?"));
+    problems.error(&node.span, format!("no service or leaf is named {}", quote(name)), help);
     None
 }
 

@@ -1,5 +1,6 @@
 //! Whole files: what is read, and what people are told.
 
+mod leaves;
 mod routes;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use super::*;
 use crate::{
     diagnostic::Severity,
     limits::DEPTH,
-    workload::{Destination, PortMapping, Restart, Route, VolumeMount, WhenFull},
+    workload::{Destination, PortMapping, Restart, Route, Target, VolumeMount, WhenFull},
 };
 
 const GRID: &str = "\
@@ -207,7 +208,7 @@ x-wayside:
       |
       = help: write the value itself, or `$$` for a literal `$`
 
-    error: no service is named `senser`
+    error: no service or leaf is named `senser`
       --> compose.yaml:12:18
        |
     12 |     all: { from: senser/#, to: cloud }

@@ -1,29 +1,47 @@
-//! The `x-wayside` block: which devices run the workload, and where its messages go.
+//! The `x-wayside` block: which devices run the workload, what connects to them, and where messages go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    keys, route,
+    keys, leaf, route,
     yaml::{Entry, Node, Value},
 };
 use crate::{
     diagnostic::Problems,
+    leaf::Leaf,
     limits::ROUTES,
     settings::{DEVICE_NAME_RULE, is_device_name},
     workload::{Route, Target},
 };
 
-/// Reads the block. `services` are the names that routes may use.
-pub(super) fn read(node: &Node, services: &BTreeSet<&str>, problems: &mut Problems) -> (Target, Vec<Route>) {
-    let (mut target, mut routes) = (Target::default(), Vec::new());
-    for Entry { key, key_span, value } in node.map("x-wayside", problems).unwrap_or_default() {
+/// What the block says.
+#[derive(Default)]
+pub(super) struct Block {
+    pub(super) target: Target,
+    pub(super) leaves: BTreeMap<String, Leaf>,
+    pub(super) routes: Vec<Route>,
+}
+
+/// Reads the block. `services` are names that routes may use, beside those of leaves.
+pub(super) fn read(node: &Node, services: &BTreeSet<&str>, problems: &mut Problems) -> Block {
+    let mut block = Block::default();
+    let entries = node.map("x-wayside", problems).unwrap_or_default();
+    // Routes may stand before the leaves that they name.
+    let leaves = entries.iter().find(|entry| entry.key == "leaves");
+    if let Some(Entry { value, .. }) = leaves {
+        block.leaves = leaf::read(value, services, problems);
+    }
+    let names = leaves.and_then(|entry| super::entries(&entry.value)).unwrap_or_default();
+    let names = services.iter().copied().chain(names.iter().map(|entry| entry.key.as_str())).collect();
+    for Entry { key, key_span, value } in entries {
         match key.as_str() {
-            "target" => target = read_target(value, problems),
-            "routes" => routes = read_routes(value, services, problems),
+            "target" => block.target = read_target(value, problems),
+            "leaves" => {}
+            "routes" => block.routes = read_routes(value, &names, problems),
             other => keys::WAYSIDE.refuse(other, key_span, problems),
         }
     }
-    (target, routes)
+    block
 }
 
 fn read_target(node: &Node, problems: &mut Problems) -> Target {
@@ -67,7 +85,7 @@ fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, (value, _))| (name, value)).collect()
 }
 
-fn read_routes(node: &Node, services: &BTreeSet<&str>, problems: &mut Problems) -> Vec<Route> {
+fn read_routes(node: &Node, names: &BTreeSet<&str>, problems: &mut Problems) -> Vec<Route> {
     if node.is_null() {
         return Vec::new();
     }
@@ -76,5 +94,5 @@ fn read_routes(node: &Node, services: &BTreeSet<&str>, problems: &mut Problems) 
         let message = format!("the workload has {} routes", entries.len());
         problems.error(&node.span, message, format!("at most {ROUTES} are supported; use wildcards"));
     }
-    entries.iter().filter_map(|entry| route::read(entry, services, problems)).collect()
+    entries.iter().filter_map(|entry| route::read(entry, names, problems)).collect()
 }

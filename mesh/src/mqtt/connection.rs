@@ -1,118 +1,48 @@
-//! One TCP connection: moves bytes and events and keeps time. What they mean is the session's matter.
+//! One connection: moves bytes and events and keeps time. What they mean is the session's matter.
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncWrite},
     sync::Notify,
-    time::{sleep, sleep_until, timeout},
+    time::sleep_until,
 };
-use tracing::{debug, info};
+use tracing::info;
 use wayside_config::workload::ModuleId;
 
 use super::{
-    decode::{self, NotConnect},
-    door::Stranger,
+    counts::Misdeed,
+    decode,
     encode::Encoder,
-    fault::{Fault, Refusal},
-    framing::Framing,
+    entrance::Guest,
+    fault::Fault,
     hub::{Hub, Slot},
     link::End,
     packet::{Connect, Version},
-    session::{Polled, Session},
+    session::Polled,
+    stream::{LINGER, Reader, Writer, finish},
 };
 
-/// Room made for one read.
-const READ_BYTES: usize = 8 << 10;
-/// How long a client that is disconnected for a reason may take to read that reason.
-const LINGER: Duration = Duration::from_millis(500);
 /// Stands for "no limit" in a timer.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Serves a connection to its end.
-pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
-    let Some(stranger) = hub.door.enter(peer.ip(), hub.settings.max_strangers) else {
-        debug!(%peer, "too many connections of this address without a password");
-        return;
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "MQTT connection broke");
-        return;
-    }
-    let (read, mut write) = stream.into_split();
-    let mut reader = Reader { read, framing: Framing::new() };
-    let greeting = tokio::select! {
-        greeting = timeout(hub.settings.connect_timeout, greet(&hub, &mut reader, peer.ip())) => greeting,
-        () = hub.closing.cancelled() => return,
-    };
-    match greeting {
-        Ok(Ok((module, connect))) => {
-            attend(&hub, module, connect, stranger, reader, write, peer).await;
-        }
-        Ok(Err(Stop::Refused(encoder, refusal, delay))) => {
-            info!(%peer, %refusal, "MQTT client turned away");
-            sleep(delay).await;
-            let mut out = BytesMut::new();
-            encoder.refusal(&refusal, &mut out);
-            finish(&mut reader, &mut write, &mut out, LINGER, true).await;
-        }
-        Ok(Err(Stop::Fault(fault))) => debug!(%peer, %fault, "not an MQTT client"),
-        Ok(Err(Stop::Lost(error))) => debug!(%peer, %error, "MQTT connection broke"),
-        Err(_) => debug!(%peer, "no CONNECT in time"),
-    }
-}
-
-/// Why a connection goes no further than its CONNECT.
-enum Stop {
-    Refused(Encoder, Refusal, Duration),
-    Fault(Fault),
-    Lost(io::Error),
-}
-
-async fn greet(hub: &Hub, reader: &mut Reader, address: IpAddr) -> Result<(ModuleId, Connect), Stop> {
-    let raw = loop {
-        match reader.framing.next() {
-            Ok(Some(raw)) => break raw,
-            Ok(None) => reader.fill().await.map_err(Stop::Lost)?,
-            Err(fault) => return Err(Stop::Fault(fault)),
-        }
-    };
-    let connect = decode::connect(&raw).map_err(|error| match error {
-        NotConnect::Fault(fault) => Stop::Fault(fault),
-        NotConnect::Refused(version, refusal) => {
-            Stop::Refused(Encoder { version, reasons: false }, refusal, Duration::ZERO)
-        }
-    })?;
-    let encoder = Encoder { version: connect.version, reasons: connect.reasons };
-    let Some(module) = hub.authenticate(&connect) else {
-        let delay = hub.door.failed(address, Instant::now());
-        return Err(Stop::Refused(encoder, Refusal::Credentials, delay));
-    };
-    hub.door.succeeded(address);
-    Session::admit(&connect).map_err(|refusal| Stop::Refused(encoder, refusal, Duration::ZERO))?;
-    Ok((module, connect))
-}
-
 /// Looks after a session until the connection ends.
-async fn attend(
+pub(super) async fn attend<R, W>(
     hub: &Hub,
     module: ModuleId,
     connect: Connect,
-    stranger: Stranger,
-    mut reader: Reader,
-    mut write: OwnedWriteHalf,
-    peer: SocketAddr,
-) {
+    guest: Guest,
+    mut reader: Reader<R>,
+    mut writer: Writer<W>,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let Guest { peer, stranger, .. } = guest;
     let encoder = Encoder { version: connect.version, reasons: connect.reasons };
     let keep_alive = match connect.keep_alive_s {
         0 => FOREVER,
@@ -121,12 +51,13 @@ async fn attend(
     let client_id = connect.client_id.clone();
     let Some((slot, link, wake)) = hub.connect(&module, connect) else { return };
     drop(stranger);
+    let _present = hub.settings.counts.client();
     info!(%module, %peer, client_id, version = ?encoder.version, "MQTT client here");
     reader.framing.admit();
     let mut out = BytesMut::new();
     let mut attendant =
         Attendant { hub, slot: &slot, link, wake: &wake, version: encoder.version, keep_alive };
-    let parting = attendant.run(&mut reader, &mut write, &mut out).await;
+    let parting = attendant.run(&mut reader, &mut writer, &mut out).await;
     let (wait, linger) = match parting {
         Parting::Lost(error) => {
             info!(%module, %peer, %error, "MQTT connection lost");
@@ -138,6 +69,7 @@ async fn attend(
             (LINGER, true)
         }
         Parting::End(End::Fault(fault)) => {
+            hub.settings.counts.ended(&fault);
             info!(%module, %peer, %fault, "MQTT client disconnected");
             (LINGER, true)
         }
@@ -150,7 +82,7 @@ async fn attend(
     slot.lock().session.lost(link, hub.now_ms());
     hub.tell_all(&slot).await;
     if !wait.is_zero() {
-        finish(&mut reader, &mut write, &mut out, wait, linger).await;
+        finish(&mut reader, &mut writer, &mut out, wait, linger).await;
     }
 }
 
@@ -171,7 +103,16 @@ struct Attendant<'a> {
 }
 
 impl Attendant<'_> {
-    async fn run(&mut self, reader: &mut Reader, write: &mut OwnedWriteHalf, out: &mut BytesMut) -> Parting {
+    async fn run<R, W>(
+        &mut self,
+        reader: &mut Reader<R>,
+        writer: &mut Writer<W>,
+        out: &mut BytesMut,
+    ) -> Parting
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         let closing = self.hub.closing.cancelled();
         tokio::pin!(closing);
         let (mut heard, mut written) = (Instant::now(), Instant::now());
@@ -210,7 +151,8 @@ impl Attendant<'_> {
                 // It is not the client that is silent.
                 heard = now;
             }
-            if out.is_empty() {
+            let is_written = out.is_empty() && writer.is_flushed;
+            if is_written {
                 written = now;
             }
             let silent_at = heard + self.keep_alive;
@@ -221,8 +163,8 @@ impl Attendant<'_> {
                     Ok(()) => heard = Instant::now(),
                     Err(error) => return Parting::Lost(error),
                 },
-                count = write.write_buf(out), if !out.is_empty() => match count {
-                    Ok(_) => written = Instant::now(),
+                pushed = writer.push(out), if !is_written => match pushed {
+                    Ok(()) => written = Instant::now(),
                     Err(error) => return Parting::Lost(error),
                 },
                 permit = self.hub.events.reserve(), if !has_told => match permit {
@@ -237,7 +179,8 @@ impl Attendant<'_> {
                 () = sleep_until(silent_at.into()) => {
                     self.slot.lock().session.fail(self.link, Fault::KeepAlive);
                 }
-                () = sleep_until(stuck_at.into()), if !out.is_empty() => {
+                () = sleep_until(stuck_at.into()), if !is_written => {
+                    self.hub.settings.counts.add(Misdeed::NotReading);
                     return Parting::Lost(io::Error::new(
                         io::ErrorKind::TimedOut,
                         "the client does not take what is sent",
@@ -249,46 +192,4 @@ impl Attendant<'_> {
             }
         }
     }
-}
-
-/// Bytes from a client, cut into packets.
-struct Reader {
-    read: OwnedReadHalf,
-    framing: Framing,
-}
-
-impl Reader {
-    /// Reads more. Nothing is lost if it is dropped while it waits.
-    async fn fill(&mut self) -> io::Result<()> {
-        let buffer = &mut self.framing.buffer;
-        buffer.reserve(READ_BYTES);
-        match self.read.read_buf(buffer).await? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the client")),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Writes the last bytes. With `linger`, waits for the client to close: closing with bytes unread would
-/// have the system throw away what was just written.
-async fn finish(
-    reader: &mut Reader,
-    write: &mut OwnedWriteHalf,
-    out: &mut BytesMut,
-    wait: Duration,
-    linger: bool,
-) {
-    let last_words = async {
-        write.write_all_buf(out).await?;
-        write.shutdown().await?;
-        if linger {
-            loop {
-                reader.framing.buffer.clear();
-                reader.fill().await?;
-            }
-        }
-        Ok::<_, io::Error>(())
-    };
-    // Whoever does not listen any more misses it.
-    let _heard_or_not = timeout(wait, last_words).await;
 }

@@ -17,12 +17,15 @@ use super::{
     fault::{Fault, Refusal},
     outbox::Parcel,
     packet::Version,
+    pending::Answer,
     properties,
     window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM},
 };
 
 /// Longest reason string, in bytes; longer ones are cut.
 const REASON_BYTES: usize = 256;
+const NOT_YOURS: &str =
+    "no route takes this topic from you, and no grant names it: see `routes` and `leaves` of the workload";
 const BUILT: &str = "every field that the packet needs is set and within its range";
 
 /// Writes packets of one version.
@@ -95,46 +98,40 @@ impl Encoder {
         }
     }
 
-    /// PUBACK; a refusal is for MQTT 5 alone.
-    pub(super) fn puback(self, packet_id: u16, refused: Option<&str>, out: &mut BytesMut) {
-        match (self.version, refused) {
+    /// PUBACK. 3.1.1 knows no other than a good one.
+    pub(super) fn puback(self, packet_id: u16, answer: &Answer, out: &mut BytesMut) {
+        let (code, reason) = match (self.version, answer) {
             (Version::V4, _) => {
-                put(out, &v3_1_1::Puback::builder().packet_id(packet_id).build().expect(BUILT));
+                return put(out, &v3_1_1::Puback::builder().packet_id(packet_id).build().expect(BUILT));
             }
-            (Version::V5, None) => {
-                put(out, &v5_0::Puback::builder().packet_id(packet_id).build().expect(BUILT));
+            (Version::V5, Answer::Accepted) => {
+                return put(out, &v5_0::Puback::builder().packet_id(packet_id).build().expect(BUILT));
             }
-            (Version::V5, Some(reason)) => put(
-                out,
-                &v5_0::Puback::builder()
-                    .packet_id(packet_id)
-                    .reason_code(PubackReasonCode::ImplementationSpecificError)
-                    .props(self.reason(reason))
-                    .build()
-                    .expect(BUILT),
-            ),
-        }
+            (Version::V5, Answer::Denied) => (PubackReasonCode::NotAuthorized, NOT_YOURS),
+            (Version::V5, Answer::Refused(reason)) => {
+                (PubackReasonCode::ImplementationSpecificError, reason.as_str())
+            }
+        };
+        let packet = v5_0::Puback::builder().packet_id(packet_id).reason_code(code);
+        put(out, &packet.props(self.reason(reason)).build().expect(BUILT));
     }
 
-    /// PUBREC; a refusal is for MQTT 5 alone.
-    pub(super) fn pubrec(self, packet_id: u16, refused: Option<&str>, out: &mut BytesMut) {
-        match (self.version, refused) {
+    /// PUBREC. 3.1.1 knows no other than a good one.
+    pub(super) fn pubrec(self, packet_id: u16, answer: &Answer, out: &mut BytesMut) {
+        let (code, reason) = match (self.version, answer) {
             (Version::V4, _) => {
-                put(out, &v3_1_1::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
+                return put(out, &v3_1_1::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
             }
-            (Version::V5, None) => {
-                put(out, &v5_0::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
+            (Version::V5, Answer::Accepted) => {
+                return put(out, &v5_0::Pubrec::builder().packet_id(packet_id).build().expect(BUILT));
             }
-            (Version::V5, Some(reason)) => put(
-                out,
-                &v5_0::Pubrec::builder()
-                    .packet_id(packet_id)
-                    .reason_code(PubrecReasonCode::ImplementationSpecificError)
-                    .props(self.reason(reason))
-                    .build()
-                    .expect(BUILT),
-            ),
-        }
+            (Version::V5, Answer::Denied) => (PubrecReasonCode::NotAuthorized, NOT_YOURS),
+            (Version::V5, Answer::Refused(reason)) => {
+                (PubrecReasonCode::ImplementationSpecificError, reason.as_str())
+            }
+        };
+        let packet = v5_0::Pubrec::builder().packet_id(packet_id).reason_code(code);
+        put(out, &packet.props(self.reason(reason)).build().expect(BUILT));
     }
 
     /// PUBCOMP.

@@ -1,7 +1,7 @@
 //! A client that sends any bytes in any pieces, and a device that answers at any time: what it takes must
 //! stay within its bounds, and what it says must be packets. For the fuzz target and for tests.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use wayside_actors::{
@@ -29,11 +29,12 @@ const MAX_OPEN: usize = RECEIVE_MAXIMUM as usize + SILENT_MAXIMUM + REQUEST_MAXI
 /// Plays what `script` says: a byte for what happens, then what that needs.
 pub fn play(script: &[u8]) {
     let module = ModuleId { workload: "w".to_owned(), module: "m".to_owned() };
-    let session = Session::new(module.clone(), Tickets::new(), None, 0);
+    let mut session = Session::new(module.clone(), Tickets::new(), None, Arc::default(), 0);
+    session.grant(["dev/#".to_owned()].into());
     let mut play = Play { module, session, link: None, links: 0, tickets: VecDeque::new(), last: 0, seq: 1 };
     let mut script = Script(script);
     while let Some(what) = script.byte() {
-        match what % 8 {
+        match what % 9 {
             0..=2 => {
                 let length = usize::from(script.byte().unwrap_or(0));
                 play.read(script.take(length));
@@ -42,7 +43,8 @@ pub fn play(script: &[u8]) {
             4 => play.answer(false),
             5 => play.deliver(script.byte().unwrap_or(0)),
             6 => play.open(script.byte().unwrap_or(0)),
-            _ => play.lose(),
+            7 => play.lose(),
+            _ => play.deny(),
         }
         play.look();
     }
@@ -138,6 +140,12 @@ impl Play {
         } else {
             self.session.refuse(ticket, "no".to_owned());
         }
+    }
+
+    /// The device denies what has waited longest.
+    fn deny(&mut self) {
+        let Some(ticket) = self.tickets.pop_front() else { return };
+        self.session.deny(ticket);
     }
 
     fn deliver(&mut self, count: u8) {

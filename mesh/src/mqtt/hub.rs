@@ -1,7 +1,7 @@
 //! Which session belongs to whom: where connections and commands meet.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -9,11 +9,15 @@ use std::{
 use subtle::ConstantTimeEq as _;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use wayside_actors::message::Message;
-use wayside_config::{identity::DeviceId, workload::ModuleId};
+use wayside_actors::{device::access::Client, message::Message};
+use wayside_config::{
+    identity::DeviceId,
+    leaf::{Fingerprint, Leaf},
+    workload::ModuleId,
+};
 
 use super::{
     door::Door,
@@ -21,6 +25,7 @@ use super::{
     fault::Fault,
     outbox::Parcel,
     packet::Connect,
+    password,
     session::Session,
     settings::{Authenticator, Settings},
     ticket::{Tickets, session_of},
@@ -34,8 +39,10 @@ pub(super) struct Hub {
     /// Cancelled when the listener closes.
     pub(super) closing: CancellationToken,
     pub(super) tasks: TaskTracker,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     authenticator: Arc<dyn Authenticator>,
+    /// One check of a leaf's password at a time: each takes up to 64 MiB and a processor.
+    checks: Semaphore,
     started: Instant,
     modules: Mutex<Modules>,
     /// Devices by name, for the topics that modules see.
@@ -45,13 +52,27 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct Modules {
     /// Who may connect now.
-    wanted: BTreeSet<ModuleId>,
+    wanted: BTreeMap<ModuleId, Wanted>,
     slots: BTreeMap<ModuleId, Arc<Slot>>,
     /// The same by the number in their tickets.
     by_number: BTreeMap<u64, Arc<Slot>>,
     /// Sessions of before the restart, until somebody asks for them.
     marks: BTreeMap<ModuleId, Vec<u8>>,
     last_link: u64,
+}
+
+/// Whom a place is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    Modules,
+    Leaves,
+}
+
+/// A client that may connect.
+struct Wanted {
+    /// How it proves itself, if it is a leaf.
+    leaf: Option<Leaf>,
+    topics: Arc<[String]>,
 }
 
 /// A session and the connection that looks after it.
@@ -80,6 +101,7 @@ impl Hub {
             tasks: TaskTracker::new(),
             runtime,
             authenticator,
+            checks: Semaphore::new(1),
             started: Instant::now(),
             modules: Mutex::new(Modules { marks, ..Modules::default() }),
             names: Mutex::default(),
@@ -87,14 +109,43 @@ impl Hub {
         (hub, receiver)
     }
 
-    /// The module that this CONNECT proves to be.
-    pub(super) fn authenticate(&self, connect: &Connect) -> Option<ModuleId> {
-        let module: ModuleId = connect.user_name.as_deref()?.parse().ok()?;
-        let is_wanted = lock(&self.modules).wanted.contains(&module);
-        let expected = self.authenticator.password(&module);
-        let given = connect.password.as_deref()?;
+    /// Who this CONNECT proves to be, at a place for `audience`, with the certificate that was shown. For a leaf it
+    /// may take a while.
+    pub(super) async fn authenticate(
+        &self,
+        connect: &Connect,
+        audience: Audience,
+        certificate: Option<Fingerprint>,
+    ) -> Option<ModuleId> {
+        let client: ModuleId = connect.user_name.as_deref()?.parse().ok()?;
+        let is_right = match audience {
+            Audience::Modules => self.is_module(&client, connect.password.as_deref()?),
+            Audience::Leaves => {
+                let leaf = lock(&self.modules).wanted.get(&client)?.leaf.clone()?;
+                self.is_leaf(leaf, connect.password.as_deref(), certificate).await
+            }
+        };
+        is_right.then_some(client)
+    }
+
+    fn is_module(&self, module: &ModuleId, given: &[u8]) -> bool {
+        let is_wanted = lock(&self.modules).wanted.get(module).is_some_and(|wanted| wanted.leaf.is_none());
+        let expected = self.authenticator.password(module);
         let is_right: bool = expected.as_deref().unwrap_or_default().ct_eq(given).into();
-        (is_wanted && expected.is_some() && is_right).then_some(module)
+        is_wanted && expected.is_some() && is_right
+    }
+
+    async fn is_leaf(&self, leaf: Leaf, given: Option<&[u8]>, certificate: Option<Fingerprint>) -> bool {
+        let Leaf { password: hash, certificate: expected, .. } = leaf;
+        if expected.is_some() && certificate != expected {
+            return false;
+        }
+        let Some(hash) = hash else { return expected.is_some() };
+        let (Some(given), Ok(_turn)) = (given.map(<[u8]>::to_vec), self.checks.acquire().await) else {
+            return false;
+        };
+        let check = self.runtime.spawn_blocking(move || password::is_right(&hash, &given));
+        check.await.unwrap_or(false)
     }
 
     /// Connects an admitted client to its session: the connection's number and what wakes it. `None` if the
@@ -105,15 +156,14 @@ impl Hub {
         connect: Connect,
     ) -> Option<(Arc<Slot>, u64, Arc<Notify>)> {
         let mut modules = lock(&self.modules);
-        if !modules.wanted.contains(module) {
-            return None;
-        }
+        let topics = Arc::clone(&modules.wanted.get(module)?.topics);
         modules.last_link += 1;
         let link = modules.last_link;
-        let slot = modules.slot(module, self.now_ms());
+        let slot = self.slot(&mut modules, module);
         let assigned = format!("{module}-{link}-{}", unix_nanos());
         let wake = Arc::new(Notify::new());
         let mut attended = slot.lock();
+        attended.session.grant(topics);
         attended.session.connect(link, connect, assigned, self.now_ms());
         std::mem::replace(&mut attended.wake, wake.clone()).notify_one();
         drop(attended);
@@ -130,16 +180,22 @@ impl Hub {
 
     /// Changes a module's session.
     pub(super) fn with_module(self: &Arc<Self>, module: &ModuleId, change: impl FnOnce(&mut Session)) {
-        let slot = lock(&self.modules).slot(module, self.now_ms());
+        let slot = self.slot(&mut lock(&self.modules), module);
         self.change(&slot, change);
     }
 
-    /// Sets who may connect, and disconnects the others.
-    pub(super) fn set_wanted(self: &Arc<Self>, wanted: BTreeSet<ModuleId>) {
+    /// Sets who may connect, and disconnects the others, and leaves that have to prove themselves in another way.
+    pub(super) fn set_clients(self: &Arc<Self>, clients: Vec<Client>) {
+        let wanted: BTreeMap<_, _> = clients
+            .into_iter()
+            .map(|Client { id, leaf, topics }| (id, Wanted { leaf, topics: topics.into() }))
+            .collect();
         let mut modules = lock(&self.modules);
-        for (module, slot) in &modules.slots {
-            if !wanted.contains(module) {
-                self.change(slot, |session| session.evict(Fault::Unwanted));
+        for (client, slot) in &modules.slots {
+            let before = modules.wanted.get(client);
+            match wanted.get(client).filter(|now| before.is_none_or(|before| before.proves_alike(now))) {
+                Some(now) => slot.lock().session.grant(Arc::clone(&now.topics)),
+                None => self.change(slot, |session| session.evict(Fault::Unwanted)),
             }
         }
         modules.wanted = wanted;
@@ -150,11 +206,20 @@ impl Hub {
         *lock(&self.names) = names;
     }
 
-    /// A message as modules see it.
-    pub(super) fn parcel(&self, message: Message) -> Parcel {
-        let topic = match lock(&self.names).get(&message.origin) {
-            Some(name) => message.topic_from(name),
-            None => message.topic_from(&message.origin.to_string()),
+    /// Whether this client is a leaf.
+    pub(super) fn has_leaf(&self, client: &ModuleId) -> bool {
+        lock(&self.modules).wanted.get(client).is_some_and(|wanted| wanted.leaf.is_some())
+    }
+
+    /// A message as its receiver sees it: a leaf as it was published, a module with where it was.
+    pub(super) fn parcel(&self, message: Message, to_leaf: bool) -> Parcel {
+        let topic = if to_leaf {
+            message.topic
+        } else {
+            match lock(&self.names).get(&message.origin) {
+                Some(name) => message.topic_from(name),
+                None => message.topic_from(&message.origin.to_string()),
+            }
         };
         Parcel { topic, properties: message.properties, payload: message.payload }
     }
@@ -182,6 +247,21 @@ impl Hub {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn slot(&self, modules: &mut Modules, module: &ModuleId) -> Arc<Slot> {
+        if let Some(slot) = modules.slots.get(module) {
+            return slot.clone();
+        }
+        let mark = modules.marks.remove(module);
+        let tickets = Tickets::new();
+        let number = tickets.session();
+        let counts = Arc::clone(&self.settings.counts);
+        let session = Session::new(module.clone(), tickets, mark, counts, self.now_ms());
+        let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default() })));
+        modules.slots.insert(module.clone(), slot.clone());
+        modules.by_number.insert(number, slot.clone());
+        slot
+    }
+
     fn change(self: &Arc<Self>, slot: &Arc<Slot>, change: impl FnOnce(&mut Session)) {
         let mut attended = slot.lock();
         change(&mut attended.session);
@@ -193,19 +273,11 @@ impl Hub {
     }
 }
 
-impl Modules {
-    fn slot(&mut self, module: &ModuleId, now_ms: u64) -> Arc<Slot> {
-        if let Some(slot) = self.slots.get(module) {
-            return slot.clone();
-        }
-        let mark = self.marks.remove(module);
-        let tickets = Tickets::new();
-        let number = tickets.session();
-        let session = Session::new(module.clone(), tickets, mark, now_ms);
-        let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default() })));
-        self.slots.insert(module.clone(), slot.clone());
-        self.by_number.insert(number, slot.clone());
-        slot
+impl Wanted {
+    /// Whether a client that was let in as `self` would be let in as `other`.
+    fn proves_alike(&self, other: &Self) -> bool {
+        let proof = |wanted: &Self| wanted.leaf.clone().map(|leaf| (leaf.password, leaf.certificate));
+        proof(self) == proof(other)
     }
 }
 

@@ -87,6 +87,8 @@ impl Link {
                     self.is_connected = true;
                 }
                 (_, Answer::Refused(reason)) => self.fail(Fault::Refused(reason)),
+                // Only publishes are denied.
+                (_, Answer::Denied) => {}
                 (Ack::Pubcomp(id), Answer::Accepted) => self.encoder.pubcomp(id, &mut self.out),
                 (Ack::Suback(id, codes), Answer::Accepted) => {
                     self.encoder.suback(id, &codes, &mut self.out);
@@ -103,18 +105,10 @@ impl Link {
     pub(super) fn answer_publishes(&mut self) {
         while self.is_connected && self.end.is_none() {
             let Some((ack, answer)) = self.pending.next_publish() else { return };
-            let refused = match answer {
-                Answer::Accepted => None,
-                Answer::Refused(reason) => Some(reason),
-            };
-            match (self.encoder.version, ack, refused) {
-                (Version::V4, _, Some(reason)) => self.fail(Fault::Refused(reason)),
-                (_, Ack::Puback(id), refused) => {
-                    self.encoder.puback(id, refused.as_deref(), &mut self.out);
-                }
-                (_, Ack::Pubrec(id), refused) => {
-                    self.encoder.pubrec(id, refused.as_deref(), &mut self.out);
-                }
+            match (self.encoder.version, ack, answer) {
+                (Version::V4, _, Answer::Refused(reason)) => self.fail(Fault::Refused(reason)),
+                (_, Ack::Puback(id), answer) => self.encoder.puback(id, &answer, &mut self.out),
+                (_, Ack::Pubrec(id), answer) => self.encoder.pubrec(id, &answer, &mut self.out),
                 (
                     _,
                     Ack::Connack { .. }

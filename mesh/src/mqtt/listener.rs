@@ -14,7 +14,7 @@ use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use wayside_actors::{
     device::io::Mqtt,
     queue::{Endpoint, Queue},
@@ -22,11 +22,13 @@ use wayside_actors::{
 use wayside_config::workload::ModuleId;
 
 use super::{
-    connection,
+    counts::Misdeed,
+    entrance,
     event::MqttEvent,
-    hub::Hub,
+    hub::{Audience, Hub},
     session::Session,
     settings::{Authenticator, Settings},
+    tls::Tls,
 };
 
 /// How long accepting pauses when the system has no file descriptors or memory left.
@@ -37,11 +39,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Listener {
     hub: Arc<Hub>,
     addresses: Vec<SocketAddr>,
+    leaves: Arc<Semaphore>,
+}
+
+/// Where somebody is listened for.
+pub(super) struct Place {
+    pub(super) audience: Audience,
+    pub(super) tls: Option<Tls>,
+    /// How many more may connect to places of this kind.
+    connections: Arc<Semaphore>,
 }
 
 /// The listener cannot begin.
 #[derive(Debug, Error)]
-#[error("cannot listen for MQTT on {address}: {source}; free the port, or set another `mqtt_port`")]
+#[error("cannot listen for MQTT on {address}: {source}; free the port, or set another in the settings")]
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
@@ -50,8 +61,8 @@ pub struct BindError {
 }
 
 impl Listener {
-    /// Listens on all `addresses` (port 0 for any free one) and serves on the given Tokio runtime. Nobody may
-    /// connect before [`Mqtt::Modules`] says who.
+    /// Listens for modules on all `addresses` (port 0 for any free one) and serves on the given Tokio runtime.
+    /// Nobody may connect before [`Mqtt::Clients`] says who.
     ///
     /// `marks` are the store's marks (those that are no sessions are left out): a client whose session was
     /// kept finds it again. The events must be received as long as the listener lives.
@@ -74,16 +85,34 @@ impl Listener {
         let sessions: BTreeMap<ModuleId, Vec<u8>> =
             marks.into_iter().filter_map(|(key, value)| Some((marked_module(&key)?, value))).collect();
         info!(?addresses, kept_sessions = sessions.len(), "listening for MQTT");
-        let connections = Arc::new(Semaphore::new(settings.max_connections));
+        let connections = |settings: &Settings| Arc::new(Semaphore::new(settings.max_connections));
+        let (modules, leaves) = (connections(&settings), connections(&settings));
         let (hub, events) = Hub::new(settings, authenticator, sessions, runtime.clone());
         let hub = Arc::new(hub);
+        let place = Arc::new(Place { audience: Audience::Modules, tls: None, connections: modules });
         for socket in sockets {
-            hub.tasks.spawn(accept(hub.clone(), socket, connections.clone()));
+            hub.tasks.spawn(accept(hub.clone(), socket, Arc::clone(&place)));
         }
-        Ok((Self { hub, addresses }, events))
+        Ok((Self { hub, addresses, leaves }, events))
     }
 
-    /// Where it listens, with the ports that it got.
+    /// Listens for leaf devices on one more address, and says which it is.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn listen_for_leaves(&self, address: SocketAddr, tls: Option<Tls>) -> Result<SocketAddr, BindError> {
+        let failed = |source| BindError { address, source };
+        let _context = self.hub.runtime.enter();
+        let socket = listen(address).map_err(failed)?;
+        let bound = socket.local_addr().map_err(failed)?;
+        info!(address = %bound, tls = tls.is_some(), "listening for leaf devices");
+        let connections = Arc::clone(&self.leaves);
+        let place = Arc::new(Place { audience: Audience::Leaves, tls, connections });
+        self.hub.tasks.spawn(accept(self.hub.clone(), socket, place));
+        Ok(bound)
+    }
+
+    /// Where it listens for modules, with the ports that it got.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -94,18 +123,20 @@ impl Listener {
         let hub = &self.hub;
         match command {
             Mqtt::Accept { ticket } => hub.with_ticket(ticket, |session| session.accept(ticket)),
+            Mqtt::Deny { ticket } => hub.with_ticket(ticket, |session| session.deny(ticket)),
             Mqtt::Refuse { ticket, reason } => {
                 hub.with_ticket(ticket, |session| session.refuse(ticket, reason));
             }
             Mqtt::Deliver { queue, first_seq, messages } => {
-                let messages = messages.into_iter().map(|message| hub.parcel(message)).collect();
                 if let Some(module) = module_of(&queue) {
+                    let to_leaf = hub.has_leaf(&module);
+                    let messages = messages.into_iter().map(|message| hub.parcel(message, to_leaf)).collect();
                     hub.with_module(&module, |session| session.deliver(queue, first_seq, messages));
                 }
             }
             Mqtt::Forward { queue, message } => {
                 if let Some(module) = module_of(&queue) {
-                    let parcel = hub.parcel(message);
+                    let parcel = hub.parcel(message, hub.has_leaf(&module));
                     hub.with_module(&module, |session| session.forward(parcel));
                 }
             }
@@ -116,7 +147,7 @@ impl Listener {
             }
             Mqtt::AskUp { module } => hub.with_module(&module, Session::tell_online),
             Mqtt::Names(names) => hub.set_names(names),
-            Mqtt::Modules(modules) => hub.set_wanted(modules.into_iter().collect()),
+            Mqtt::Clients(clients) => hub.set_clients(clients),
         }
     }
 
@@ -159,7 +190,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket)
 }
 
-async fn accept(hub: Arc<Hub>, socket: TcpListener, connections: Arc<Semaphore>) {
+async fn accept(hub: Arc<Hub>, socket: TcpListener, place: Arc<Place>) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -173,11 +204,12 @@ async fn accept(hub: Arc<Hub>, socket: TcpListener, connections: Arc<Semaphore>)
                 continue;
             }
         };
-        let Ok(permit) = connections.clone().try_acquire_owned() else {
-            warn!(%peer, limit = hub.settings.max_connections, "too many MQTT connections: one is turned away");
+        let Ok(permit) = Arc::clone(&place.connections).try_acquire_owned() else {
+            hub.settings.counts.add(Misdeed::TurnedAway);
+            debug!(%peer, limit = hub.settings.max_connections, "too many MQTT connections: one is turned away");
             continue;
         };
-        let serving = connection::serve(hub.clone(), stream, peer);
+        let serving = entrance::serve(hub.clone(), stream, peer, Arc::clone(&place));
         hub.tasks.spawn(async move {
             serving.await;
             drop(permit);

@@ -29,6 +29,8 @@ pub(super) enum Ack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Accepted,
+    /// The topic is not the client's.
+    Denied,
     Refused(String),
 }
 

@@ -4,7 +4,10 @@
 //! connection feeds packets in and polls bytes and events out. Commands come from other threads and
 //! only change state: the connection is woken and polls.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::BytesMut;
 use tracing::{info, warn};
@@ -12,6 +15,7 @@ use wayside_actors::queue::Queue;
 use wayside_config::workload::ModuleId;
 
 use super::{
+    counts::{Counts, Misdeed},
     event::MqttEvent,
     fault::{Fault, Refusal},
     kept::{Kept, Lasting},
@@ -31,6 +35,9 @@ mod packets;
 pub(super) struct Session {
     module: ModuleId,
     tickets: Tickets,
+    counts: Arc<Counts>,
+    /// Filters of the topics that may reach the client.
+    topics: Arc<[String]>,
     /// Granted QoS by filter.
     subscriptions: BTreeMap<String, u8>,
     /// The session that a client may find again; `None` if there is none.
@@ -56,8 +63,14 @@ pub(super) enum Polled {
 }
 
 impl Session {
-    /// A session as its mark describes it, or a new one.
-    pub(super) fn new(module: ModuleId, tickets: Tickets, mark: Option<Vec<u8>>, now_ms: u64) -> Self {
+    /// A session as its mark describes it, or a new one. It may not subscribe before it is granted something.
+    pub(super) fn new(
+        module: ModuleId,
+        tickets: Tickets,
+        mark: Option<Vec<u8>>,
+        counts: Arc<Counts>,
+        now_ms: u64,
+    ) -> Self {
         let kept = mark.as_deref().and_then(|bytes| {
             let kept = Kept::decode(bytes);
             if kept.is_none() {
@@ -72,6 +85,8 @@ impl Session {
         Self {
             module,
             tickets,
+            counts,
+            topics: Arc::default(),
             subscriptions,
             lasting,
             stored: Some(mark),
@@ -80,6 +95,11 @@ impl Session {
             events: VecDeque::new(),
             link: None,
         }
+    }
+
+    /// The filters of topics that may reach the client from now on. What it has subscribed to stays.
+    pub(super) fn grant(&mut self, topics: Arc<[String]>) {
+        self.topics = topics;
     }
 
     /// Whether a CONNECT with the right password is acceptable in everything else.
@@ -180,6 +200,12 @@ impl Session {
             self.stored = Some(stored);
         }
         self.answer(ticket, Answer::Accepted);
+    }
+
+    /// The publish with this ticket is to a topic that is not the client's.
+    pub(super) fn deny(&mut self, ticket: u64) {
+        self.counts.add(Misdeed::DeniedPublish);
+        self.answer(ticket, Answer::Denied);
     }
 
     /// The ticket's change is refused.

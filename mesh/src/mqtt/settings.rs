@@ -1,8 +1,10 @@
 //! Who may connect, and how much of everything a client may take.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use wayside_config::workload::ModuleId;
+
+use super::counts::Counts;
 
 /// Knows the modules' passwords.
 pub trait Authenticator: Send + Sync {
@@ -13,7 +15,7 @@ pub trait Authenticator: Send + Sync {
 /// Limits of the listener.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Connections in all.
+    /// Connections of modules, and as many of leaf devices.
     pub max_connections: usize,
     /// Connections of one address that have not yet shown a password.
     pub max_strangers: usize,
@@ -25,6 +27,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Depth of the event channel. When it is full, reading stops.
     pub events: usize,
+    /// Where misdeeds are counted.
+    pub counts: Arc<Counts>,
 }
 
 impl Default for Settings {
@@ -36,6 +40,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             events: 1024,
+            counts: Arc::default(),
         }
     }
 }

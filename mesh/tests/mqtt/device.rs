@@ -15,12 +15,12 @@ use tokio::{
     sync::mpsc,
 };
 use wayside_actors::{
-    device::{io::Mqtt, router::session_mark},
+    device::{access::Client, io::Mqtt, router::session_mark},
     message::Message,
     queue::{Endpoint, Queue},
 };
 use wayside_config::{identity::DeviceId, workload::ModuleId};
-use wayside_mesh::mqtt::{Authenticator, Listener, MqttEvent, Settings};
+use wayside_mesh::mqtt::{Authenticator, Counts, Listener, MqttEvent, Settings};
 
 pub const PASSWORD: &str = "secret";
 
@@ -48,6 +48,7 @@ pub struct Device {
     pub listener: Option<Arc<Listener>>,
     pub address: SocketAddr,
     pub desk: Arc<Desk>,
+    pub counts: Arc<Counts>,
     runtime: Option<Runtime>,
 }
 
@@ -79,12 +80,12 @@ impl Device {
         });
         let (listener, events) = bound.unwrap();
         let address = listener.addresses()[0];
-        listener.perform(Mqtt::Modules(vec![module()]));
+        listener.perform(Mqtt::Clients(vec![client()]));
         let origin = DeviceId::from_bytes([7; 32]);
         listener.perform(Mqtt::Names(BTreeMap::from([(origin, "dev".to_owned())])));
-        let listener = Arc::new(listener);
+        let (listener, counts) = (Arc::new(listener), settings.counts);
         runtime.spawn(route(listener.clone(), events, desk.clone()));
-        Self { listener: Some(listener), address, desk, runtime: Some(runtime) }
+        Self { listener: Some(listener), address, desk, counts, runtime: Some(runtime) }
     }
 
     /// As `kill -9` does.
@@ -121,6 +122,11 @@ impl Drop for Device {
             runtime.shutdown_background();
         }
     }
+}
+
+/// The module that may connect. Whatever is delivered may reach it.
+pub fn client() -> Client {
+    Client { id: module(), leaf: None, topics: vec!["+/sensor/#".to_owned()] }
 }
 
 pub fn module() -> ModuleId {

@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "nobody but these tests sees it")]
 
 mod device;
+mod leaves;
 mod raw;
 mod with_rumqttc;
 
@@ -60,7 +61,7 @@ fn a_wrong_password_is_refused_late() {
 fn a_module_that_is_not_wanted_is_refused_and_disconnected() {
     let device = Device::start();
     let mut raw = Raw::connected(device.address, 5);
-    device.perform(Mqtt::Modules(Vec::new()));
+    device.perform(Mqtt::Clients(Vec::new()));
     let disconnect = raw.packet().unwrap();
     assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x98));
     let mut raw = Raw::open(device.address);

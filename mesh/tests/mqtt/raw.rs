@@ -1,14 +1,14 @@
 //! A client that sends any bytes.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 use super::device::PASSWORD;
 
-pub struct Raw(pub TcpStream);
+pub struct Raw<S = TcpStream>(pub S);
 
 impl Raw {
     pub fn open(address: SocketAddr) -> Self {
@@ -27,6 +27,17 @@ impl Raw {
         raw
     }
 
+    /// Whether nothing comes for a while.
+    pub fn is_silent(&mut self) -> bool {
+        self.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut byte = [0];
+        let is_silent = self.0.peek(&mut byte).is_err();
+        self.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        is_silent
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
     pub fn send(&mut self, bytes: &[u8]) {
         // The listener may close in the middle of it: what it said first is what counts.
         let _sent_or_closed = self.0.write_all(bytes);
@@ -42,25 +53,21 @@ impl Raw {
         packet.extend(body);
         Some(packet)
     }
-
-    /// Whether nothing comes for a while.
-    pub fn is_silent(&mut self) -> bool {
-        self.0.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let mut byte = [0];
-        let is_silent = self.0.peek(&mut byte).is_err();
-        self.0.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        is_silent
-    }
 }
 
 /// A CONNECT of `plant/detector` with a clean session.
 pub fn connect(level: u8, password: &str) -> Vec<u8> {
+    connect_as(level, "plant/detector", password)
+}
+
+/// The same of anybody.
+pub fn connect_as(level: u8, user: &str, password: &str) -> Vec<u8> {
     let mut body = b"\0\x04MQTT".to_vec();
     body.extend([level, 0b1100_0010, 0, 60]);
     if level == 5 {
         body.push(0);
     }
-    for text in ["raw", "plant/detector", password] {
+    for text in ["raw", user, password] {
         body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
         body.extend(text.as_bytes());
     }

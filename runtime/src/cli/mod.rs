@@ -6,6 +6,7 @@ mod cloud;
 mod devices;
 mod failure;
 mod key;
+mod leaf;
 mod logs;
 mod messages;
 mod operator;
@@ -56,6 +57,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Messages(messages::MessagesArgs),
     Key(key::KeyArgs),
+    Leaf(leaf::LeafArgs),
 }
 
 /// Reads the command line, does what it says, and tells of failure on stderr.
@@ -78,6 +80,7 @@ impl Cli {
             Command::Logs(args) => args.run(),
             Command::Messages(args) => args.run(),
             Command::Key(args) => args.run(),
+            Command::Leaf(args) => args.run(),
         }
     }
 }

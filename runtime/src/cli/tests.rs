@@ -88,6 +88,7 @@ impl Fake {
             cloud: None,
             mesh: Default::default(),
             store: None,
+            mqtt: Default::default(),
             report,
         }
     }

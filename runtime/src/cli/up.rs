@@ -13,7 +13,7 @@ use wayside_config::{
     identity::PublicKey,
     join::JoinLink,
     limits::SETTINGS_BYTES,
-    settings::{DEVICE_NAME_RULE, Settings, is_device_name},
+    settings::{DEVICE_NAME_RULE, LeafAddress, Settings, is_device_name},
 };
 
 use super::failure::Failure;
@@ -57,6 +57,15 @@ pub(super) struct UpArgs {
     /// Listen for MQTT on 127.0.0.1 too
     #[arg(long)]
     mqtt_loopback: bool,
+    /// Where to listen for leaf devices, such as mqtts://192.168.1.5:8883; may be given again [default: nowhere]
+    #[arg(long = "leaf-listen", value_name = "ADDRESS")]
+    leaf_listen: Vec<LeafAddress>,
+    /// The certificate chain that leaf devices see, a PEM file [default: one that is made from the device's key]
+    #[arg(long, value_name = "FILE", requires = "leaf_key")]
+    leaf_certificate: Option<PathBuf>,
+    /// The key of that certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "leaf_certificate")]
+    leaf_key: Option<PathBuf>,
     /// A neighbour to call where multicast does not reach; may be given again
     #[arg(long, value_name = "ADDRESS")]
     connect: Vec<SocketAddr>,
@@ -113,6 +122,13 @@ impl UpArgs {
         settings.mqtt_port = self.mqtt_port.map_or(settings.mqtt_port, Into::into);
         settings.mqtt_loopback |= self.mqtt_loopback;
         settings.mesh.connect.extend(self.connect);
+        if !self.leaf_listen.is_empty() {
+            settings.leaves.listen = self.leaf_listen;
+        }
+        if self.leaf_certificate.is_some() {
+            settings.leaves.certificate = self.leaf_certificate;
+            settings.leaves.key = self.leaf_key;
+        }
         Ok(settings)
     }
 
@@ -185,8 +201,14 @@ mod tests {
         )
         .unwrap();
         let state = folder.path().to_str().unwrap();
-        let up = Only::parse_from(["up", "--state", state, "--name", "ewr", "--label", "line=3"]).up;
-        let settings = up.settings().unwrap();
+        let arguments =
+            ["up", "--state", state, "--name", "ewr", "--label", "line=3", "--leaf-listen", "[::1]:1884"];
+        let settings = Only::parse_from(arguments).up.settings().unwrap();
+        assert!(!settings.leaves.listen[0].has_tls);
+        assert!(
+            Only::try_parse_from(["up", "--leaf-key", "a.key"]).is_err(),
+            "a key without its certificate"
+        );
         assert_eq!((settings.name.as_deref(), settings.mqtt_port), (Some("ewr"), 2883));
         assert_eq!(settings.labels.len(), 2);
         assert_eq!(settings.state.as_deref(), Some(folder.path()));

@@ -10,7 +10,7 @@ use super::{
     output::{bytes, duration, table},
     visible::one_line,
 };
-use crate::control::{CloudStatus, MeshStatus, Status, StoreStatus};
+use crate::control::{CloudStatus, MeshStatus, MqttStatus, Status, StoreStatus};
 
 /// A device.
 #[derive(Debug, Serialize)]
@@ -58,7 +58,9 @@ pub(super) enum Source {
         mesh: MeshStatus,
         /// What its queues take on the disk, once they are open.
         store: Option<StoreStatus>,
-        /// Publishes that no route wanted.
+        /// Who is connected over MQTT, and what was turned away.
+        mqtt: Box<MqttStatus>,
+        /// Publishes that leaves may make and no route wanted.
         unrouted: u64,
         /// Batches of neighbours that they may not send.
         refused: u64,
@@ -150,6 +152,7 @@ impl From<Status> for DeviceView {
                 peers: report.peers.unwrap_or_default(),
                 mesh: status.mesh,
                 store: status.store,
+                mqtt: Box::new(status.mqtt),
                 unrouted: report.unrouted.unwrap_or(0),
                 refused: report.refused.unwrap_or(0),
             },
@@ -175,19 +178,21 @@ impl DeviceView {
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", labels.join(", "));
         match &self.source {
-            Source::Device { uptime_ms, operators, cloud, peers, mesh, store, unrouted, refused } => {
+            Source::Device { uptime_ms, operators, cloud, peers, mesh, store, mqtt, unrouted, refused } => {
                 line("up", duration(*uptime_ms));
                 line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
                 line("peers", peers.len().to_string());
                 line("mesh", describe_addresses(mesh));
                 line("traffic", describe_traffic(mesh));
                 line("store", store.as_ref().map_or("not open".into(), describe_store));
+                line("mqtt", describe_mqtt(mqtt));
+                line("leaves", describe_leaves(mqtt));
                 let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
                 let first = "the first operator who applies something";
                 line("obeys", if obeys.is_empty() { first.into() } else { obeys.join(", ") });
                 let counted =
                     |count: u64, what| if count == 0 { String::new() } else { format!("{count} {what}") };
-                line("unrouted", counted(*unrouted, "publishes that no route wanted"));
+                line("unrouted", counted(*unrouted, "publishes of leaves that no route wanted"));
                 line("refused", counted(*refused, "batches that neighbours may not send here"));
             }
             Source::Cloud { last_seen_ms, assigned, workloads } => {
@@ -289,6 +294,32 @@ fn describe_traffic(mesh: &MeshStatus) -> String {
     text
 }
 
+/// What clients did that they may not do shows one that is set up wrongly, or a stranger.
+fn describe_mqtt(mqtt: &MqttStatus) -> String {
+    let counted = &mqtt.counted;
+    let mut text = format!("{} client(s)", counted.clients);
+    for (count, what) in [
+        (counted.denied_publishes, "publishes outside their topics"),
+        (counted.denied_subscriptions, "subscriptions outside their topics"),
+        (counted.wrong_passwords, "wrong passwords"),
+        (counted.malformed, "malformed"),
+        (counted.too_large, "too large"),
+        (counted.silent, "silent"),
+        (counted.not_reading, "not reading"),
+        (counted.turned_away, "too many"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+fn describe_leaves(mqtt: &MqttStatus) -> String {
+    let certificate = mqtt.certificate.map_or(String::new(), |certificate| format!(" ({certificate})"));
+    if mqtt.leaves.is_empty() { String::new() } else { mqtt.leaves.join(", ") + &certificate }
+}
+
 fn describe_store(store: &StoreStatus) -> String {
     let StoreStatus { bytes: used, max_bytes, segments, damages, commits: _ } = store;
     let damage = if *damages > 0 { format!(", {damages} damaged") } else { String::new() };
@@ -298,6 +329,8 @@ fn describe_store(store: &StoreStatus) -> String {
 #[cfg(test)]
 mod tests {
     use wayside_actors::report::{ModuleState, ModuleStatus, Report};
+    use wayside_config::leaf::Fingerprint;
+    use wayside_mesh::mqtt::Counted;
 
     use super::*;
 
@@ -331,6 +364,7 @@ mod tests {
                 commits: 40,
                 damages: 0,
             }),
+            mqtt: MqttStatus::default(),
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
                 queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
@@ -354,6 +388,7 @@ mod tests {
           mesh      192.0.2.7:40123
           traffic   12 sent, 9 received
           store     3.0 MiB of 4.0 GiB in 1 segment(s)
+          mqtt      0 client(s)
           obeys     the first operator who applies something
           problem   the disk is full
 
@@ -374,6 +409,15 @@ mod tests {
         troubled.mesh =
             MeshStatus { send_dropped: 3, receive_dropped: 2, malformed: 1, ..MeshStatus::default() };
         troubled.store = Some(StoreStatus { segments: 2, damages: 1, ..StoreStatus::default() });
+        let counted = Counted {
+            clients: 2,
+            denied_publishes: 3,
+            wrong_passwords: 7,
+            not_reading: 1,
+            ..Counted::default()
+        };
+        let (leaves, certificate) = (vec!["mqtts://192.0.2.7:8883".into()], Some(Fingerprint::of(b"abc")));
+        troubled.mqtt = MqttStatus { leaves, certificate, counted };
         troubled.report = Report { problems: Some(vec!["a\u{1b}[2Jb\nc".into()]), ..Report::default() };
         insta::assert_snapshot!(DeviceView::from(troubled).describe(0), @r"
         ewr  online
@@ -386,6 +430,8 @@ mod tests {
           mesh      not open
           traffic   0 sent, 0 received, 3 not sent, 2 not taken, 1 malformed
           store     0 B of 0 B in 2 segment(s), 1 damaged
+          mqtt      2 client(s), 3 publishes outside their topics, 7 wrong passwords, 1 not reading
+          leaves    mqtts://192.0.2.7:8883 (sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad)
           obeys     the first operator who applies something
           problem   a\u{1b}[2Jb\nc
         ");

@@ -17,7 +17,9 @@ use wayside_actors::{message::Message, report::Report};
 use wayside_config::{
     document::ReleaseRef,
     identity::{DeviceId, PublicKey},
+    leaf::Fingerprint,
 };
+use wayside_mesh::mqtt::Counted;
 
 /// The longest line either side sends: an [`Ask::Apply`] of many large releases.
 pub const MAX_LINE_BYTES: u64 = 32 << 20;
@@ -108,6 +110,9 @@ pub struct Status {
     pub mesh: MeshStatus,
     /// What its queues take on the disk; absent until they are open.
     pub store: Option<StoreStatus>,
+    /// Who is connected over MQTT, and what was turned away.
+    #[serde(default)]
+    pub mqtt: MqttStatus,
     /// Modules, queues, neighbours, problems: a full report.
     pub report: Report,
 }
@@ -142,6 +147,18 @@ pub struct StoreStatus {
     pub commits: u64,
     /// Damages found since it was opened; `problems` says which.
     pub damages: u64,
+}
+
+/// The MQTT listener. Counts are since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MqttStatus {
+    /// Where leaf devices are listened for: `mqtts://ADDRESS:PORT`.
+    pub leaves: Vec<String>,
+    /// The certificate that they see there.
+    pub certificate: Option<Fingerprint>,
+    /// Clients, and what some of them did.
+    #[serde(flatten)]
+    pub counted: Counted,
 }
 
 /// The uplink.
@@ -296,6 +313,11 @@ mod tests {
             cloud: Some(CloudStatus { address: "a:1".into(), connected: true }),
             mesh: MeshStatus { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..Default::default() },
             store: Some(StoreStatus { bytes: 1, ..Default::default() }),
+            mqtt: MqttStatus {
+                leaves: vec!["mqtts://127.0.0.1:8883".into()],
+                certificate: Some(Fingerprint::of(b"a certificate")),
+                counted: Counted { clients: 3, ..Default::default() },
+            },
             report: Report::default(),
         };
         for answer in [

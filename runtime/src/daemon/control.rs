@@ -119,6 +119,7 @@ impl Control {
             }),
             mesh: self.mesh.as_ref().map(mesh_status).unwrap_or_default(),
             store: self.view.store().map(store_status),
+            mqtt: self.view.mqtt(),
             report: self.view.report(),
         }
     }

@@ -1,6 +1,7 @@
 //! The daemon: puts the parts together, and takes them apart again in order.
 
 mod control;
+mod leaves;
 mod mesh;
 mod mqtt;
 mod options;

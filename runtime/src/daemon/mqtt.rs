@@ -1,4 +1,4 @@
-//! The MQTT listener: bound where modules find it, as soon as there is such a place.
+//! The MQTT listener: bound where modules and leaf devices find it, as soon as there is such a place.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -15,7 +15,7 @@ use tokio::{
 use wayside_config::workload::ModuleId;
 use wayside_mesh::mqtt::{Authenticator, Listener, MqttEvent, Settings};
 
-use super::UpOptions;
+use super::{UpOptions, leaves::Leaves};
 use crate::{clock::wall_ms, engine::Ready, shell::Device, state::Identity};
 
 /// Before a taken port is tried again.
@@ -30,13 +30,15 @@ pub(super) struct Mqtt {
     task: JoinHandle<()>,
 }
 
-/// Starts it. It waits for the modules' network and for the queues.
+/// Starts it. It waits for the modules' network, or for nothing where leaf devices are expected, and for the queues.
 pub(super) fn start(device: &Rc<Device>, options: &UpOptions, identity: Identity, io: &Handle) -> Mqtt {
+    let leaves = Leaves::new(&options.settings.leaves, &identity, &options.name(), &device.adapters().state);
     let keeper = Keeper {
         device: Rc::clone(device),
         port: options.settings.mqtt_port,
         loopback: options.settings.mqtt_loopback,
         passwords: Arc::new(Passwords(identity)),
+        leaves,
         io: io.clone(),
     };
     Mqtt { device: Rc::clone(device), task: actix::spawn(keeper.run()) }
@@ -58,6 +60,7 @@ struct Keeper {
     port: u16,
     loopback: bool,
     passwords: Arc<Passwords>,
+    leaves: Leaves,
     io: Handle,
 }
 
@@ -74,7 +77,7 @@ impl Keeper {
         let mut ready = self.device.adapters().engine.ready();
         loop {
             let addresses = self.addresses(&ready.borrow_and_update());
-            if addresses.is_empty() {
+            if addresses.is_empty() && !self.leaves.are_expected() {
                 // An error means that the daemon is ending.
                 let _ = ready.changed().await;
                 continue;
@@ -82,9 +85,10 @@ impl Keeper {
             match self.bind(&addresses).await {
                 Ok(Some((listener, events))) => {
                     self.device.problem("mqtt", None);
-                    self.device.adapters().mqtt.begin(listener);
+                    let listener = self.device.adapters().mqtt.begin(listener);
                     tokio::select! {
                         () = pump(&self.device, events) => {}
+                        () = self.leaves.welcome(&self.device, &listener) => {}
                         () = self.moved(&addresses, &mut ready) => {
                             tracing::info!("the modules' network moved; listening there");
                         }
@@ -109,7 +113,8 @@ impl Keeper {
         let reading = self.io.spawn_blocking(move || store.restored());
         let held = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let passwords = Arc::clone(&self.passwords);
-        Listener::bind(addresses, Settings::default(), passwords, held.marks, &self.io)
+        let settings = Settings { counts: self.device.adapters().view.counts(), ..Settings::default() };
+        Listener::bind(addresses, settings, passwords, held.marks, &self.io)
             .map(Some)
             .map_err(|error| error.to_string())
     }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use wayside_actors::{
-    device::{delivery, io, router, wiring::Event},
+    device::{access::Client, delivery, io, router, wiring::Event},
     queue::Endpoint,
 };
 use wayside_config::{identity::DeviceId, workload::ModuleId};
@@ -16,16 +16,18 @@ use super::Device;
 #[derive(Default)]
 pub struct MqttPort {
     listener: RefCell<Option<Rc<Listener>>>,
-    modules: RefCell<Vec<ModuleId>>,
+    clients: RefCell<Vec<Client>>,
     names: RefCell<BTreeMap<DeviceId, String>>,
 }
 
 impl MqttPort {
     /// A listener is there.
-    pub fn begin(&self, listener: Listener) {
+    pub fn begin(&self, listener: Listener) -> Rc<Listener> {
         listener.perform(io::Mqtt::Names(self.names.borrow().clone()));
-        listener.perform(io::Mqtt::Modules(self.modules.borrow().clone()));
-        self.listener.replace(Some(Rc::new(listener)));
+        listener.perform(io::Mqtt::Clients(self.clients.borrow().clone()));
+        let listener = Rc::new(listener);
+        self.listener.replace(Some(Rc::clone(&listener)));
+        listener
     }
 
     /// The listener, to be closed while what it took is still answered through it.
@@ -36,9 +38,9 @@ impl MqttPort {
     /// The listener is gone, and its sessions with it.
     pub fn end(&self, device: &Rc<Device>) {
         self.listener.take();
-        for module in &*self.modules.borrow() {
-            device.tell(Event::Router(router::Event::Disconnected { module: module.clone() }));
-            down(device, module.clone());
+        for client in &*self.clients.borrow() {
+            device.tell(Event::Router(router::Event::Disconnected { module: client.id.clone() }));
+            down(device, client.id.clone());
         }
     }
 
@@ -47,10 +49,11 @@ impl MqttPort {
             io::Mqtt::Names(names) => {
                 self.names.replace(names.clone());
             }
-            io::Mqtt::Modules(modules) => {
-                self.modules.replace(modules.clone());
+            io::Mqtt::Clients(clients) => {
+                self.clients.replace(clients.clone());
             }
             io::Mqtt::Accept { .. }
+            | io::Mqtt::Deny { .. }
             | io::Mqtt::Refuse { .. }
             | io::Mqtt::Deliver { .. }
             | io::Mqtt::Forward { .. }

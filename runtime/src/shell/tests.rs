@@ -132,6 +132,7 @@ fn desired(device: DeviceId) -> Desired {
         name: "w".into(),
         target: Target::default(),
         modules: BTreeMap::from([("sensor".into(), module)]),
+        leaves: Default::default(),
         routes: vec![route],
     };
     let release = envelope::seal(&operator, Kind::Release, &Release { version: 1, workload }).unwrap();

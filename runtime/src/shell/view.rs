@@ -11,8 +11,10 @@ use tokio::sync::{broadcast, watch};
 use wayside_actors::{
     device::reconciler::Floors, frame::Desired, message::Message, queue::StoreOp, report::Report,
 };
-use wayside_config::{document::ReleaseRef, identity::DeviceId};
-use wayside_mesh::store::QueueStore;
+use wayside_config::{document::ReleaseRef, identity::DeviceId, leaf::Fingerprint};
+use wayside_mesh::{mqtt::Counts, store::QueueStore};
+
+use crate::control::MqttStatus;
 
 /// Messages that a slow watcher may be behind before it misses some.
 const TAP: usize = 256;
@@ -31,6 +33,10 @@ pub struct View {
     tap: broadcast::Sender<Tapped>,
     /// The queues, once they are open.
     store: OnceLock<Store>,
+    /// Misdeeds of MQTT clients.
+    counts: Arc<Counts>,
+    /// Where leaf devices are listened for.
+    leaves: Mutex<MqttStatus>,
 }
 
 struct Store(Arc<dyn QueueStore>);
@@ -73,6 +79,8 @@ impl Default for View {
             cloud_connected: watch::Sender::new(false),
             tap: broadcast::Sender::new(TAP),
             store: OnceLock::new(),
+            counts: Arc::default(),
+            leaves: Mutex::default(),
         }
     }
 }
@@ -146,6 +154,23 @@ impl View {
     #[must_use]
     pub fn store(&self) -> Option<&dyn QueueStore> {
         self.store.get().map(|store| &*store.0)
+    }
+
+    /// Where misdeeds of MQTT clients are counted.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Leaf devices are listened for here now, with this certificate.
+    pub fn leaves(&self, leaves: Vec<String>, certificate: Option<Fingerprint>) {
+        *locked(&self.leaves) = MqttStatus { leaves, certificate, ..MqttStatus::default() };
+    }
+
+    /// How MQTT is.
+    #[must_use]
+    pub fn mqtt(&self) -> MqttStatus {
+        MqttStatus { counted: self.counts.now(), ..locked(&self.leaves).clone() }
     }
 
     pub(super) fn opened(&self, store: Arc<dyn QueueStore>) {

@@ -50,6 +50,7 @@ impl Daemon {
                     self.to_module(module, session, packet, nature);
                 }
             }
+            io::Mqtt::Deny { .. } => unreachable!("simulated modules publish what their routes take"),
             io::Mqtt::Refuse { ticket, reason } => {
                 if let Some(Ticket { module, session, packet_id, .. }) = self.broker.tickets.remove(&ticket) {
                     self.to_module(module, session, ToModule::Refused { packet_id, reason }, nature);
@@ -65,8 +66,8 @@ impl Daemon {
                 }
             }
             io::Mqtt::Forward { .. } => unreachable!("the simulated workload has no best-effort route"),
-            io::Mqtt::Modules(modules) => {
-                self.broker.allowed = modules.into_iter().collect();
+            io::Mqtt::Clients(clients) => {
+                self.broker.allowed = clients.into_iter().map(|client| client.id).collect();
                 let sessions = self.broker.sessions.keys();
                 let unwanted = sessions.filter(|module| !self.broker.allowed.contains(module));
                 for module in unwanted.cloned().collect::<Vec<_>>() {

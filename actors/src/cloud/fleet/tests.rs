@@ -46,7 +46,13 @@ fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
     let route = Route::new("r", "m", "#", to);
     let target =
         Target { devices: devices.iter().map(ToString::to_string).collect(), labels: BTreeMap::new() };
-    let workload = Workload { name: name.into(), target, modules: BTreeMap::new(), routes: vec![route] };
+    let workload = Workload {
+        name: name.into(),
+        target,
+        modules: BTreeMap::new(),
+        leaves: BTreeMap::new(),
+        routes: vec![route],
+    };
     Release { version, workload }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     device::{
+        access,
         router::{RouteTable, WorkloadRoutes},
         spec_hash::spec_hash,
     },
@@ -205,12 +206,18 @@ impl Reconciler {
             let routes = WorkloadRoutes {
                 routes: release.workload.routes.clone(),
                 members: reference.members.clone(),
+                granted: release
+                    .workload
+                    .leaves
+                    .iter()
+                    .map(|(name, leaf)| (name.clone(), leaf.publish.clone()))
+                    .collect(),
             };
             table.workloads.insert(reference.workload.clone(), routes);
         }
         out.push(Effect::Routes(Box::new(table)));
         out.push(Effect::Names(names));
-        out.push(Effect::Modules(self.modules().map(|(module, _)| module).collect()));
+        out.push(Effect::Clients(access::clients(held.releases.iter())));
     }
 
     /// The modules that should be here.

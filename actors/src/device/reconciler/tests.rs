@@ -32,8 +32,13 @@ fn module(workload: &str, name: &str) -> ModuleId {
 fn release(workload: &str, version: u64, image: &str) -> Release {
     let route = Route::new("up", "sensor", "#", Destination::Cloud);
     let modules = BTreeMap::from([("sensor".into(), spec(image))]);
-    let workload =
-        Workload { name: workload.into(), target: Target::default(), modules, routes: vec![route] };
+    let workload = Workload {
+        name: workload.into(),
+        target: Target::default(),
+        modules,
+        leaves: BTreeMap::new(),
+        routes: vec![route],
+    };
     Release { version, workload }
 }
 
@@ -136,7 +141,7 @@ fn desired_state_is_persisted_before_anything_is_told() {
             Step::Do(Effect::Assigned(1)),
             Step::Do(Effect::Routes(_)),
             Step::Do(Effect::Names(_)),
-            Step::Do(Effect::Modules(_)),
+            Step::Do(Effect::Clients(_)),
             Step::Do(Effect::List),
             Step::WakeAt(_),
         ]
@@ -204,7 +209,7 @@ fn a_workload_that_goes_takes_its_modules_and_lets_them_remove_their_containers(
     let sensor = module("plant", "sensor");
     let effects = done(&mut reconciler, 0, event(document(2, &[]), false));
     assert!(effects.contains(&Effect::Unwant(sensor.clone())));
-    assert!(effects.contains(&Effect::Modules(vec![])));
+    assert!(effects.contains(&Effect::Clients(vec![])));
     let there = || observed(vec![container("c", Some(module("plant", "sensor")), "sensor", true)]);
     assert_eq!(done(&mut reconciler, 0, there()), []);
     at(&mut reconciler, 0, Event::ModuleGone(sensor));
@@ -321,7 +326,7 @@ fn who_forgot_is_told_again() {
     assert_eq!(effects, [Effect::Assigned(1), Effect::Problems(vec![]), Effect::List]);
     assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
     let effects = done(&mut reconciler, 0, Event::RouterRestarted);
-    assert!(matches!(effects[..], [Effect::Routes(_), Effect::Names(_), Effect::Modules(_)]));
+    assert!(matches!(effects[..], [Effect::Routes(_), Effect::Names(_), Effect::Clients(_)]));
     // Nobody wants it any more: it may end.
     at(&mut reconciler, 0, event(document(2, &[]), false));
     let effects = done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone()));

@@ -6,6 +6,7 @@ use wayside_config::{
     condition::Condition,
     document::Member,
     identity::DeviceId,
+    topic,
     workload::{Delivery, Destination, ModuleId, Route, Sample, WhenFull, WhenRemoved},
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Compiled {
     /// Queues that best-effort routes would have.
     unstored: BTreeSet<Queue>,
     names: BTreeSet<String>,
+    /// Filters of what leaves may publish besides.
+    granted: BTreeMap<ModuleId, Vec<String>>,
 }
 
 /// A queue and how much it may hold.
@@ -72,6 +75,8 @@ impl Compiled {
         let others: BTreeSet<_> =
             routes.members.iter().map(|member| member.device).filter(|member| *member != device).collect();
         let id = |name: &str| ModuleId { workload: workload.into(), module: name.into() };
+        let granted = routes.granted.iter().filter(|(_, filters)| !filters.is_empty());
+        self.granted.extend(granted.map(|(leaf, filters)| (id(leaf), filters.clone())));
         for route in &routes.routes {
             let name = format!("{workload}/{}", route.name);
             let target = |to: Endpoint| target(&name, route, to);
@@ -125,6 +130,12 @@ impl Compiled {
     pub(super) fn outbound(&self, module: &ModuleId, topic: &str) -> Vec<&Outbound> {
         let Some((filters, outbound)) = self.by_module.get(module) else { return Vec::new() };
         filters.matching(topic).into_iter().filter_map(|number| outbound.get(number)).collect()
+    }
+
+    /// Whether its grant lets `client` publish what no route takes from it.
+    pub(super) fn is_granted(&self, client: &ModuleId, topic: &str) -> bool {
+        let filters = self.granted.get(client);
+        filters.is_some_and(|filters| filters.iter().any(|filter| topic::matches(filter, topic)))
     }
 
     pub(super) fn inbound(&self, route: &str) -> Option<&Inbound> {

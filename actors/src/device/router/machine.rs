@@ -162,6 +162,10 @@ impl Router {
             accepted_ms: publish.wall_ms,
         };
         let choice = self.samples.choose(routes, &publish.module, &message, now);
+        if choice.verdicts.is_empty() && !routes.is_granted(&publish.module, &message.topic) {
+            out.push(Effect::Deny { ticket: publish.ticket });
+            return None;
+        }
         if choice.stored.iter().any(|target| self.pushes_back(target, &message)) {
             return Some(publish);
         }

@@ -56,6 +56,7 @@ fn table(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
             route("site", "#", Destination::Site("detector".into())),
         ],
         members: vec![member(ME), member(OTHER)],
+        granted: BTreeMap::from([("meter".into(), vec!["state/#".into()])]),
     };
     RouteTable { workloads: BTreeMap::from([("plant".into(), routes)]) }
 }
@@ -157,12 +158,19 @@ fn a_publish_is_stored_in_every_queue_of_its_routes_before_it_is_accepted() {
 }
 
 #[test]
-fn a_publish_without_a_route_is_accepted_and_counted() {
+fn a_publish_without_a_route_needs_a_grant_and_is_counted_then() {
     let mut router = router(1 << 20, WhenFull::PushBack);
-    let mut event = publish(7, "data");
-    let Event::Published { module: publisher, .. } = &mut event else { unreachable!() };
-    *publisher = module("detector");
-    assert_eq!(accepted(&at(&mut router, 0, event)), [7]);
+    let publish = |ticket, name, topic| {
+        let mut event = publish(ticket, topic);
+        let Event::Published { module: publisher, .. } = &mut event else { unreachable!() };
+        *publisher = module(name);
+        event
+    };
+    for (ticket, name, topic) in [(7, "detector", "data"), (8, "meter", "data"), (9, "stranger", "state")] {
+        let steps = at(&mut router, 0, publish(ticket, name, topic));
+        assert_eq!(steps, [Step::Do(Effect::Deny { ticket })]);
+    }
+    assert_eq!(accepted(&at(&mut router, 0, publish(10, "meter", "state/on"))), [10]);
     assert_eq!(done(&mut router, STATUS_MS, Event::Woken), [Effect::Unrouted(1)]);
 }
 

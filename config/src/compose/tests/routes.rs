@@ -59,9 +59,9 @@ fn wrong_routes_are_refused_with_what_is_right() {
         ("  routes: { a: { from: sensor/a#, to: cloud } }\n", "6:24 `a#` is not an MQTT topic filter"),
         (
             "  routes: { a: { from: sensor/#, to: sensr } }\n",
-            "6:38 no service is named `sensr` | did you mean `sensor`?",
+            "6:38 no service or leaf is named `sensr` | did you mean `sensor`?",
         ),
-        ("  routes: { a: { from: sensor/#, to: site/x } }\n", "6:38 no service is named `x`"),
+        ("  routes: { a: { from: sensor/#, to: site/x } }\n", "6:38 no service or leaf is named `x`"),
         ("  routes: { a: { from: sensor/# } }\n", "6:13 the route `a` has no `to`"),
         ("  routes: { a: { from: sensor/#, to: cloud, buffer: 1k } }\n", "6:53 `1k` is not a valid `buffer`"),
         (

@@ -3,9 +3,11 @@
 use mqtt_protocol_core::mqtt::result_code::SubackReasonCode;
 use tracing::{debug, warn};
 use wayside_actors::message::MAX_PAYLOAD_BYTES;
+use wayside_config::topic;
 
 use super::Session;
 use crate::mqtt::{
+    counts::Misdeed,
     event::MqttEvent,
     fault::Fault,
     link::End,
@@ -115,6 +117,11 @@ impl Session {
         if let Err(code) = wish.check() {
             debug!(module = %self.module, filter = wish.filter, ?code, "subscription refused");
             return code;
+        }
+        if !self.topics.iter().any(|topics| topic::overlap(topics, &wish.filter)) {
+            debug!(module = %self.module, filter = wish.filter, "a subscription that no route and no grant names");
+            self.counts.add(Misdeed::DeniedSubscription);
+            return SubackReasonCode::NotAuthorized;
         }
         let granted = wish.qos.min(1);
         let before = self.subscriptions.insert(wish.filter.clone(), granted);

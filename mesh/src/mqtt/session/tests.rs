@@ -16,7 +16,9 @@ struct Bench {
 
 impl Bench {
     fn new(mark: Option<Vec<u8>>) -> Self {
-        Self { session: Session::new(module(), Tickets::new(), mark, 0), link: 0 }
+        let mut session = Session::new(module(), Tickets::new(), mark, Arc::default(), 0);
+        session.grant(["+/sensor/t".to_owned(), "0/#".to_owned()].into());
+        Self { session, link: 0 }
     }
 
     /// Connects and does not answer yet.
@@ -155,6 +157,30 @@ fn nothing_is_acknowledged_before_it_is_accepted_and_then_in_order() {
     assert_eq!(bench.bytes(), NO_BYTES);
     bench.session.accept(first);
     assert_eq!(bench.bytes(), [0x40, 2, 0, 10, 0x40, 2, 0, 11]);
+}
+
+#[test]
+fn a_topic_that_is_not_its_own_is_denied_and_nothing_ends() {
+    let mut bench = Bench::connected(v5(true, 0));
+    let tickets_of = |events: Vec<MqttEvent>| tickets(&events)[0];
+    let first = tickets_of(bench.receive(publish(1, 9)));
+    let second = tickets_of(bench.receive(publish(2, 10)));
+    let silent = tickets_of(bench.receive(publish(0, 0)));
+    [first, second, silent].into_iter().for_each(|ticket| bench.session.deny(ticket));
+    let bytes = bench.bytes();
+    assert_eq!((bytes[0], &bytes[2..5]), (0x40, &[0, 9, 0x87][..]));
+    let second = &bytes[usize::from(bytes[1]) + 2..];
+    assert_eq!((second[0], &second[2..5]), (0x50, &[0, 10, 0x87][..]));
+    bench.receive(subscribe(1, &[("dev/other/t", 1), ("$share/g/dev/other/t", 1), ("#", 1)]));
+    assert_eq!(bench.bytes(), [0x90, 6, 0, 1, 0, 0x87, 0x9e, 1]);
+    let counted = bench.session.counts.now();
+    assert_eq!((counted.denied_publishes, counted.denied_subscriptions), (3, 1));
+
+    let mut bench = Bench::connected(v4(true));
+    let first = tickets_of(bench.receive(publish(1, 9)));
+    let second = tickets_of(bench.receive(publish(2, 10)));
+    [first, second].into_iter().for_each(|ticket| bench.session.deny(ticket));
+    assert_eq!(bench.bytes(), [0x40, 2, 0, 9, 0x50, 2, 0, 10]);
 }
 
 #[test]
