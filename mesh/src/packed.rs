@@ -28,7 +28,7 @@ const COST_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + (64 << 10);
 const SOURCE_BYTES: usize = 63;
 
 /// Appends `messages` to `out`.
-pub(crate) fn put_messages(out: &mut Vec<u8>, messages: &[Message]) {
+pub(crate) fn put_messages<'a>(out: &mut Vec<u8>, messages: impl ExactSizeIterator<Item = &'a Message>) {
     out.extend((messages.len() as u32).to_be_bytes());
     let mut before: Option<&Message> = None;
     for message in messages {
@@ -139,7 +139,7 @@ mod tests {
         };
         let encode = |messages: &[Message]| {
             let mut out = Vec::new();
-            put_messages(&mut out, messages);
+            put_messages(&mut out, messages.iter());
             Bytes::from(out)
         };
         let few = vec![message.clone(); 50];

@@ -38,7 +38,7 @@ pub fn encode_batch(batch: &Batch) -> Vec<u8> {
     out.extend(batch.epoch.to_be_bytes());
     out.extend(batch.after.to_be_bytes());
     out.extend(batch.first_seq.to_be_bytes());
-    put_messages(&mut out, &batch.messages);
+    put_messages(&mut out, batch.messages.iter());
     out
 }
 
@@ -68,7 +68,7 @@ pub fn encode_live(route: &str, message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.payload.len() + 256);
     out.push(VERSION);
     put_text(&mut out, route);
-    put_messages(&mut out, std::slice::from_ref(message));
+    put_messages(&mut out, std::iter::once(message));
     out
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     StoreSettings,
+    batch::Batch,
     folder::lock,
-    group::Batch,
     index::{Extent, live_bytes},
     record,
     segment::{Segment, SegmentError},
@@ -72,12 +72,18 @@ fn copy_extent(
         .at_or_before(&record::entry_key(queue, first))?
         .filter(|(key, _)| record::parse_entry_key(key).is_some_and(|(number, _)| number == queue))
         .map_or_else(|| record::entry_key(queue, first), |(key, _)| key.to_vec());
+    let mut failed = None;
     segment.each_from(&start, |key, value| {
         let wanted =
             record::parse_entry_key(key).is_some_and(|(number, first)| number == queue && first <= last);
-        if wanted && let Ok(body) = record::unseal(key, value) {
-            batch.put(key.to_vec(), &body);
+        if wanted {
+            match segment.messages(key, value) {
+                Ok(Ok(messages)) => batch.put_pack(key.to_vec(), &messages),
+                Ok(Err(_damaged)) => {}
+                Err(error) => failed = Some(error),
+            }
         }
-        wanted
-    })
+        wanted && failed.is_none()
+    })?;
+    failed.map_or(Ok(()), Err)
 }

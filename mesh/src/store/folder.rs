@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::segment::{Open, Segment, SegmentError, dir_name};
+use super::{
+    segment::{Open, Segment, SegmentError, dir_name},
+    steps::{Step, Steps},
+};
 
 /// Segments that are kept open, the one that is written among them.
 const OPEN: usize = 2;
@@ -29,11 +32,12 @@ pub(super) struct Folder {
     /// The most recently used last.
     open: Mutex<Vec<Arc<Segment>>>,
     problems: Mutex<Vec<String>>,
+    pub(super) steps: Steps,
 }
 
 impl Folder {
     pub(super) fn new(store: PathBuf, damaged: PathBuf) -> Self {
-        Self { store, damaged, open: Mutex::default(), problems: Mutex::default() }
+        Self { store, damaged, open: Mutex::default(), problems: Mutex::default(), steps: Steps::default() }
     }
 
     /// All segments, the newest last.
@@ -64,7 +68,7 @@ impl Folder {
         let mut open = lock(&self.open);
         let segment = match open.iter().position(|segment| segment.number == number) {
             Some(at) => open.remove(at),
-            None => Arc::new(Segment::open(&self.store, number, Open::Existing)?),
+            None => Arc::new(Segment::open(&self.store, number, Open::Existing, &self.steps)?),
         };
         keep(&mut open, segment.clone());
         Ok(segment)
@@ -76,7 +80,7 @@ impl Folder {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        let segment = Arc::new(Segment::open(&self.store, number, Open::New)?);
+        let segment = Arc::new(Segment::open(&self.store, number, Open::New, &self.steps)?);
         keep(&mut lock(&self.open), segment.clone());
         Ok(segment)
     }
@@ -85,7 +89,9 @@ impl Folder {
     pub(super) fn delete(&self, number: u64) {
         self.close(number);
         let dir = self.store.join(dir_name(number));
-        match fs::remove_dir_all(&dir) {
+        let removed = fs::remove_dir_all(&dir);
+        self.steps.at(Step::Wrote("a deletion"));
+        match removed {
             Ok(()) => tracing::debug!(segment = number, "deleted a segment of the queues"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {

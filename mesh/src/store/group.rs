@@ -9,15 +9,12 @@ use wayside_actors::{
 
 use super::{
     StoreError,
-    index::{Index, QueueIndex},
-    record::{self, QueueRecord},
+    batch::Batch,
+    index::QueueIndex,
+    record,
     shared::View,
+    staged::{Messages, Staging, acked},
 };
-
-/// Messages of one entry at most, and their cost. sled keeps up to sixteen entries in a page, and makes a
-/// file of its own of a page above 128 KiB: slower, and twice as much on the disk.
-const ENTRY_MESSAGES: usize = 256;
-const ENTRY_BYTES: usize = 8 << 10;
 
 /// Bytes of a mark's name and of its value at most, and marks at most: they are held in memory.
 const MARK_KEY_BYTES: usize = 512;
@@ -34,7 +31,7 @@ pub(super) struct Group {
     queues: BTreeMap<Queue, Option<QueueIndex>>,
     marks: BTreeMap<String, Option<Vec<u8>>>,
     dropped: BTreeSet<u32>,
-    appended: BTreeMap<u32, Vec<(u64, Message)>>,
+    appended: Messages,
     /// Some segment may be needed no more.
     pub(super) freed: bool,
 }
@@ -148,8 +145,8 @@ impl Group {
         self.queues.get_mut(queue)?.as_mut()
     }
 
-    /// The write.
-    pub(super) fn write_to(&mut self, batch: &mut Batch) {
+    /// The write as number `commit`. Gives what becomes of what is staged.
+    pub(super) fn write_to(&mut self, view: &View, commit: u64, batch: &mut Batch) -> Staging {
         for number in &self.dropped {
             batch.remove(record::queue_key(*number));
             batch.remove(record::extents_key(*number));
@@ -166,15 +163,22 @@ impl Group {
                 None => batch.remove(record::mark_key(name)),
             }
         }
-        for (number, messages) in &self.appended {
-            for_each_entry(messages, |first, messages| {
-                batch.put(record::entry_key(*number, first), &record::encode_entry(messages));
-            });
+        let appended = std::mem::take(&mut self.appended);
+        view.staged.stage(appended, commit, || self.acked(view), batch)
+    }
+
+    /// How far each queue is acknowledged with this group.
+    fn acked(&self, view: &View) -> BTreeMap<u32, u64> {
+        let mut all = acked(&view.index);
+        for number in &self.dropped {
+            all.remove(number);
         }
+        all.extend(self.queues.values().flatten().map(|index| (index.number, index.acked)));
+        all
     }
 
     /// The write is durable: this is what holds now.
-    pub(super) fn apply_to(self, view: &mut View) {
+    pub(super) fn apply_to(self, staging: Staging, view: &mut View) {
         for (queue, index) in self.queues {
             match index {
                 Some(index) => view.index.insert(queue, index),
@@ -187,61 +191,6 @@ impl Group {
                 None => view.marks.remove(&name),
             };
         }
-    }
-}
-
-/// One write to a segment.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) sled: sled::Batch,
-    pub(super) bytes: u64,
-}
-
-impl Batch {
-    pub(super) fn put(&mut self, key: Vec<u8>, body: &[u8]) {
-        self.bytes += (key.len() + body.len()) as u64;
-        let value = record::seal(&key, body);
-        self.sled.insert(key, value);
-    }
-
-    fn remove(&mut self, key: Vec<u8>) {
-        self.sled.remove(key);
-    }
-
-    /// A queue's record; its older extents too when they changed, or when `all` is to be written.
-    pub(super) fn put_queue(&mut self, queue: &Queue, index: &QueueIndex, all: bool) {
-        let tail = index.extents.back().copied();
-        let record = QueueRecord { queue: queue.clone(), acked: index.acked, last: index.last, tail };
-        self.put(record::queue_key(index.number), &record::encode_queue(&record));
-        if index.extents_changed || (all && index.extents.len() > 1) {
-            self.put(record::extents_key(index.number), &record::encode_extents(index.older_extents()));
-        }
-    }
-
-    /// Everything that a new segment must say of what is in the others.
-    pub(super) fn put_all(&mut self, index: &Index, marks: &BTreeMap<String, Vec<u8>>) {
-        for (queue, index) in index {
-            self.put_queue(queue, index, true);
-        }
-        for (name, value) in marks {
-            self.put(record::mark_key(name), value);
-        }
-    }
-}
-
-/// Cuts consecutive messages into entries.
-pub(super) fn for_each_entry(messages: &[(u64, Message)], mut put: impl FnMut(u64, &[Message])) {
-    let mut rest = messages;
-    while let Some((first, _)) = rest.first() {
-        let (mut entry, mut bytes) = (Vec::new(), 0);
-        for (_, message) in rest {
-            bytes += message.cost_bytes();
-            if !entry.is_empty() && (bytes > ENTRY_BYTES || entry.len() == ENTRY_MESSAGES) {
-                break;
-            }
-            entry.push(message.clone());
-        }
-        put(*first, &entry);
-        rest = &rest[entry.len()..];
+        view.staged.apply(staging);
     }
 }

@@ -17,6 +17,8 @@ struct Reading {
     /// The number that is wanted next.
     next: u64,
     loaded: Loaded,
+    /// The queue's newest, which are in memory: what sled has of them meanwhile is not asked for.
+    staged: Vec<(u64, Message)>,
     messages_left: usize,
     bytes_left: usize,
 }
@@ -29,14 +31,17 @@ pub(super) fn load(
     max_bytes: usize,
 ) -> Result<Loaded, StoreError> {
     loop {
-        let found = lock(&shared.view).index.get(queue).cloned();
-        let index = found.ok_or_else(|| StoreError::UnknownQueue(queue.to_string()))?;
-        let mut reading = Reading {
-            next: from.max(index.acked + 1),
-            loaded: Loaded { first_seq: 0, messages: Vec::new() },
-            messages_left: max_messages.max(1),
-            bytes_left: max_bytes,
+        let messages_left = max_messages.max(1);
+        let (index, next, staged) = {
+            let view = lock(&shared.view);
+            let found = view.index.get(queue).cloned();
+            let index = found.ok_or_else(|| StoreError::UnknownQueue(queue.to_string()))?;
+            let next = from.max(index.acked + 1);
+            let staged = view.staged.range(index.number, next, index.last, messages_left);
+            (index, next, staged)
         };
+        let loaded = Loaded { first_seq: 0, messages: Vec::new() };
+        let mut reading = Reading { next, loaded, staged, messages_left, bytes_left: max_bytes };
         match reading.read(&shared.folder, &index) {
             Ok(()) => return Ok(reading.loaded),
             // Acknowledged and deleted meanwhile, or lost for good: what the index says now tells which.
@@ -60,8 +65,7 @@ impl Reading {
             }
             self.next = self.next.max(extent.first);
             let broken = |error| (extent.segment, error);
-            let segment = folder.get(extent.segment).map_err(broken)?;
-            let lost = self.read_extent(&segment, index.number, extent).map_err(broken)?;
+            let lost = self.read_extent(folder, index.number, extent).map_err(broken)?;
             if lost > 0 {
                 folder.report(format!(
                     "segment {} of the queues is damaged: {lost} messages from number {} on are lost",
@@ -90,19 +94,40 @@ impl Reading {
     }
 
     /// Reads from `next` to the extent's end; gives how many messages are not there any more.
-    fn read_extent(&mut self, segment: &Segment, number: u32, extent: &Extent) -> Result<u64, SegmentError> {
+    fn read_extent(&mut self, folder: &Folder, number: u32, extent: &Extent) -> Result<u64, SegmentError> {
+        let staged = self.staged.first().map(|(seq, _)| *seq);
+        let staged = staged.filter(|seq| (extent.first..=extent.last).contains(seq));
+        let mut lost = 0;
+        if staged.is_none_or(|seq| self.next < seq) {
+            let last = staged.map_or(extent.last, |seq| seq - 1);
+            lost = self.read_entries(&*folder.get(extent.segment)?, number, last)?;
+        }
+        if staged.is_some_and(|seq| self.next >= seq) {
+            for (seq, message) in std::mem::take(&mut self.staged) {
+                self.take(seq, vec![message], extent.last);
+            }
+        }
+        Ok(lost)
+    }
+
+    fn read_entries(&mut self, segment: &Segment, number: u32, last: u64) -> Result<u64, SegmentError> {
         let start = segment
             .at_or_before(&record::entry_key(number, self.next))?
             .filter(|(key, _)| record::parse_entry_key(key).is_some_and(|(queue, _)| queue == number))
             .map_or_else(|| record::entry_key(number, self.next), |(key, _)| key.to_vec());
-        let (mut lost, mut ended) = (0, false);
+        let (mut lost, mut ended, mut failed) = (0, false, None);
         segment.each_from(&start, |key, value| {
             let Some((queue, first)) = record::parse_entry_key(key) else { return false };
-            if queue != number || first > extent.last {
+            if queue != number || first > last {
                 return false;
             }
-            let body = record::unseal(key, value);
-            let messages = body.and_then(record::decode_entry).unwrap_or_default();
+            let messages = match segment.messages(key, value) {
+                Ok(body) => body.and_then(record::decode_messages).unwrap_or_default(),
+                Err(error) => {
+                    failed = Some(error);
+                    return false;
+                }
+            };
             if first > self.next || messages.is_empty() {
                 // Damaged, or a part before it is.
                 if !self.loaded.messages.is_empty() {
@@ -114,13 +139,16 @@ impl Reading {
                     self.next = first;
                 }
             }
-            self.take(first, messages, extent.last);
+            self.take(first, messages, last);
             ended = self.messages_left == 0 || self.bytes_left == 0;
             !ended
         })?;
-        if !ended && self.next <= extent.last && self.loaded.messages.is_empty() {
-            lost += extent.last + 1 - self.next;
-            self.next = extent.last + 1;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if !ended && self.next <= last && self.loaded.messages.is_empty() {
+            lost += last + 1 - self.next;
+            self.next = last + 1;
         }
         Ok(lost)
     }

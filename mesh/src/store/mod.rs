@@ -1,20 +1,25 @@
 //! The durable queues of a device.
 //!
-//! Callers know [`QueueStore`]; behind it, [`SledStore`] keeps a queue of segments, each a sled database:
-//! the newest is written by one thread, many commits with one sync; it also says what is in the others,
-//! so that opening does not depend on how much is queued. A segment that nobody needs is deleted as a
+//! Callers know [`QueueStore`]; behind it, [`SledStore`] keeps a queue of segments, each a sled database and
+//! a log of messages that it names: the newest is written by one thread, many commits as one; it also says what
+//! is in the others, so that opening does not depend on how much is queued. A segment that nobody needs is deleted as a
 //! whole, and damage costs one segment at most.
 
+mod batch;
 mod compact;
+mod entry;
 mod folder;
 mod group;
 mod index;
 mod load;
+mod log;
 mod record;
 mod restore;
 mod segment;
 mod shared;
 mod sled_store;
+mod staged;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -2,11 +2,14 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `e` | format, epoch, count of commits, next queue number |
+//! | `e` | format, epoch, count of commits, next queue number, end of the log, commit that was packed last |
 //! | `q` queue u32 | the queue's name, acknowledged and last number, its newest extent |
 //! | `x` queue u32 | its older extents, some of them acknowledged since |
 //! | `m` name | a mark |
-//! | `d` queue u32, first number u64 | consecutive messages |
+//! | `s` number u32 | what one commit staged: messages, unless they were packed since |
+//! | `d` queue u32, first number u64 | where consecutive messages lie in the log |
+//!
+//! Version 1 had the messages themselves under `d`, and no log; it is read.
 
 use bytes::Bytes;
 use wayside_actors::{
@@ -22,7 +25,8 @@ use crate::{
 };
 
 /// Of these records.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_LOG: u8 = 1;
 
 /// Of a queue's or a module's name; their rules allow less.
 const NAME_BYTES: usize = 256;
@@ -39,6 +43,10 @@ pub(super) struct Meta {
     pub(super) epoch: u64,
     pub(super) commits: u64,
     pub(super) next_queue: u32,
+    /// How much of the log there is.
+    pub(super) log_end: u64,
+    /// What this commit and those before it staged is in the log, or needed no more.
+    pub(super) packed: u64,
 }
 
 /// What a segment says of a queue.
@@ -66,13 +74,17 @@ pub(super) fn entry_key(number: u32, first: u64) -> Vec<u8> {
     [b"d".as_slice(), &number.to_be_bytes(), &first.to_be_bytes()].concat()
 }
 
+pub(super) fn staged_key(slot: u32) -> Vec<u8> {
+    [b"s".as_slice(), &slot.to_be_bytes()].concat()
+}
+
 /// The queue and the first number that an entry's key names.
 pub(super) fn parse_entry_key(key: &[u8]) -> Option<(u32, u64)> {
     let (number, first) = key.strip_prefix(b"d")?.split_at_checked(4)?;
     Some((u32::from_be_bytes(number.try_into().ok()?), u64::from_be_bytes(first.try_into().ok()?)))
 }
 
-/// The number at the end of a `q` or `x` key.
+/// The number at the end of a `q`, `x` or `s` key.
 pub(super) fn parse_number(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(1..)?.try_into().ok()?))
 }
@@ -103,17 +115,26 @@ pub(super) fn encode_meta(meta: &Meta) -> Vec<u8> {
     out.extend(meta.epoch.to_be_bytes());
     out.extend(meta.commits.to_be_bytes());
     out.extend(meta.next_queue.to_be_bytes());
+    out.extend(meta.log_end.to_be_bytes());
+    out.extend(meta.packed.to_be_bytes());
     out
 }
 
 pub(super) fn decode_meta(body: Bytes) -> Result<Meta, DecodeError> {
+    let has_log = body.first() != Some(&FORMAT_WITHOUT_LOG);
     let mut cursor = Cursor::new(body);
-    cursor.version(FORMAT)?;
-    let meta = Meta {
+    cursor.version(if has_log { FORMAT } else { FORMAT_WITHOUT_LOG })?;
+    let mut meta = Meta {
         epoch: cursor.u64("epoch")?,
         commits: cursor.u64("commits")?,
         next_queue: cursor.u32("next_queue")?,
+        log_end: 0,
+        packed: 0,
     };
+    if has_log {
+        meta.log_end = cursor.u64("log_end")?;
+        meta.packed = cursor.u64("packed")?;
+    }
     cursor.end()?;
     Ok(meta)
 }
@@ -198,13 +219,13 @@ fn take_extents(cursor: &mut Cursor) -> Result<Vec<Extent>, DecodeError> {
     Ok(extents)
 }
 
-pub(super) fn encode_entry(messages: &[Message]) -> Vec<u8> {
+pub(super) fn encode_messages<'a>(messages: impl ExactSizeIterator<Item = &'a Message>) -> Vec<u8> {
     let mut out = Vec::new();
     put_messages(&mut out, messages);
     out
 }
 
-pub(super) fn decode_entry(body: Bytes) -> Result<Vec<Message>, DecodeError> {
+pub(super) fn decode_messages(body: Bytes) -> Result<Vec<Message>, DecodeError> {
     let mut cursor = Cursor::new(body);
     let messages = take_messages(&mut cursor)?;
     cursor.end()?;
@@ -222,6 +243,18 @@ mod tests {
             last: 9,
             tail: Some(Extent { segment: 1, first: 2, last: 9, bytes: 800 }),
         }
+    }
+
+    #[test]
+    fn a_store_without_a_log_is_read() {
+        let meta = Meta { epoch: 7, commits: 3, next_queue: 2, log_end: 9, packed: 3 };
+        let mut body = encode_meta(&meta);
+        assert_eq!(decode_meta(body.clone().into()), Ok(meta));
+        body.truncate(21);
+        body[0] = 1;
+        assert_eq!(decode_meta(body.clone().into()), Ok(Meta { log_end: 0, packed: 0, ..meta }));
+        body[0] = 3;
+        assert!(decode_meta(body.into()).is_err());
     }
 
     #[test]

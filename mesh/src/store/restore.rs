@@ -11,10 +11,13 @@ use std::{
 
 use super::{
     StoreError,
+    batch::Batch,
+    entry::decode_staged,
     folder::Folder,
     index::{Extent, Index, QueueIndex, live_segments},
     record::{self, Meta},
     segment::{Segment, SegmentError},
+    staged::{Staged, acked},
 };
 use crate::cursor::DecodeError;
 
@@ -27,6 +30,8 @@ pub(super) struct Contents {
     pub(super) meta: Meta,
     pub(super) index: Index,
     pub(super) marks: BTreeMap<String, Vec<u8>>,
+    /// What of the segment that is written is not in its log.
+    pub(super) staged: Staged,
     /// The segment that is written; `None` to begin a new one.
     pub(super) active: Option<Arc<Segment>>,
     /// For the next segment.
@@ -75,10 +80,18 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
     let numbers = folder.numbers().map_err(|error| failed(folder, &error.into()))?;
     let next_segment = numbers.last().copied().unwrap_or(0) + 1;
     for number in numbers.into_iter().rev() {
-        let read = folder.get(number).and_then(|segment| Ok((read(&segment)?, segment)));
-        match read {
-            Ok((Some(mut contents), segment)) => {
-                let lost = witness.read().saturating_sub(contents.meta.commits);
+        let found = folder.get(number).and_then(|segment| {
+            let mut contents = read(&segment)?;
+            let lost =
+                contents.as_ref().map_or(0, |contents| witness.read().saturating_sub(contents.meta.commits));
+            if let Some(contents) = contents.as_mut().filter(|_| damaged || lost > 0) {
+                // Nothing more is written to it but this.
+                contents.pack(&segment)?;
+            }
+            Ok((contents, lost, segment))
+        });
+        match found {
+            Ok((Some(mut contents), lost, segment)) => {
                 if !damaged && lost > 0 {
                     folder.report(format!(
                         "the end of the queues was cut off: the last {lost} commits, after those in segment {number}, are lost"
@@ -104,7 +117,7 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
                 contents.forget_missing(folder, damaged);
                 return Ok(contents);
             }
-            Ok((None, segment)) => {
+            Ok((None, _, segment)) => {
                 drop(segment);
                 unfinished = Some(number);
             }
@@ -123,9 +136,16 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
     let mut epoch = [0; 8];
     getrandom::fill(&mut epoch).map_err(|error| StoreError::Failed(format!("no randomness: {error}")))?;
     Ok(Contents {
-        meta: Meta { epoch: u64::from_be_bytes(epoch), commits: witness.read(), next_queue: 0 },
+        meta: Meta {
+            epoch: u64::from_be_bytes(epoch),
+            commits: witness.read(),
+            next_queue: 0,
+            log_end: 0,
+            packed: 0,
+        },
         index: Index::new(),
         marks: BTreeMap::new(),
+        staged: Staged::default(),
         active: None,
         next_segment,
     })
@@ -158,6 +178,17 @@ fn read(segment: &Segment) -> Result<Option<Contents>, SegmentError> {
         queue.1 = record::decode_extents(body)?;
         Ok(())
     })?;
+    let (mut staged, mut next_slot) = (BTreeMap::new(), 0);
+    each(segment, b"s", |key, body| {
+        let slot = record::parse_number(key).ok_or(DecodeError::Malformed("slot"))?;
+        let (commit, runs) = decode_staged(body)?;
+        if commit > meta.packed {
+            next_slot = slot + 1;
+            staged.insert(commit, runs);
+        }
+        Ok(())
+    })?;
+    let staged = Staged::restored(staged.into_values().flatten().collect(), next_slot);
     let mut index = Index::new();
     for (number, (record, older)) in queues {
         let mut queue = QueueIndex::new(number, record.acked);
@@ -167,7 +198,7 @@ fn read(segment: &Segment) -> Result<Option<Contents>, SegmentError> {
         queue.trim(record.acked);
         index.insert(record.queue, queue);
     }
-    Ok(Some(Contents { meta, index, marks, active: None, next_segment: 0 }))
+    Ok(Some(Contents { meta, index, marks, staged, active: None, next_segment: 0 }))
 }
 
 fn each(
@@ -187,6 +218,13 @@ fn each(
 }
 
 impl Contents {
+    /// Puts what is staged into the segment's log.
+    fn pack(&mut self, segment: &Segment) -> Result<(), SegmentError> {
+        let staged = std::mem::take(&mut self.staged);
+        self.meta = pack(segment, &staged, &self.index, self.meta)?;
+        Ok(())
+    }
+
     fn jump(&mut self) {
         for queue in self.index.values_mut() {
             queue.last += JUMP;
@@ -217,6 +255,24 @@ impl Contents {
             }
         }
     }
+}
+
+/// Puts what is staged in a segment into its log, before another one is begun. It is no commit of its own.
+pub(super) fn pack(
+    segment: &Segment,
+    staged: &Staged,
+    index: &Index,
+    meta: Meta,
+) -> Result<Meta, SegmentError> {
+    if staged.is_empty() {
+        return Ok(meta);
+    }
+    let mut batch = Batch::new(meta.log_end);
+    staged.pack(BTreeMap::new(), || acked(index), &mut batch);
+    let packed = Meta { log_end: batch.log_end(), packed: meta.commits, ..meta };
+    batch.put(record::META.to_vec(), &record::encode_meta(&packed));
+    segment.write(batch)?;
+    Ok(packed)
 }
 
 /// The error that a failed call on the disk means to callers.

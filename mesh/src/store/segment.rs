@@ -1,4 +1,4 @@
-//! One sled database, made durable and kept from taking the daemon with it.
+//! One sled database with its log, made durable and kept from taking the daemon with it.
 //!
 //! sled 0.34: `flush` does not reach the device, so the file is synced through a second handle; large
 //! values become files of their own, which nobody syncs but we; on damage it may panic, so its calls
@@ -14,7 +14,17 @@ use std::{
     sync::Mutex,
 };
 
-use super::folder::lock;
+use bytes::Bytes;
+
+use super::{
+    batch::Batch,
+    entry::{Entry, decode_entry},
+    folder::lock,
+    log::{self, Log},
+    record,
+    steps::{Step, Steps},
+};
+use crate::cursor::DecodeError;
 
 /// Page cache of one database, in bytes. sled starts to obey it only after some ten thousand pages.
 const CACHE_BYTES: u64 = 1 << 20;
@@ -25,8 +35,10 @@ pub(super) struct Segment {
     db: sled::Db,
     /// The same file as sled's, for syncing.
     file: File,
+    pub(super) log: Log,
     /// Those that are synced.
     blobs: Mutex<BTreeMap<OsString, u64>>,
+    steps: Steps,
     #[cfg(test)]
     pub(super) fails: std::sync::atomic::AtomicBool,
 }
@@ -50,44 +62,66 @@ pub(super) enum Open {
 }
 
 impl Segment {
-    pub(super) fn open(store: &Path, number: u64, how: Open) -> Result<Self, SegmentError> {
+    pub(super) fn open(store: &Path, number: u64, how: Open, steps: &Steps) -> Result<Self, SegmentError> {
         let dir = store.join(dir_name(number));
-        let path = dir.join("db");
+        let path = dir.join(DB);
         if how == Open::Existing && !path.exists() {
             return Err(SegmentError::Gone);
         }
         let config = sled::Config::new().path(&dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = guarded(|| config.open())?;
         let file = File::open(path)?;
+        let log = Log::open(&dir)?;
         let blobs = Mutex::new(blobs(&dir)?);
+        steps.at(match how {
+            Open::Existing => Step::Opened(&dir),
+            Open::New => Step::Wrote("a new segment"),
+        });
         Ok(Self {
             number,
             dir,
             db,
             file,
+            log,
             blobs,
+            steps: steps.clone(),
             #[cfg(test)]
             fails: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
-    /// Writes `batch` and waits until the device has it.
-    pub(super) fn write(&self, batch: sled::Batch) -> Result<(), SegmentError> {
+    /// Writes `batch` and waits until the device has it: the messages first, then what names them.
+    pub(super) fn write(&self, batch: Batch) -> Result<(), SegmentError> {
         #[cfg(test)]
         if self.fails.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(SegmentError::Broken("as the test demands".into()));
         }
-        guarded(|| self.db.apply_batch(batch))?;
+        if !batch.log.is_empty() {
+            self.log.write(batch.log_at(), &batch.log)?;
+            self.steps.at(Step::Wrote("the log"));
+            self.log.sync()?;
+            self.steps.at(Step::Synced(&self.dir.join(log::NAME)));
+        }
+        guarded(|| self.db.apply_batch(batch.sled))?;
+        self.steps.at(Step::Wrote("sled's memory"));
         guarded(|| self.db.flush())?;
+        self.steps.at(Step::Wrote("sled's file"));
         self.sync_blobs()?;
         self.file.sync_data()?;
+        self.steps.at(Step::Synced(&self.dir.join(DB)));
         Ok(())
     }
 
     /// Makes the segment's own files durable: after the first write to a new one.
     pub(super) fn sync_folders(&self) -> Result<(), SegmentError> {
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            File::open(&path)?.sync_all()?;
+            self.steps.at(Step::Synced(&path));
+        }
         for dir in [Some(self.dir.as_path()), self.dir.parent()].into_iter().flatten() {
             File::open(dir)?.sync_all()?;
+            self.steps.at(Step::Synced(dir));
         }
         Ok(())
     }
@@ -122,10 +156,23 @@ impl Segment {
         })
     }
 
+    /// The encoded messages of an entry, or how they are damaged.
+    pub(super) fn messages(
+        &self,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Result<Bytes, DecodeError>, SegmentError> {
+        match record::unseal(key, value).and_then(decode_entry) {
+            Ok(Entry::Here(messages)) => Ok(Ok(messages)),
+            Ok(Entry::InLog(place)) => self.log.read(key, place),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     /// What it takes on the disk.
     pub(super) fn disk_bytes(&self) -> u64 {
         let file = self.file.metadata().map_or(0, |metadata| metadata.len());
-        file + lock(&self.blobs).values().sum::<u64>()
+        file + self.log.len() + lock(&self.blobs).values().sum::<u64>()
     }
 
     fn sync_blobs(&self) -> io::Result<()> {
@@ -133,20 +180,29 @@ impl Segment {
         let (folder, mut is_new) = (self.dir.join(BLOBS), false);
         let found = blobs(&self.dir)?;
         for name in found.keys().filter(|name| !synced.contains_key(*name)) {
-            File::open(folder.join(name))?.sync_data()?;
+            let path = folder.join(name);
+            File::open(&path)?.sync_data()?;
+            self.steps.at(Step::Synced(&path));
             is_new = true;
         }
         *synced = found;
-        if is_new { File::open(folder)?.sync_all() } else { Ok(()) }
+        if is_new {
+            File::open(&folder)?.sync_all()?;
+            self.steps.at(Step::Synced(&folder));
+        }
+        Ok(())
     }
 }
 
 /// What a segment that is not open takes on the disk.
 pub(super) fn disk_bytes(store: &Path, number: u64) -> u64 {
     let dir = store.join(dir_name(number));
-    let file = fs::metadata(dir.join("db")).map_or(0, |metadata| metadata.len());
-    file + blobs(&dir).map_or(0, |blobs| blobs.values().sum())
+    let file = fs::metadata(dir.join(DB)).map_or(0, |metadata| metadata.len());
+    file + log::disk_bytes(&dir) + blobs(&dir).map_or(0, |blobs| blobs.values().sum())
 }
+
+/// sled's own file.
+const DB: &str = "db";
 
 /// Where sled puts what is larger than a quarter of its own segments.
 const BLOBS: &str = "blobs";

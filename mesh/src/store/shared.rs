@@ -13,6 +13,7 @@ use super::{
     folder::{Folder, lock},
     index::Index,
     segment::SegmentError,
+    staged::Staged,
 };
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(super) struct View {
     pub(super) marks: BTreeMap<String, Vec<u8>>,
     /// The segment that is written. It is never moved aside while it is.
     pub(super) active: u64,
+    /// What of it is not in its log.
+    pub(super) staged: Staged,
 }
 
 impl View {
@@ -96,8 +99,12 @@ impl Shared {
     /// Forgets what a segment held; `true` when that was something.
     fn forget(&self, segment: u64) -> bool {
         let mut lost = false;
-        for queue in lock(&self.view).index.values_mut() {
+        let mut view = lock(&self.view);
+        for queue in view.index.values_mut() {
             lost |= queue.lose(segment);
+        }
+        if view.active == segment {
+            view.staged = Staged::default();
         }
         lost
     }

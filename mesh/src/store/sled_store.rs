@@ -22,9 +22,9 @@ use super::{
 /// Commits that wait at most; later ones wait for their turn to wait. Each actor has one under way.
 const WAITING: usize = 1024;
 
-/// A segment is closed at this size: damage takes no more, room comes back in steps of it, and sled keeps
-/// all of an open one in memory, whatever its cache is set to.
-const SEGMENT_BYTES: u64 = 8 << 20;
+/// A segment is closed at this size: damage takes no more, and room comes back in steps of it. A new one takes sled
+/// half a MiB and some syncs.
+const SEGMENT_BYTES: u64 = 32 << 20;
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct StoreSettings {
     pub dir: PathBuf,
     /// Where damaged segments are moved. On the same file system.
     pub damaged_dir: PathBuf,
-    /// The most bytes on the disk, about twice what the messages take. A group commit may exceed it a
+    /// The most bytes on the disk, about a tenth more than the messages take. A group commit may exceed it a
     /// little. At least 8 MiB.
     pub max_bytes: u64,
 }

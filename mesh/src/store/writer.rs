@@ -10,14 +10,16 @@ use wayside_actors::queue::StoreOp;
 
 use super::{
     Restored, StoreError, StoreSettings,
+    batch::Batch,
     compact::compact,
     folder::lock,
-    group::{Batch, Group},
+    group::Group,
     index::{live_bytes, live_segments},
     record::{self, Meta},
-    restore::{Contents, Witness, failed, restore},
+    restore::{Contents, Witness, failed, pack, restore},
     segment::{Segment, SegmentError, disk_bytes},
     shared::{Shared, View},
+    staged::{Staged, Staging},
 };
 
 /// Commits and bytes that one group takes at most.
@@ -61,7 +63,7 @@ impl Writer {
             witness,
             active: None,
             next_segment: 1,
-            meta: Meta { epoch: 0, commits: 0, next_queue: 0 },
+            meta: Meta { epoch: 0, commits: 0, next_queue: 0, log_end: 0, packed: 0 },
             closed_bytes: BTreeMap::new(),
             poisoned: None,
             crowded: false,
@@ -114,7 +116,7 @@ impl Writer {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.active = None;
         self.shared.folder.close_all();
-        let Contents { meta, index, marks, active, next_segment } =
+        let Contents { meta, index, marks, staged, active, next_segment } =
             restore(&self.shared.folder, &self.witness)?;
         self.next_segment = next_segment;
         self.meta = meta;
@@ -123,9 +125,11 @@ impl Writer {
         for number in live_segments(&index).into_iter().filter(|number| *number != active_number) {
             self.closed_bytes.insert(number, disk_bytes(&self.shared.folder.store, number));
         }
-        *lock(&self.shared.view) = View { epoch: meta.epoch, index, marks, active: active_number };
+        *lock(&self.shared.view) = View { epoch: meta.epoch, index, marks, active: active_number, staged };
         self.active = active;
-        if self.active.is_none() {
+        if let Some(active) = &self.active {
+            active.log.cut(meta.log_end).map_err(|error| failed(&self.shared.folder, &error.into()))?;
+        } else {
             self.write(Vec::new()).map_err(|error| failed(&self.shared.folder, &error))?;
         }
         self.count();
@@ -168,9 +172,13 @@ impl Writer {
     /// Writes what can be written of `commits` and answers them all. An error is the disk's.
     fn write(&mut self, commits: Vec<(Vec<StoreOp>, Waiter)>) -> Result<(), SegmentError> {
         let is_new = self.must_rotate();
+        if is_new && let Err(error) = self.finish() {
+            answer(commits.into_iter().map(|(_, waiter)| waiter), &Err(failed(&self.shared.folder, &error)));
+            return Err(error);
+        }
         let number =
             self.active.as_ref().filter(|_| !is_new).map_or(self.next_segment, |active| active.number);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(if is_new { 0 } else { self.meta.log_end });
         let mut staged = None;
         if is_new {
             let moved = compact(&self.shared, &self.settings, &self.closed_bytes, &mut batch);
@@ -180,7 +188,8 @@ impl Writer {
         }
         let mut group = Group::new(number, self.meta.next_queue);
         let mut waiters = Vec::new();
-        let epoch = {
+        let commits_now = self.meta.commits + 1;
+        let staging = {
             let committed = lock(&self.shared.view);
             let view = staged.as_ref().unwrap_or(&committed);
             for (changes, waiter) in commits {
@@ -189,13 +198,18 @@ impl Writer {
                     Err(error) => answer([waiter], &Err(error)),
                 }
             }
-            view.epoch
+            if waiters.is_empty() && !is_new {
+                return Ok(());
+            }
+            group.write_to(view, commits_now, &mut batch)
         };
-        if waiters.is_empty() && !is_new {
-            return Ok(());
-        }
-        group.write_to(&mut batch);
-        let meta = Meta { epoch, commits: self.meta.commits + 1, next_queue: group.next_queue() };
+        let meta = Meta {
+            commits: commits_now,
+            next_queue: group.next_queue(),
+            log_end: batch.log_end(),
+            packed: if matches!(staging, Staging::Packed) { commits_now } else { self.meta.packed },
+            ..self.meta
+        };
         batch.put(record::META.to_vec(), &record::encode_meta(&meta));
         if let Err(error) = self.store(number, is_new, batch) {
             answer(waiters, &Err(failed(&self.shared.folder, &error)));
@@ -208,7 +222,7 @@ impl Writer {
             if let Some(staged) = staged {
                 *view = staged;
             }
-            group.apply_to(&mut view);
+            group.apply_to(staging, &mut view);
         }
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.witness.write(meta.commits) {
@@ -221,13 +235,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Ends the segment that is written: what is staged in it goes to its log.
+    fn finish(&mut self) -> Result<(), SegmentError> {
+        let Some(active) = &self.active else { return Ok(()) };
+        let (staged, index) = {
+            let view = lock(&self.shared.view);
+            if view.staged.is_empty() {
+                return Ok(());
+            }
+            (view.staged.clone(), view.index.clone())
+        };
+        self.meta = pack(active, &staged, &index, self.meta)?;
+        lock(&self.shared.view).staged = Staged::default();
+        Ok(())
+    }
+
     /// One write, durable when this returns.
     fn store(&mut self, number: u64, is_new: bool, batch: Batch) -> Result<(), SegmentError> {
         if !is_new && let Some(active) = &self.active {
-            return active.write(batch.sled);
+            return active.write(batch);
         }
         let segment = self.shared.folder.make(number)?;
-        segment.write(batch.sled)?;
+        segment.write(batch)?;
         segment.sync_folders()?;
         if let Some(before) = self.active.replace(segment) {
             self.closed_bytes.insert(before.number, before.disk_bytes());

@@ -19,12 +19,12 @@ fn copy_dir(from: &Path, to: &Path) {
 fn filled(dir: &Path) -> (Queue, u64, u64) {
     let a = queue("a");
     let (store, restored) = open_small(dir);
-    for batch in 0..28 {
+    for batch in 0..56 {
         commit(&store, (1..=100).map(|n| append(&a, batch * 100 + n, 700)).collect()).unwrap();
     }
     commit(&store, vec![StoreOp::Mark { key: "k".into(), value: vec![7] }]).unwrap();
     assert!(store.stats().segments >= 3, "{:?}", store.stats());
-    (a, 2800, restored.epoch)
+    (a, 5600, restored.epoch)
 }
 
 fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
@@ -44,53 +44,58 @@ fn damage_costs_one_segment_and_is_named() {
     let count = segments(original.path()).len();
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 5] = [
-        ("cut off", |db| {
-            let len = std::fs::metadata(db).unwrap().len();
-            std::fs::File::options().write(true).open(db).unwrap().set_len(len / 2).unwrap();
+        ("cut off", |path| {
+            let len = std::fs::metadata(path).unwrap().len();
+            std::fs::File::options().write(true).open(path).unwrap().set_len(len / 2).unwrap();
         }),
-        ("emptied", |db| std::fs::write(db, b"").unwrap()),
-        ("noise in the middle", |db| {
-            let mut bytes = std::fs::read(db).unwrap();
+        ("emptied", |path| std::fs::write(path, b"").unwrap()),
+        ("noise in the middle", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle..middle + 4096].fill(0xa5);
-            std::fs::write(db, bytes).unwrap();
+            std::fs::write(path, bytes).unwrap();
         }),
-        ("one bit", |db| {
-            let mut bytes = std::fs::read(db).unwrap();
+        ("one bit", |path| {
+            let mut bytes = std::fs::read(path).unwrap();
             let at = bytes.len() / 3;
             bytes[at] ^= 0x10;
-            std::fs::write(db, bytes).unwrap();
+            std::fs::write(path, bytes).unwrap();
         }),
-        ("gone", |db| std::fs::remove_dir_all(db.parent().unwrap()).unwrap()),
+        ("gone", |path| std::fs::remove_dir_all(path.parent().unwrap()).unwrap()),
     ];
-    for which in [0, count / 2, count - 1] {
+    let files = [0, count / 2, count - 1].into_iter().flat_map(|which| [(which, "db"), (which, "log")]);
+    for (which, file) in files {
         for (name, harm) in harms {
             let dir = tempfile::tempdir().unwrap();
             copy_dir(original.path(), dir.path());
-            harm(&segments(dir.path())[which].join("db"));
+            harm(&segments(dir.path())[which].join(file));
             let (store, restored) = open_small(dir.path());
             let state = restored.queues.first().map(|(_, state)| *state).unwrap_or_default();
             let there = seqs(&store, &a, 1);
             let lost = last as usize - there.len();
             println!(
-                "segment {which} of {count} {name}: {lost} lost, last {}, {:?}",
+                "segment {which} of {count}, {file} {name}: {lost} lost, last {}, {:?}",
                 state.last,
                 store.problems()
             );
             assert_eq!(restored.epoch, epoch);
             assert!(
                 there.is_sorted() && there.len() as u64 >= last / 3,
-                "{name} in {which}: {}",
+                "{name} in {file} {which}: {}",
                 there.len()
             );
-            assert_eq!(lost > 0 || state.last != last, !store.problems().is_empty(), "{name} in {which}");
+            assert_eq!(
+                lost > 0 || state.last != last,
+                !store.problems().is_empty(),
+                "{name} in {file} {which}"
+            );
             // No number is given out twice, whatever was lost.
-            assert!(state.last >= last, "{name} in {which}: {state:?}");
+            assert!(state.last >= last, "{name} in {file} {which}: {state:?}");
             commit(&store, vec![append(&a, state.last + 1, 10)]).unwrap();
             drop(store);
             let (store, restored) = open_small(dir.path());
             assert_eq!(restored.queues[0].1.last, state.last + 1);
-            assert_eq!(seqs(&store, &a, 1).len(), there.len() + 1, "{name} in {which}");
+            assert_eq!(seqs(&store, &a, 1).len(), there.len() + 1, "{name} in {file} {which}");
         }
     }
 }
