@@ -94,6 +94,16 @@ pub enum Event {
         /// The mark's value, at most 4 KiB; `None` removes the mark.
         kept: Option<Vec<u8>>,
     },
+    /// What the listener wants to find again after a restart under [`flights_mark`]: the QoS 2 messages that are on
+    /// their way to the client. They go no further before it is kept. Gone with the session.
+    Flights {
+        /// Answered by `Accept` with the same ticket.
+        ticket: u64,
+        /// Whose.
+        module: ModuleId,
+        /// The mark's value, at most 4 KiB.
+        kept: Vec<u8>,
+    },
     /// The module's connection ended: its publishes that wait for room are forgotten unanswered,
     /// for it sends them again when it is back.
     Disconnected {
@@ -137,6 +147,12 @@ pub enum Event {
 #[must_use]
 pub fn session_mark(module: &ModuleId) -> String {
     format!("session/{module}")
+}
+
+/// The name of the mark that holds what is on its way to a module at QoS 2.
+#[must_use]
+pub fn flights_mark(module: &ModuleId) -> String {
+    format!("flights/{module}")
 }
 
 /// What the router wants done.

@@ -18,7 +18,9 @@ use super::{
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
 const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
 const SUBSCRIBE: u8 = 8;
 const UNSUBSCRIBE: u8 = 10;
 const PINGREQ: u8 = 12;
@@ -70,7 +72,9 @@ pub(super) fn packet(version: Version, raw: &RawPacket) -> Result<Incoming, Faul
     }
     match (version, raw.packet_type()) {
         // The parser would take a reason code of MQTT 5 here.
-        (Version::V4, PUBACK | PUBREL) if raw.remaining_length() != 2 => Err(Fault::Malformed),
+        (Version::V4, PUBACK | PUBREC | PUBREL | PUBCOMP) if raw.remaining_length() != 2 => {
+            Err(Fault::Malformed)
+        }
         (_, CONNECT) => Err(Fault::Protocol("a second CONNECT")),
         (_, PUBLISH) => publish(version, raw),
         (Version::V4, PUBACK) => {
@@ -81,6 +85,23 @@ pub(super) fn packet(version: Version, raw: &RawPacket) -> Result<Incoming, Faul
             let packet = raw.parse_exact(v5_0::Puback::parse)?;
             let refused = packet.reason_code().is_some_and(|code| code.is_failure());
             Ok(Incoming::Puback { packet_id: packet.packet_id(), refused })
+        }
+        (Version::V4, PUBREC) => {
+            let packet = raw.parse_exact(v3_1_1::Pubrec::parse)?;
+            Ok(Incoming::Pubrec { packet_id: packet.packet_id(), refused: false })
+        }
+        (Version::V5, PUBREC) => {
+            let packet = raw.parse_exact(v5_0::Pubrec::parse)?;
+            let refused = packet.reason_code().is_some_and(|code| code.is_failure());
+            Ok(Incoming::Pubrec { packet_id: packet.packet_id(), refused })
+        }
+        (Version::V4, PUBCOMP) => {
+            let packet_id = raw.parse_exact(v3_1_1::Pubcomp::parse)?.packet_id();
+            Ok(Incoming::Pubcomp { packet_id })
+        }
+        (Version::V5, PUBCOMP) => {
+            let packet_id = raw.parse_exact(v5_0::Pubcomp::parse)?.packet_id();
+            Ok(Incoming::Pubcomp { packet_id })
         }
         (Version::V4, PUBREL) => {
             let packet_id = raw.parse_exact(v3_1_1::Pubrel::parse)?.packet_id();

@@ -8,8 +8,8 @@ use mqtt_protocol_core::mqtt::{
         SubscriptionIdentifierAvailable, v3_1_1, v5_0,
     },
     result_code::{
-        ConnectReasonCode, ConnectReturnCode, PubackReasonCode, PubrecReasonCode, SubackReasonCode,
-        SubackReturnCode, UnsubackReasonCode,
+        ConnectReasonCode, ConnectReturnCode, PubackReasonCode, PubrecReasonCode, PubrelReasonCode,
+        SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
     },
 };
 
@@ -146,6 +146,22 @@ impl Encoder {
         }
     }
 
+    /// PUBREL; where no such publish is known MQTT 5 says so.
+    pub(super) fn pubrel(self, packet_id: u16, is_known: bool, out: &mut BytesMut) {
+        match self.version {
+            Version::V4 => {
+                put(out, &v3_1_1::Pubrel::builder().packet_id(packet_id).build().expect(BUILT));
+            }
+            Version::V5 => {
+                let mut packet = v5_0::Pubrel::builder().packet_id(packet_id);
+                if !is_known {
+                    packet = packet.reason_code(PubrelReasonCode::PacketIdentifierNotFound);
+                }
+                put(out, &packet.build().expect(BUILT));
+            }
+        }
+    }
+
     /// SUBACK with a code for each filter; 3.1.1 knows one failure only.
     pub(super) fn suback(self, packet_id: u16, codes: &[SubackReasonCode], out: &mut BytesMut) {
         match self.version {
@@ -204,17 +220,22 @@ impl Encoder {
         }
     }
 
-    /// PUBLISH to the client: QoS 1 with a packet identifier, QoS 0 without. The size that it took.
+    /// PUBLISH to the client: QoS 1 and 2 with a packet identifier, QoS 0 without. The size that it took.
     pub(super) fn publish(
         self,
         parcel: &Parcel,
+        qos: u8,
         packet_id: Option<u16>,
         dup: bool,
         out: &mut BytesMut,
     ) -> usize {
         let before = out.len();
         let (topic, payload) = (parcel.topic.as_str(), parcel.payload.as_ref());
-        let qos = if packet_id.is_some() { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+        let qos = match qos {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            _ => Qos::ExactlyOnce,
+        };
         match self.version {
             Version::V4 => {
                 let packet = v3_1_1::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);

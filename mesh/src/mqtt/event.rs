@@ -51,6 +51,15 @@ pub enum MqttEvent {
         /// At most [`super::settings::MAX_SESSION_BYTES`]; `None` when nothing is to be kept.
         kept: Option<Vec<u8>>,
     },
+    /// What it has of QoS 2 changed, and goes no further before that is kept. See `router::Event::Flights`.
+    Flights {
+        /// Answered by `Mqtt::Accept`.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// At most [`super::settings::MAX_SESSION_BYTES`].
+        kept: Vec<u8>,
+    },
     /// Its connection ended: what it published and is not answered is not answered any more. See
     /// `router::Event::Disconnected`. A will that it left is published next.
     Disconnected {
@@ -90,6 +99,7 @@ impl MqttEvent {
             }
             Self::SessionCleared { module } => router::Event::SessionCleared { module },
             Self::Session { ticket, module, kept } => router::Event::Session { ticket, module, kept },
+            Self::Flights { ticket, module, kept } => router::Event::Flights { ticket, module, kept },
             Self::Disconnected { module } => router::Event::Disconnected { module },
             Self::Online { module } => return deliveries(module, delivery::Event::Up),
             Self::Offline { module } => return deliveries(module, delivery::Event::Down),

@@ -16,7 +16,7 @@ use super::{
     framing::Framing,
     outbox::Parcel,
     packet::{Connect, Version},
-    session::{Polled, Session},
+    session::{Marks, Polled, Session},
     subscription,
     ticket::Tickets,
     window::{OUT_BYTES, RECEIVE_MAXIMUM, REQUEST_MAXIMUM, SILENT_MAXIMUM},
@@ -29,7 +29,7 @@ const MAX_OPEN: usize = RECEIVE_MAXIMUM as usize + SILENT_MAXIMUM + REQUEST_MAXI
 /// Plays what `script` says: a byte for what happens, then what that needs.
 pub fn play(script: &[u8]) {
     let module = ModuleId { workload: "w".to_owned(), module: "m".to_owned() };
-    let mut session = Session::new(module.clone(), Tickets::new(), None, Arc::default(), 0);
+    let mut session = Session::new(module.clone(), Tickets::new(), Marks::default(), Arc::default(), 0);
     session.grant(["dev/#".to_owned()].into());
     let mut play = Play { module, session, link: None, links: 0, tickets: VecDeque::new(), last: 0, seq: 1 };
     let mut script = Script(script);
@@ -197,6 +197,10 @@ impl Play {
             MqttEvent::Released { ticket, .. } => self.asked(ticket),
             MqttEvent::Session { ticket, kept, .. } => {
                 assert!(kept.is_none_or(|kept| kept.len() <= super::settings::MAX_SESSION_BYTES));
+                self.asked(ticket);
+            }
+            MqttEvent::Flights { ticket, kept, .. } => {
+                assert!(kept.len() <= super::settings::MAX_SESSION_BYTES);
                 self.asked(ticket);
             }
             // What an ended connection asked is answered to nobody.

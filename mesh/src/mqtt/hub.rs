@@ -26,7 +26,7 @@ use super::{
     outbox::Parcel,
     packet::Connect,
     password,
-    session::Session,
+    session::{Marks, Session},
     settings::{Authenticator, Settings},
     ticket::{Tickets, session_of},
 };
@@ -57,7 +57,7 @@ struct Modules {
     /// The same by the number in their tickets.
     by_number: BTreeMap<u64, Arc<Slot>>,
     /// Sessions of before the restart, until somebody asks for them.
-    marks: BTreeMap<ModuleId, Vec<u8>>,
+    marks: BTreeMap<ModuleId, Marks>,
     last_link: u64,
 }
 
@@ -89,7 +89,7 @@ impl Hub {
     pub(super) fn new(
         settings: Settings,
         authenticator: Arc<dyn Authenticator>,
-        marks: BTreeMap<ModuleId, Vec<u8>>,
+        marks: BTreeMap<ModuleId, Marks>,
         runtime: Handle,
     ) -> (Self, mpsc::Receiver<MqttEvent>) {
         let (events, receiver) = mpsc::channel(settings.events);
@@ -251,11 +251,11 @@ impl Hub {
         if let Some(slot) = modules.slots.get(module) {
             return slot.clone();
         }
-        let mark = modules.marks.remove(module);
+        let marks = modules.marks.remove(module).unwrap_or_default();
         let tickets = Tickets::new();
         let number = tickets.session();
         let counts = Arc::clone(&self.settings.counts);
-        let session = Session::new(module.clone(), tickets, mark, counts, self.now_ms());
+        let session = Session::new(module.clone(), tickets, marks, counts, self.now_ms());
         let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default() })));
         modules.slots.insert(module.clone(), slot.clone());
         modules.by_number.insert(number, slot.clone());

@@ -26,7 +26,7 @@ use super::{
     entrance,
     event::MqttEvent,
     hub::{Audience, Hub},
-    session::Session,
+    session::{Marks, Session},
     settings::{Authenticator, Settings},
     tls::Tls,
 };
@@ -82,8 +82,7 @@ impl Listener {
             .map(|address| listen(*address).map_err(|source| BindError { address: *address, source }))
             .collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<_> = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-        let sessions: BTreeMap<ModuleId, Vec<u8>> =
-            marks.into_iter().filter_map(|(key, value)| Some((marked_module(&key)?, value))).collect();
+        let sessions = sessions(marks);
         info!(?addresses, kept_sessions = sessions.len(), "listening for MQTT");
         let connections = |settings: &Settings| Arc::new(Semaphore::new(settings.max_connections));
         let (modules, leaves) = (connections(&settings), connections(&settings));
@@ -178,9 +177,20 @@ fn module_of(queue: &Queue) -> Option<ModuleId> {
     }
 }
 
-/// The module whose session a mark is: the other way round of `router::session_mark`.
-fn marked_module(key: &str) -> Option<ModuleId> {
-    key.strip_prefix("session/")?.parse().ok()
+/// The sessions that marks tell of: the other way round of `router::session_mark` and `router::flights_mark`.
+fn sessions(marks: impl IntoIterator<Item = (String, Vec<u8>)>) -> BTreeMap<ModuleId, Marks> {
+    let mut sessions = BTreeMap::<ModuleId, Marks>::new();
+    for (key, value) in marks {
+        let Some((kind, Ok(module))) = key.split_once('/').map(|(kind, name)| (kind, name.parse())) else {
+            continue;
+        };
+        match kind {
+            "session" => sessions.entry(module).or_default().session = Some(value),
+            "flights" => sessions.entry(module).or_default().flights = Some(value),
+            _ => {}
+        }
+    }
+    sessions
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -219,15 +229,20 @@ async fn accept(hub: Arc<Hub>, socket: TcpListener, place: Arc<Place>) {
 
 #[cfg(test)]
 mod tests {
-    use wayside_actors::device::router::session_mark;
+    use wayside_actors::device::router::{flights_mark, session_mark};
 
     use super::*;
 
     #[test]
     fn sessions_are_told_from_other_marks() {
         let module: ModuleId = "plant/sensor".parse().unwrap();
-        assert_eq!(marked_module(&session_mark(&module)), Some(module));
-        assert_eq!(marked_module("qos2/plant/sensor/7"), None);
-        assert_eq!(marked_module("session/plant"), None);
+        let others = ["qos2/plant/sensor/7", "session/plant", "floor"].map(ToOwned::to_owned);
+        let marks = others.into_iter().chain([session_mark(&module), flights_mark(&module)]);
+        let marks = sessions(marks.map(|key| (key.clone(), key.into_bytes())));
+        let expected = Marks {
+            session: Some(session_mark(&module).into_bytes()),
+            flights: Some(flights_mark(&module).into_bytes()),
+        };
+        assert_eq!(marks, BTreeMap::from([(module, expected)]));
     }
 }

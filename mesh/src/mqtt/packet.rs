@@ -19,6 +19,10 @@ pub(crate) enum Incoming {
     Publish(Publish),
     /// PUBACK; `refused` carries a failure reason of MQTT 5.
     Puback { packet_id: u16, refused: bool },
+    /// PUBREC; `refused` carries a failure reason of MQTT 5.
+    Pubrec { packet_id: u16, refused: bool },
+    /// PUBCOMP.
+    Pubcomp { packet_id: u16 },
     /// PUBREL.
     Pubrel { packet_id: u16 },
     /// SUBSCRIBE.

@@ -20,7 +20,7 @@ use super::{
     fault::{Fault, Refusal},
     kept::{Kept, Lasting},
     link::{End, Link},
-    outbox::{Outbox, Parcel},
+    outbox::{Outbox, Outgoing, Parcel},
     packet::{Connect, Incoming, Version},
     pending::{Ack, Answer},
     subscription,
@@ -28,6 +28,7 @@ use super::{
     window::{CLIENT_ID_BYTES, OUT_BYTES},
 };
 
+mod keeping;
 mod packets;
 
 /// A module's session.
@@ -47,8 +48,19 @@ pub(super) struct Session {
     /// The change under way: its ticket and what the store will hold.
     storing: Option<(u64, Option<Vec<u8>>)>,
     outbox: Outbox,
+    /// The store is told what of QoS 2 is to be kept: the ticket.
+    keeping: Option<u64>,
     events: VecDeque<MqttEvent>,
     link: Option<Link>,
+}
+
+/// What the store has of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Who its client is, and its subscriptions.
+    pub(super) session: Option<Vec<u8>>,
+    /// What is on its way at QoS 2.
+    pub(super) flights: Option<Vec<u8>>,
 }
 
 /// What a connection learns when it polls.
@@ -67,10 +79,11 @@ impl Session {
     pub(super) fn new(
         module: ModuleId,
         tickets: Tickets,
-        mark: Option<Vec<u8>>,
+        marks: Marks,
         counts: Arc<Counts>,
         now_ms: u64,
     ) -> Self {
+        let Marks { session: mark, flights } = marks;
         let kept = mark.as_deref().and_then(|bytes| {
             let kept = Kept::decode(bytes);
             if kept.is_none() {
@@ -91,7 +104,8 @@ impl Session {
             lasting,
             stored: Some(mark),
             storing: None,
-            outbox: Outbox::default(),
+            outbox: Outbox::restored(flights.as_deref()),
+            keeping: None,
             events: VecDeque::new(),
             link: None,
         }
@@ -142,8 +156,10 @@ impl Session {
         } else {
             self.subscriptions.clear();
             self.outbox.restart();
+            self.keeping = None;
             self.events.push_back(MqttEvent::SessionCleared { module: self.module.clone() });
         }
+        self.outbox.last(connect.expiry_s > 0);
         self.lasting = (connect.expiry_s > 0).then_some(Lasting {
             client_id,
             expiry_s: connect.expiry_s,
@@ -194,24 +210,10 @@ impl Session {
         }
     }
 
-    /// The ticket's change is on stable storage.
-    pub(super) fn accept(&mut self, ticket: u64) {
-        if let Some((_, stored)) = self.storing.take_if(|(storing, _)| *storing == ticket) {
-            self.stored = Some(stored);
-        }
-        self.answer(ticket, Answer::Accepted);
-    }
-
     /// The publish with this ticket is to a topic that is not the client's.
     pub(super) fn deny(&mut self, ticket: u64) {
         self.counts.add(Misdeed::DeniedPublish);
         self.answer(ticket, Answer::Denied);
-    }
-
-    /// The ticket's change is refused.
-    pub(super) fn refuse(&mut self, ticket: u64, reason: String) {
-        self.storing.take_if(|(storing, _)| *storing == ticket);
-        self.answer(ticket, Answer::Refused(reason));
     }
 
     /// Messages for the module.
@@ -259,17 +261,26 @@ impl Session {
         }
         while link.is_connected && out.len() < OUT_BYTES {
             let grant = |topic: &str| subscription::granted(&self.subscriptions, topic);
-            let Some(next) = self.outbox.next(link.window, grant) else { break };
+            let (parcel, qos, packet_id, dup) = match self.outbox.next(link.window, grant) {
+                None => break,
+                Some(Outgoing::Release { packet_id }) => {
+                    link.encoder.pubrel(packet_id, true, out);
+                    continue;
+                }
+                Some(Outgoing::Publish { parcel, qos, packet_id, dup }) => (parcel, qos, packet_id, dup),
+            };
             let before = out.len();
-            let size = link.encoder.publish(&next.parcel, next.packet_id, next.dup, out);
+            let size = link.encoder.publish(&parcel, qos, packet_id, dup, out);
             if size > link.max_packet {
                 // The standard: discard it and behave as if it had been sent.
-                warn!(module = %self.module, topic = next.parcel.topic, size, limit = link.max_packet,
+                warn!(module = %self.module, topic = parcel.topic, size, limit = link.max_packet,
                     "a message is larger than the client's maximum packet size and is discarded");
                 out.truncate(before);
-                next.packet_id.map(|packet_id| self.outbox.acknowledge(packet_id));
+                packet_id.into_iter().for_each(|packet_id| self.outbox.discard(packet_id));
             }
         }
+        self.keep_flights();
+        let Some(link) = &self.link else { return Polled::TakenOver };
         let read = out.len() < OUT_BYTES && link.pending.has_room(link.encoder.version);
         self.tell_progress();
         Polled::Open { read }
@@ -293,29 +304,6 @@ impl Session {
     /// Every packet of the connection `id` has been answered.
     pub(super) fn is_drained(&self, id: u64) -> bool {
         self.link.as_ref().is_none_or(|link| link.id != id || link.pending.is_empty())
-    }
-
-    /// What a mark for the present state would hold.
-    fn wanted(&self) -> Option<Vec<u8>> {
-        self.lasting.is_some().then(|| self.kept().encode())
-    }
-
-    fn kept(&self) -> Kept {
-        let (client_id, expiry_s) = self
-            .lasting
-            .as_ref()
-            .map(|lasting| (lasting.client_id.clone(), lasting.expiry_s))
-            .unwrap_or_default();
-        Kept { client_id, expiry_s, subscriptions: self.subscriptions.clone() }
-    }
-
-    fn store(&mut self, wanted: Option<Vec<u8>>) -> u64 {
-        let ticket = self.tickets.next();
-        self.stored = None;
-        self.storing = Some((ticket, wanted.clone()));
-        let module = self.module.clone();
-        self.events.push_back(MqttEvent::Session { ticket, module, kept: wanted });
-        ticket
     }
 
     fn answer(&mut self, ticket: u64, answer: Answer) {

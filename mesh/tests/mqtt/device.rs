@@ -15,7 +15,11 @@ use tokio::{
     sync::mpsc,
 };
 use wayside_actors::{
-    device::{access::Client, io::Mqtt, router::session_mark},
+    device::{
+        access::Client,
+        io::Mqtt,
+        router::{flights_mark, session_mark},
+    },
     message::Message,
     queue::{Endpoint, Queue},
 };
@@ -175,7 +179,12 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
         MqttEvent::SessionCleared { module } => {
             let prefix = format!("qos2/{module}/");
             disk.marks.retain(|mark, _| !mark.starts_with(&prefix));
+            disk.marks.remove(&flights_mark(&module));
             None
+        }
+        MqttEvent::Flights { ticket, module, kept } => {
+            disk.marks.insert(flights_mark(&module), kept);
+            Some(ticket)
         }
         MqttEvent::Session { ticket, module, kept } => {
             match kept {

@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "nobody but these tests sees it")]
 
 mod device;
+mod exactly_once;
 mod leaves;
 mod raw;
 mod with_rumqttc;
@@ -25,6 +26,7 @@ fn last_ticket(device: &Device) -> Option<u64> {
         MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }
         | MqttEvent::Session { .. }
+        | MqttEvent::Flights { .. }
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }

@@ -76,6 +76,13 @@ pub fn connect_as(level: u8, user: &str, password: &str) -> Vec<u8> {
     packet
 }
 
+/// A CONNECT of `plant/detector` that finds its session again.
+pub fn connect_lasting(level: u8, password: &str) -> Vec<u8> {
+    let mut packet = connect(level, password);
+    packet[9] = 0b1100_0000;
+    packet
+}
+
 /// A QoS 1 PUBLISH to `t`, of 3.1.1.
 pub fn publish(id: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x32, u8::try_from(5 + payload.len()).unwrap(), 0, 1, b't', 0, id];

@@ -144,6 +144,7 @@ async fn pump(device: &Rc<Device>, mut events: mpsc::Receiver<MqttEvent>) {
             MqttEvent::Released { .. }
             | MqttEvent::SessionCleared { .. }
             | MqttEvent::Session { .. }
+            | MqttEvent::Flights { .. }
             | MqttEvent::Disconnected { .. }
             | MqttEvent::Online { .. }
             | MqttEvent::Offline { .. }

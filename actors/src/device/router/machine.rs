@@ -18,6 +18,7 @@ use super::{
     Effect, Event,
     book::Book,
     compiled::{Compiled, Target},
+    flights_mark,
     marks::{self, Marks},
 };
 use crate::{
@@ -93,6 +94,7 @@ impl Machine for Router {
             Event::Released { ticket, module, packet_id } => self.release(ticket, module, packet_id, out),
             Event::SessionCleared { module } => self.forget_packets(&module, out),
             Event::Session { ticket, module, kept } => self.keep_session(ticket, module, kept, out),
+            Event::Flights { ticket, module, kept } => self.keep_flights(ticket, module, kept, out),
             Event::Disconnected { module } => {
                 self.waiting.remove(&module);
             }
@@ -203,6 +205,19 @@ impl Router {
             out.persist(Effect::Store(StoreOp::Unmark { key: marks::packet_mark(&mark.0, mark.1) }));
             self.marks.packet_ids.remove(&mark);
         }
+        self.forget_flights(module, out);
+    }
+
+    fn forget_flights(&mut self, module: &ModuleId, out: &mut Effects<Effect>) {
+        if self.marks.flights.remove(module) {
+            out.persist(Effect::Store(StoreOp::Unmark { key: flights_mark(module) }));
+        }
+    }
+
+    fn keep_flights(&mut self, ticket: u64, module: ModuleId, kept: Vec<u8>, out: &mut Effects<Effect>) {
+        out.persist(Effect::Store(StoreOp::Mark { key: flights_mark(&module), value: kept }));
+        self.marks.flights.insert(module);
+        out.push(Effect::Accept { ticket });
     }
 
     fn keep_session(
@@ -214,9 +229,14 @@ impl Router {
     ) {
         out.persist(Effect::Store(marks::keep_session(&module, kept.clone())));
         match kept {
-            Some(_) => self.marks.sessions.insert(module),
-            None => self.marks.sessions.remove(&module),
-        };
+            Some(_) => {
+                self.marks.sessions.insert(module);
+            }
+            None => {
+                self.marks.sessions.remove(&module);
+                self.forget_flights(&module, out);
+            }
+        }
         out.push(Effect::Accept { ticket });
     }
 }

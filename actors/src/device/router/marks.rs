@@ -6,6 +6,7 @@
 //! | `from/<workload>/<route>` | the modules that have sent on a `site` route, the newest first, one a line |
 //! | `qos2/<workload>/<module>/<packet identifier>` | empty |
 //! | `session/<workload>/<module>` | the MQTT listener's business |
+//! | `flights/<workload>/<module>` | the same: what is on its way to the client at QoS 2 |
 //! | `drain/<queue>` | the queue, CBOR: it is emptied when its route is gone |
 //! | `floor` | the number above which new queues begin, 8 bytes big-endian |
 
@@ -35,6 +36,8 @@ pub(super) struct Marks {
     pub(super) sources: BTreeMap<String, Vec<String>>,
     pub(super) packet_ids: BTreeSet<(ModuleId, u16)>,
     pub(super) sessions: BTreeSet<ModuleId>,
+    /// Whose QoS 2 messages are under way.
+    pub(super) flights: BTreeSet<ModuleId>,
     pub(super) drains: BTreeSet<Queue>,
     pub(super) floor: u64,
 }
@@ -67,6 +70,9 @@ impl Marks {
             }
             Some(("session", module)) => {
                 self.sessions.insert(module.parse().ok()?);
+            }
+            Some(("flights", module)) => {
+                self.flights.insert(module.parse().ok()?);
             }
             Some(("drain", _)) => {
                 self.drains.insert(cbor::decode(value).ok()?);

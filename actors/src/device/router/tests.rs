@@ -175,6 +175,24 @@ fn a_publish_without_a_route_needs_a_grant_and_is_counted_then() {
 }
 
 #[test]
+fn what_is_under_way_at_qos_2_is_kept_for_as_long_as_the_session() {
+    let mut router = router(1 << 20, WhenFull::PushBack);
+    let detector = || module("detector");
+    let flights = || Event::Flights { ticket: 3, module: detector(), kept: vec![1] };
+    let key = super::flights_mark(&detector());
+    let mark = StoreOp::Mark { key: key.clone(), value: vec![1] };
+    let expected = [Step::Persist(Effect::Store(mark)), Step::Do(Effect::Accept { ticket: 3 })];
+    assert_eq!(at(&mut router, 0, flights()), expected);
+    let gone = Step::Persist(Effect::Store(StoreOp::Unmark { key }));
+    assert!(at(&mut router, 0, Event::SessionCleared { module: detector() }).contains(&gone));
+    at(&mut router, 0, flights());
+    let ended = Event::Session { ticket: 4, module: detector(), kept: None };
+    assert!(at(&mut router, 0, ended).contains(&gone));
+    at(&mut router, 0, flights());
+    assert!(at(&mut router, 0, Event::Routes(Box::default())).contains(&gone));
+}
+
+#[test]
 fn before_routes_are_known_a_publish_waits() {
     let mut router = fresh();
     assert_eq!(at(&mut router, 0, publish(7, "data")), []);

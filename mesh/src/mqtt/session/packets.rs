@@ -11,6 +11,7 @@ use crate::mqtt::{
     event::MqttEvent,
     fault::Fault,
     link::End,
+    outbox::Receipt,
     packet::{Incoming, Publish, Wish},
     pending::{Ack, Answer},
     subscription,
@@ -36,6 +37,20 @@ impl Session {
                     debug!(module = %self.module, packet_id, "acknowledgement of nothing in flight");
                 }
                 self.tell_progress();
+            }
+            Incoming::Pubrec { packet_id, refused } => {
+                if refused {
+                    warn!(module = %self.module, packet_id, "the module refused a message: it counts as delivered");
+                }
+                if self.outbox.receive(packet_id, refused) == Receipt::Unknown {
+                    link.encoder.pubrel(packet_id, false, &mut link.out);
+                }
+                self.tell_progress();
+            }
+            Incoming::Pubcomp { packet_id } => {
+                if !self.outbox.complete(packet_id) {
+                    debug!(module = %self.module, packet_id, "completion of nothing in flight");
+                }
             }
             Incoming::Pubrel { packet_id } => {
                 let ticket = self.tickets.next();
@@ -123,7 +138,7 @@ impl Session {
             self.counts.add(Misdeed::DeniedSubscription);
             return SubackReasonCode::NotAuthorized;
         }
-        let granted = wish.qos.min(1);
+        let granted = wish.qos;
         let before = self.subscriptions.insert(wish.filter.clone(), granted);
         if !self.kept().fits() {
             match before {
@@ -134,7 +149,8 @@ impl Session {
         }
         match granted {
             0 => SubackReasonCode::GrantedQos0,
-            _ => SubackReasonCode::GrantedQos1,
+            1 => SubackReasonCode::GrantedQos1,
+            _ => SubackReasonCode::GrantedQos2,
         }
     }
 

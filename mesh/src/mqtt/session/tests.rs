@@ -16,7 +16,8 @@ struct Bench {
 
 impl Bench {
     fn new(mark: Option<Vec<u8>>) -> Self {
-        let mut session = Session::new(module(), Tickets::new(), mark, Arc::default(), 0);
+        let mut session =
+            Session::new(module(), Tickets::new(), Marks { session: mark, flights: None }, Arc::default(), 0);
         session.grant(["+/sensor/t".to_owned(), "0/#".to_owned()].into());
         Self { session, link: 0 }
     }
@@ -39,7 +40,7 @@ impl Bench {
 
     fn subscribed(connect: Connect) -> Self {
         let mut bench = Self::connected(connect);
-        let events = bench.receive(subscribe(1, &[("dev/#", 2)]));
+        let events = bench.receive(subscribe(1, &[("dev/#", 1)]));
         bench.accept_all(&events);
         bench.events();
         bench.bytes();
@@ -137,7 +138,8 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
         .filter_map(|event| match event {
             MqttEvent::Published { ticket, .. }
             | MqttEvent::Released { ticket, .. }
-            | MqttEvent::Session { ticket, .. } => Some(*ticket),
+            | MqttEvent::Session { ticket, .. }
+            | MqttEvent::Flights { ticket, .. } => Some(*ticket),
             MqttEvent::SessionCleared { .. }
             | MqttEvent::Disconnected { .. }
             | MqttEvent::Online { .. }
@@ -220,6 +222,31 @@ fn acknowledgements_of_the_module_are_told_as_one() {
 }
 
 #[test]
+fn a_message_at_qos_2_goes_on_as_the_store_and_the_client_have_it() {
+    let mut bench = Bench::connected(v5(false, u32::MAX));
+    let events = bench.receive(subscribe(1, &[("dev/#", 2)]));
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x90, 4, 0, 1, 0, 2]);
+    bench.deliver(1, &["a"]);
+    assert_eq!(bench.bytes(), NO_BYTES, "its identifier is not kept yet");
+    let events = bench.events();
+    assert!(matches!(events[..], [MqttEvent::Flights { .. }]), "{events:?}");
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes()[0], 0x34);
+    assert_eq!(bench.receive(Incoming::Pubrec { packet_id: 1, refused: false }), []);
+    assert_eq!(bench.bytes(), NO_BYTES, "nor that the client has it");
+    let events = bench.events();
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x62, 2, 0, 1]);
+    assert_eq!(bench.events(), [MqttEvent::Acked { queue: queue(), upto: 1 }]);
+    bench.receive(Incoming::Pubcomp { packet_id: 1 });
+    bench.bytes();
+    assert!(matches!(bench.events()[..], [MqttEvent::Flights { .. }]));
+    bench.receive(Incoming::Pubrec { packet_id: 9, refused: false });
+    assert_eq!(bench.bytes(), [0x62, 3, 0, 9, 0x92]);
+}
+
+#[test]
 fn messages_wait_for_a_subscription_and_for_the_client_s_window() {
     let mut bench = Bench::connected(Connect { receive_maximum: 1, ..v5(true, 0) });
     bench.deliver(1, &["a", "b"]);
@@ -258,6 +285,7 @@ fn a_second_connection_takes_over() {
         MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }
         | MqttEvent::Session { .. }
+        | MqttEvent::Flights { .. }
         | MqttEvent::Acked { .. } => format!("{event:?}"),
     };
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["disconnected", "gone", "offline", "online"]);

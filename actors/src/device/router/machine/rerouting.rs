@@ -6,7 +6,7 @@ use super::Router;
 use crate::{
     device::{
         delivery::Terms,
-        router::{Effect, RouteTable, compiled::Compiled, marks, session_mark},
+        router::{Effect, RouteTable, compiled::Compiled, flights_mark, marks, session_mark},
     },
     machine::Effects,
     queue::{Endpoint, Queue, StoreOp},
@@ -158,6 +158,13 @@ impl Router {
             let keep = routes.has_workload(&module.workload);
             if !keep {
                 gone.push(session_mark(module));
+            }
+            keep
+        });
+        self.marks.flights.retain(|module| {
+            let keep = routes.has_workload(&module.workload);
+            if !keep {
+                gone.push(flights_mark(module));
             }
             keep
         });

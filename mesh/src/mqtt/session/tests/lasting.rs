@@ -11,6 +11,7 @@ fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }
+        | MqttEvent::Flights { .. }
         | MqttEvent::Acked { .. } => None,
     })
 }
@@ -30,7 +31,7 @@ fn the_session_is_told_of_only_once_it_is_kept() {
     assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }, MqttEvent::Online { .. }]));
     assert_eq!(bench.bytes(), NO_BYTES);
     bench.accept_all(&events);
-    assert_eq!(bench.bytes(), [0x90, 5, 0, 4, 1, 0x80, 0x80]);
+    assert_eq!(bench.bytes(), [0x90, 5, 0, 4, 2, 0x80, 0x80]);
 }
 
 #[test]
