@@ -1,19 +1,52 @@
 //! Queues by name, and what their store must be able to do.
 
-use std::fmt;
+use std::{fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 use crate::message::Message;
 
-/// One durable queue: what one route holds for one place.
+/// One durable queue: what one route holds for one place. Cheap to clone: every message on its way names its queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Queue {
+#[serde(from = "QueueName", into = "QueueName")]
+pub struct Queue(Arc<QueueName>);
+
+/// What a [`Queue`] is told by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct QueueName {
     /// `workload/route`.
     pub route: String,
     /// Where its messages go.
     pub to: Endpoint,
+}
+
+impl Queue {
+    /// What `route`, `workload/route`, holds for `to`.
+    #[must_use]
+    pub fn new(route: impl Into<String>, to: Endpoint) -> Self {
+        Self(Arc::new(QueueName { route: route.into(), to }))
+    }
+}
+
+impl From<QueueName> for Queue {
+    fn from(name: QueueName) -> Self {
+        Self(Arc::new(name))
+    }
+}
+
+impl From<Queue> for QueueName {
+    fn from(queue: Queue) -> Self {
+        Arc::unwrap_or_clone(queue.0)
+    }
+}
+
+impl Deref for Queue {
+    type Target = QueueName;
+
+    fn deref(&self) -> &QueueName {
+        &self.0
+    }
 }
 
 /// Where a queue's messages go.

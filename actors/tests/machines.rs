@@ -13,7 +13,7 @@ fn module() -> ModuleId {
 
 #[test]
 fn every_actor_can_be_made_whole_again() {
-    let queue = Queue { route: "plant/up".into(), to: Endpoint::Cloud };
+    let queue = Queue::new("plant/up", Endpoint::Cloud);
     for actor in [
         Actor::Reconciler,
         Actor::Module(module()),
@@ -36,7 +36,7 @@ fn every_actor_can_be_made_whole_again() {
 #[test]
 fn late_words_start_nobody() {
     use wayside_actors::device::{delivery, module};
-    let queue = Queue { route: "plant/up".into(), to: Endpoint::Cloud };
+    let queue = Queue::new("plant/up", Endpoint::Cloud);
     let late = [
         Event::Module(module(), module::Event::Exited { container: "c".into(), code: 0 }),
         Event::Module(module(), module::Event::Missing),

@@ -33,8 +33,8 @@ pub(crate) struct Hosted<M: Machine, S> {
     supervision: Supervision,
     /// Missing before the first build and between a failure and the rebuild.
     machine: Option<Box<M>>,
-    /// An event that found the pipeline broken; handled first after the rebuild.
-    held: Option<(M::Event, Hold)>,
+    /// Events that found the pipeline broken; handled first after the rebuild.
+    held: Option<(Vec<M::Event>, Hold)>,
     /// When the machine wants to be woken.
     wish: Option<Time>,
     /// The timer that runs, which may be earlier than the wish.
@@ -64,19 +64,21 @@ impl<M: Machine + 'static, S: Shell<M>> Hosted<M, S> {
         }
     }
 
-    fn step(&mut self, event: M::Event, hold: Hold, ctx: &mut Context<Self>) {
+    fn step(&mut self, events: Vec<M::Event>, hold: Hold, ctx: &mut Context<Self>) {
         if let Some(reason) = self.pipeline.broken() {
-            self.held = Some((event, hold));
+            self.held = Some((events, hold));
             return self.fail(&reason, ctx);
         }
         let now = self.clock.now();
         if let Some(recorder) = &mut self.recorder {
-            recorder.record(now, &event);
+            events.iter().for_each(|event| recorder.record(now, event));
         }
         let machine = self.machine.as_mut().expect("the mailbox waits while there is no machine");
         let mut effects = Effects::new();
         // A machine that panicked is dropped, and nothing else sees what is inside it.
-        let handled = catch_unwind(AssertUnwindSafe(|| machine.handle(now, event, &mut effects)));
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            events.into_iter().for_each(|event| machine.handle(now, event, &mut effects));
+        }));
         if let Err(panic) = handled {
             return self.fail(&panic_text(&*panic), ctx);
         }
@@ -138,8 +140,8 @@ impl<M: Machine + 'static, S: Shell<M>> Hosted<M, S> {
         if rebuilt {
             self.shell.restarted();
         }
-        if let Some((event, hold)) = self.held.take() {
-            self.step(event, hold, ctx);
+        if let Some((events, hold)) = self.held.take() {
+            self.step(events, hold, ctx);
         }
     }
 
@@ -164,7 +166,7 @@ impl<M: Machine + 'static, S: Shell<M>> Hosted<M, S> {
             Some(at) if at > self.clock.now() => self.wake_at(at, ctx),
             Some(_) => {
                 self.wish = None;
-                self.step(M::woken(), Hold::Alarm, ctx);
+                self.step(vec![M::woken()], Hold::Alarm, ctx);
             }
             None => {}
         }
@@ -202,7 +204,7 @@ impl<M: Machine + 'static, S: Shell<M>> Handler<Post<M::Event>> for Hosted<M, S>
 
     fn handle(&mut self, post: Post<M::Event>, ctx: &mut Self::Context) {
         match post {
-            Post::Event(event, hold) => self.step(event, hold, ctx),
+            Post::Events(events, hold) => self.step(events, hold, ctx),
             Post::End(done) => {
                 self.pipeline.end(Some(done));
                 ctx.stop();

@@ -24,7 +24,7 @@ struct State<E> {
     ending: Option<Option<oneshot::Sender<()>>>,
 }
 
-/// The steps of one event.
+/// The steps that came at once.
 struct Work<E> {
     steps: Vec<Step<E>>,
     hold: Hold,
@@ -156,8 +156,8 @@ where
     if !first.is_empty() {
         shell.commit(first).await.map_err(|error| error.to_string())?;
     }
-    for effect in then {
-        shell.perform(effect).await;
+    if !then.is_empty() {
+        shell.perform(then).await;
     }
     Ok(())
 }

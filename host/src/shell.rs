@@ -16,9 +16,9 @@ pub trait Shell<M: Machine>: 'static {
     /// when it resolves with `Ok`; nothing that comes after them is done when it does not.
     fn commit(&self, group: Vec<M::Effect>) -> LocalBoxFuture<'_, Result<(), CommitError>>;
 
-    /// Hands an effect over to whoever does it. The pipeline of this machine waits for it, so it
-    /// resolves when the effect has been taken over, not when its outcome is known.
-    fn perform(&self, effect: M::Effect) -> LocalBoxFuture<'_, ()>;
+    /// Hands effects over, in order, to whoever does them. The pipeline of this machine waits for it, so it
+    /// resolves when they have been taken over, not when their outcome is known.
+    fn perform(&self, effects: Vec<M::Effect>) -> LocalBoxFuture<'_, ()>;
 
     /// The machine was rebuilt after a failure and has forgotten what was not persisted.
     fn restarted(&self);

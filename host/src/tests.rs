@@ -96,8 +96,8 @@ impl Shell<Counter> for Notes {
         .boxed_local()
     }
 
-    fn perform(&self, effect: Effect) -> LocalBoxFuture<'_, ()> {
-        self.seen.borrow_mut().push(Seen::Perform(effect));
+    fn perform(&self, effects: Vec<Effect>) -> LocalBoxFuture<'_, ()> {
+        self.seen.borrow_mut().extend(effects.into_iter().map(Seen::Perform));
         async {}.boxed_local()
     }
 
@@ -123,6 +123,19 @@ fn run<F: Future<Output = ()>>(host: Host, test: impl FnOnce(Address<Event>, Not
 
 fn host() -> Host {
     Host::new(Clock::start())
+}
+
+#[test]
+fn events_that_come_at_once_are_taken_in_order_and_committed_together() {
+    let seen = run(Host::new(Clock::start()), |address, _| async move {
+        address.send_all(vec![Event::Add(1), Event::Add(2)], 0).await.unwrap();
+    });
+    let expected = [
+        Seen::Commit(vec![Effect::Save(1), Effect::Save(3)]),
+        Seen::Perform(Effect::Tell(1)),
+        Seen::Perform(Effect::Tell(3)),
+    ];
+    assert_eq!(seen, expected);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn open(dir: &Path) -> SledStore {
 }
 
 fn queue() -> Queue {
-    Queue { route: "w/r".into(), to: Endpoint::Cloud }
+    Queue::new("w/r", Endpoint::Cloud)
 }
 
 fn message(seq: u64) -> Message {

@@ -126,10 +126,10 @@ pub enum Mesh {
 /// The MQTT listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Mqtt {
-    /// The publish with this ticket is stored (or needs no storing): acknowledge it.
+    /// The publishes with these tickets are stored (or need no storing): acknowledge them.
     Accept {
         /// From `router::Event::Published`.
-        ticket: u64,
+        tickets: Vec<u64>,
     },
     /// The client may not publish to that topic: no route takes it, and no grant names it.
     Deny {

@@ -165,7 +165,7 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
     use router::Effect as E;
     vec![match effect {
         E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
-        E::Accept { ticket } => mqtt(io::Mqtt::Accept { ticket }),
+        E::Accept { ticket } => mqtt(io::Mqtt::Accept { tickets: vec![ticket] }),
         E::Deny { ticket } => mqtt(io::Mqtt::Deny { ticket }),
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
         E::Confirm { to, confirm } => Out::Io(Io::Mesh(io::Mesh::Confirm { to, confirm })),
@@ -175,14 +175,16 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::Skipped { queue, upto } => Out::Tell(Event::Delivery(queue, delivery::Event::Skipped { upto })),
         E::Closed(queue) => {
             let end = Out::End(Actor::Delivery(queue.clone()));
-            return match queue.to {
+            return match &queue.to {
                 Endpoint::Module(_) => vec![end, mqtt(io::Mqtt::Forget(queue))],
                 Endpoint::Device(_) | Endpoint::Cloud => vec![end],
             };
         }
-        E::Forward { queue, message } => match queue.to {
+        E::Forward { queue, message } => match &queue.to {
             Endpoint::Module(_) => mqtt(io::Mqtt::Forward { queue, message }),
-            Endpoint::Device(to) => Out::Io(Io::Mesh(io::Mesh::Forward { to, route: queue.route, message })),
+            Endpoint::Device(to) => {
+                Out::Io(Io::Mesh(io::Mesh::Forward { to: *to, route: queue.route.clone(), message }))
+            }
             // Compose files with such a route are refused: the cloud keeps what it gets.
             Endpoint::Cloud => return Vec::new(),
         },
@@ -204,20 +206,20 @@ pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Vec<Out> {
         E::Load { from, max_messages, max_bytes } => {
             Out::Io(Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }))
         }
-        E::AskUp => match queue.to {
-            Endpoint::Module(module) => mqtt(io::Mqtt::AskUp { module }),
-            Endpoint::Device(device) => Out::Tell(Event::Membership(membership::Event::Asked { device })),
+        E::AskUp => match &queue.to {
+            Endpoint::Module(module) => mqtt(io::Mqtt::AskUp { module: module.clone() }),
+            Endpoint::Device(device) => {
+                Out::Tell(Event::Membership(membership::Event::Asked { device: *device }))
+            }
             Endpoint::Cloud => Out::Tell(Event::Uplink(uplink::Event::Asked)),
         },
         E::Send { epoch, after, first_seq, messages } => {
-            let batch = |route, messages| Batch { route, epoch, after, first_seq, messages };
-            match queue.to {
+            let batch = |messages| Batch { route: queue.route.clone(), epoch, after, first_seq, messages };
+            match &queue.to {
                 Endpoint::Module(_) => mqtt(io::Mqtt::Deliver { queue, first_seq, messages }),
-                Endpoint::Device(to) => {
-                    Out::Io(Io::Mesh(io::Mesh::Send { to, batch: batch(queue.route, messages) }))
-                }
+                Endpoint::Device(to) => Out::Io(Io::Mesh(io::Mesh::Send { to: *to, batch: batch(messages) })),
                 Endpoint::Cloud => {
-                    let frame = ToCloud::Batch(batch(queue.route, messages));
+                    let frame = ToCloud::Batch(batch(messages));
                     Out::Io(Io::Uplink(io::Uplink::Send(frame)))
                 }
             }
@@ -255,7 +257,7 @@ pub fn uplink(effect: uplink::Effect) -> Vec<Out> {
         E::FullWanted => to_health(health::Event::FullWanted),
         E::Desired(desired) => Out::Io(Io::Verify(desired)),
         E::Confirm(confirm) => {
-            let queue = Queue { route: confirm.route, to: Endpoint::Cloud };
+            let queue = Queue::new(confirm.route, Endpoint::Cloud);
             let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
             Out::Tell(Event::Delivery(queue, acked))
         }
@@ -309,6 +311,48 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
     }
 }
 
+/// The same for less: what several effects say of one thing, done together, is said once.
+///
+/// Of how far a queue is, the last word holds all that the earlier ones said, unless the queue's actor ended in between. Of tickets one
+/// list is made. Nothing else is moved, and what is said once is said where it was said first; so all effects must be of one group,
+/// whose persist steps are done.
+#[must_use]
+pub fn condensed(outs: Vec<Out>) -> Vec<Out> {
+    let mut list: Vec<Out> = Vec::with_capacity(outs.len().min(64));
+    let (mut accepted, mut appended) = (None, Vec::<usize>::new());
+    for out in outs {
+        match out {
+            Out::Io(Io::Mqtt(io::Mqtt::Accept { tickets })) => {
+                let first = accepted.and_then(|at: usize| list.get_mut(at));
+                if let Some(Out::Io(Io::Mqtt(io::Mqtt::Accept { tickets: first }))) = first {
+                    first.extend(tickets);
+                } else {
+                    accepted = Some(list.len());
+                    list.push(mqtt(io::Mqtt::Accept { tickets }));
+                }
+            }
+            Out::Tell(Event::Delivery(queue, event @ delivery::Event::Appended { .. })) => {
+                let is_same = |at: &usize| matches!(list.get(*at), Some(Out::Tell(Event::Delivery(other, _))) if *other == queue);
+                let before = appended.iter().copied().find(is_same);
+                let out = Out::Tell(Event::Delivery(queue, event));
+                match before.and_then(|at| list.get_mut(at)) {
+                    Some(before) => *before = out,
+                    None => {
+                        appended.push(list.len());
+                        list.push(out);
+                    }
+                }
+            }
+            out @ Out::End(_) => {
+                appended.clear();
+                list.push(out);
+            }
+            out @ (Out::Tell(_) | Out::Io(_)) => list.push(out),
+        }
+    }
+    list
+}
+
 fn engine(engine: io::Engine) -> Out {
     Out::Io(Io::Engine(engine))
 }
@@ -327,4 +371,42 @@ fn to_router(event: router::Event) -> Out {
 
 fn to_health(event: health::Event) -> Out {
     Out::Tell(Event::Health(event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::delivery::Terms;
+
+    fn appended(route: &str, last: u64) -> Out {
+        let event = delivery::Event::Appended { acked: 0, last, terms: Terms::USUAL };
+        Out::Tell(Event::Delivery(Queue::new(route, Endpoint::Cloud), event))
+    }
+
+    fn accept(tickets: &[u64]) -> Out {
+        mqtt(io::Mqtt::Accept { tickets: tickets.into() })
+    }
+
+    #[test]
+    fn what_is_said_of_one_thing_is_said_once() {
+        let refuse = mqtt(io::Mqtt::Refuse { ticket: 2, reason: "full".into() });
+        let outs = vec![
+            accept(&[1]),
+            appended("w/a", 1),
+            refuse.clone(),
+            accept(&[3]),
+            appended("w/a", 2),
+            appended("w/b", 1),
+            accept(&[4]),
+        ];
+        let expected = [accept(&[1, 3, 4]), appended("w/a", 2), refuse, appended("w/b", 1)];
+        assert_eq!(condensed(outs), expected);
+    }
+
+    #[test]
+    fn a_queue_that_ended_in_between_begins_anew() {
+        let end = Out::End(Actor::Delivery(Queue::new("w/a", Endpoint::Cloud)));
+        let outs = vec![appended("w/a", 1), end, appended("w/a", 7)];
+        assert_eq!(condensed(outs.clone()), outs);
+    }
 }

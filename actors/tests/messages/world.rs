@@ -164,7 +164,7 @@ impl World {
                     self.letters.push(Letter::Batch { to: index(to), from, batch });
                 }
                 Io::Mesh(io::Mesh::Confirm { to, confirm }) => {
-                    let queue = Queue { route: confirm.route, to: Endpoint::Device(from) };
+                    let queue = Queue::new(confirm.route, Endpoint::Device(from));
                     let event = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
                     self.letters.push(Letter::Acked { to: index(to), queue, event });
                 }
@@ -174,9 +174,11 @@ impl World {
                 Io::Mqtt(io::Mqtt::Deliver { queue, first_seq, messages }) => {
                     self.read_messages(at, queue, first_seq, messages);
                 }
-                Io::Mqtt(io::Mqtt::Accept { ticket }) => {
-                    if let Some(event) = self.clients[at].accepted(ticket) {
-                        self.nodes[at].tell(event);
+                Io::Mqtt(io::Mqtt::Accept { tickets }) => {
+                    for ticket in tickets {
+                        if let Some(event) = self.clients[at].accepted(ticket) {
+                            self.nodes[at].tell(event);
+                        }
                     }
                 }
                 Io::Mqtt(io::Mqtt::Forget(queue)) => {
@@ -226,7 +228,7 @@ impl World {
                 }
             }
         }
-        let queue = Queue { route: batch.route, to: Endpoint::Cloud };
+        let queue = Queue::new(batch.route, Endpoint::Cloud);
         let event = delivery::Event::Acked { epoch: Some(*epoch), upto: *upto };
         self.letters.push(Letter::Acked { to: from, queue, event });
     }
@@ -278,5 +280,5 @@ pub fn routes(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
 /// The queue of `detector` on each device.
 pub fn to_detector() -> Queue {
     let module = ModuleId { workload: "plant".into(), module: "detector".into() };
-    Queue { route: "plant/site".into(), to: Endpoint::Module(module) }
+    Queue::new("plant/site", Endpoint::Module(module))
 }

@@ -60,20 +60,8 @@ impl Shell<Fleet> for FleetShell {
         commit(&self.hub, group.into_iter().map(wiring::fleet).collect()).boxed_local()
     }
 
-    fn perform(&self, effect: fleet::Effect) -> LocalBoxFuture<'_, ()> {
-        match wiring::fleet(effect) {
-            Out::Tell(Event::Session(device, event)) => self.hub.tell_session(&device, event),
-            Out::Tell(Event::Fleet(event)) => self.hub.tell_fleet(event),
-            Out::Io(Io::Assign(assignment)) => match self.hub.desired(&assignment) {
-                Ok(desired) => self.hub.tell_session(&assignment.device, session::Event::Desired(desired)),
-                Err(reason) => {
-                    tracing::warn!(device = %assignment.device.short(), reason, "an assignment was not sent");
-                }
-            },
-            Out::Io(Io::Settled { ticket, result }) => self.hub.settle(ticket, result),
-            Out::Io(Io::Changed(device, record)) => self.hub.view.put(device, *record),
-            out @ (Out::Io(_) | Out::End(_)) => not_ours(&out),
-        }
+    fn perform(&self, effects: Vec<fleet::Effect>) -> LocalBoxFuture<'_, ()> {
+        effects.into_iter().for_each(|effect| self.out(wiring::fleet(effect)));
         std::future::ready(()).boxed_local()
     }
 
@@ -91,6 +79,24 @@ impl Shell<Fleet> for FleetShell {
     }
 }
 
+impl FleetShell {
+    fn out(&self, out: Out) {
+        match out {
+            Out::Tell(Event::Session(device, event)) => self.hub.tell_session(&device, event),
+            Out::Tell(Event::Fleet(event)) => self.hub.tell_fleet(event),
+            Out::Io(Io::Assign(assignment)) => match self.hub.desired(&assignment) {
+                Ok(desired) => self.hub.tell_session(&assignment.device, session::Event::Desired(desired)),
+                Err(reason) => {
+                    tracing::warn!(device = %assignment.device.short(), reason, "an assignment was not sent");
+                }
+            },
+            Out::Io(Io::Settled { ticket, result }) => self.hub.settle(ticket, result),
+            Out::Io(Io::Changed(device, record)) => self.hub.view.put(device, *record),
+            out @ (Out::Io(_) | Out::End(_)) => not_ours(&out),
+        }
+    }
+}
+
 impl Shell<Session> for SessionShell {
     fn rebuild(&self) -> LocalBoxFuture<'_, Result<Session, String>> {
         std::future::ready(Ok(Session::new(self.device))).boxed_local()
@@ -100,9 +106,9 @@ impl Shell<Session> for SessionShell {
         commit(&self.hub, group.into_iter().flat_map(wiring::session).collect()).boxed_local()
     }
 
-    fn perform(&self, effect: session::Effect) -> LocalBoxFuture<'_, ()> {
+    fn perform(&self, effects: Vec<session::Effect>) -> LocalBoxFuture<'_, ()> {
         async move {
-            for out in wiring::session(effect) {
+            for out in effects.into_iter().flat_map(wiring::session) {
                 self.out(out).await;
             }
         }

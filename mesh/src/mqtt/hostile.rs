@@ -136,7 +136,7 @@ impl Play {
     fn answer(&mut self, accept: bool) {
         let Some(ticket) = self.tickets.pop_front() else { return };
         if accept {
-            self.session.accept(ticket);
+            self.session.accept(&[ticket]);
         } else {
             self.session.refuse(ticket, "no".to_owned());
         }
@@ -149,7 +149,7 @@ impl Play {
     }
 
     fn deliver(&mut self, count: u8) {
-        let queue = Queue { route: "w/r".to_owned(), to: Endpoint::Module(self.module.clone()) };
+        let queue = Queue::new("w/r", Endpoint::Module(self.module.clone()));
         let message = |n| Parcel {
             topic: format!("dev/m/{}", n % 3),
             payload: Bytes::from(vec![n; usize::from(n) * 16]),

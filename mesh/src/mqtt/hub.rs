@@ -178,6 +178,15 @@ impl Hub {
         }
     }
 
+    /// Accepts tickets of whichever sessions, each session's together.
+    pub(super) fn accept(self: &Arc<Self>, tickets: &[u64]) {
+        for of_session in tickets.chunk_by(|a, b| session_of(*a) == session_of(*b)) {
+            if let Some(first) = of_session.first() {
+                self.with_ticket(*first, |session| session.accept(of_session));
+            }
+        }
+    }
+
     /// Changes a module's session.
     pub(super) fn with_module(self: &Arc<Self>, module: &ModuleId, change: impl FnOnce(&mut Session)) {
         let slot = self.slot(&mut lock(&self.modules), module);

@@ -121,7 +121,7 @@ impl Listener {
     pub fn perform(&self, command: Mqtt) {
         let hub = &self.hub;
         match command {
-            Mqtt::Accept { ticket } => hub.with_ticket(ticket, |session| session.accept(ticket)),
+            Mqtt::Accept { tickets } => hub.accept(&tickets),
             Mqtt::Deny { ticket } => hub.with_ticket(ticket, |session| session.deny(ticket)),
             Mqtt::Refuse { ticket, reason } => {
                 hub.with_ticket(ticket, |session| session.refuse(ticket, reason));

@@ -71,11 +71,14 @@ impl Pending {
             self.bytes -= bytes;
             return;
         }
-        for lane in [&mut self.publishes, &mut self.requests] {
-            if let Some(entry) = lane.0.iter_mut().find(|entry| entry.ticket == ticket) {
-                entry.answer.get_or_insert(answer);
-                return;
-            }
+        // Tickets of publishes ascend; among requests are those that need none.
+        let publishes = &mut self.publishes.0;
+        let entry = match publishes.binary_search_by_key(&ticket, |entry| entry.ticket) {
+            Ok(at) => publishes.get_mut(at),
+            Err(_) => self.requests.0.iter_mut().find(|entry| entry.ticket == ticket),
+        };
+        if let Some(entry) = entry {
+            entry.answer.get_or_insert(answer);
         }
     }
 

@@ -178,7 +178,7 @@ pub(super) fn decode_queue(body: Bytes) -> Result<QueueRecord, DecodeError> {
     if acked > last || tail.as_ref().is_some_and(|tail| tail.last > last) {
         return Err(DecodeError::Malformed("acked"));
     }
-    Ok(QueueRecord { queue: Queue { route, to }, acked, last, tail })
+    Ok(QueueRecord { queue: Queue::new(route, to), acked, last, tail })
 }
 
 pub(super) fn encode_extents<'a>(extents: impl ExactSizeIterator<Item = &'a Extent>) -> Vec<u8> {
@@ -238,7 +238,7 @@ mod tests {
 
     fn record() -> QueueRecord {
         QueueRecord {
-            queue: Queue { route: "w/r".into(), to: Endpoint::Device(PublicKey::from_bytes([7; 32])) },
+            queue: Queue::new("w/r", Endpoint::Device(PublicKey::from_bytes([7; 32]))),
             acked: 3,
             last: 9,
             tail: Some(Extent { segment: 1, first: 2, last: 9, bytes: 800 }),

@@ -32,7 +32,7 @@ fn open_small(dir: &Path) -> (SledStore, Restored) {
 }
 
 fn queue(name: &str) -> Queue {
-    Queue { route: format!("w/{name}"), to: Endpoint::Cloud }
+    Queue::new(format!("w/{name}"), Endpoint::Cloud)
 }
 
 fn message(seq: u64, bytes: usize) -> Message {

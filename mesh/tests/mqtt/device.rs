@@ -138,7 +138,7 @@ pub fn module() -> ModuleId {
 }
 
 pub fn queue() -> Queue {
-    Queue { route: "plant/data".to_owned(), to: Endpoint::Module(module()) }
+    Queue::new("plant/data", Endpoint::Module(module()))
 }
 
 /// Waits for something that will come.
@@ -155,7 +155,7 @@ async fn route(listener: Arc<Listener>, mut events: mpsc::Receiver<MqttEvent>, d
         desk.events.lock().unwrap().push(event.clone());
         let ticket = keep(&mut desk.disk.lock().unwrap(), event, &desk.acked);
         if let Some(ticket) = ticket.filter(|_| !desk.is_silent.load(Ordering::Relaxed)) {
-            listener.perform(Mqtt::Accept { ticket });
+            listener.perform(Mqtt::Accept { tickets: vec![ticket] });
         }
     }
 }

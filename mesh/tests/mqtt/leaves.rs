@@ -101,7 +101,7 @@ fn a_leaf_publishes_and_gets_topics_as_they_are() {
     assert!(device.desk.events.lock().unwrap().iter().any(is_of_meter));
     raw.send(b"\x82\x0f\0\x02\0\x05set/#\x01\0\x02up\x01");
     assert_eq!(raw.packet().unwrap(), [0x90, 4, 0, 2, 1, 0x80], "what no route brings is refused");
-    let queue = Queue { route: "plant/set".to_owned(), to: Endpoint::Module(meter()) };
+    let queue = Queue::new("plant/set", Endpoint::Module(meter()));
     let message = Message {
         origin: DeviceId::from_bytes([7; 32]),
         source: "controller".to_owned(),

@@ -42,7 +42,7 @@ fn no_acknowledgement_before_the_device_accepts() {
     raw.send(&raw::publish(9, b"x"));
     until("the publish", || last_ticket(&device).is_some());
     assert!(raw.is_silent());
-    device.perform(Mqtt::Accept { ticket: last_ticket(&device).unwrap() });
+    device.perform(Mqtt::Accept { tickets: vec![last_ticket(&device).unwrap()] });
     assert_eq!(raw.packet().unwrap(), [0x40, 2, 0, 9]);
 }
 
@@ -145,7 +145,7 @@ fn closing_answers_what_was_sent_and_says_goodbye() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(closer.close());
     });
     assert!(raw.is_silent());
-    listener.perform(Mqtt::Accept { ticket: last_ticket(&device).unwrap() });
+    listener.perform(Mqtt::Accept { tickets: vec![last_ticket(&device).unwrap()] });
     assert_eq!(raw.packet().unwrap(), [0x40, 2, 0, 3]);
     let disconnect = raw.packet().unwrap();
     assert_eq!((disconnect[0], disconnect[2]), (0xe0, 0x8b));

@@ -89,7 +89,7 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 device.send(Event::Router(router::Event::Forwarded { from, route, message }), bytes).await;
             }
             MeshEvent::Confirm { from, confirm } => {
-                let queue = Queue { route: confirm.route, to: Endpoint::Device(from) };
+                let queue = Queue::new(confirm.route, Endpoint::Device(from));
                 let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
                 device.send(Event::Delivery(queue, acked), 0).await;
             }

@@ -21,6 +21,9 @@ use crate::{clock::wall_ms, engine::Ready, shell::Device, state::Identity};
 /// Before a taken port is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// Events that are passed on together, at most: few enough that they do not fill an actor's room.
+const AT_ONCE: usize = 256;
+
 /// Between two looks at whether the queues are open.
 const QUEUES: Duration = Duration::from_millis(50);
 
@@ -138,18 +141,8 @@ impl Keeper {
 }
 
 async fn pump(device: &Rc<Device>, mut events: mpsc::Receiver<MqttEvent>) {
-    while let Some(event) = events.recv().await {
-        let bytes = match &event {
-            MqttEvent::Published { payload, .. } => payload.len(),
-            MqttEvent::Released { .. }
-            | MqttEvent::SessionCleared { .. }
-            | MqttEvent::Session { .. }
-            | MqttEvent::Flights { .. }
-            | MqttEvent::Disconnected { .. }
-            | MqttEvent::Online { .. }
-            | MqttEvent::Offline { .. }
-            | MqttEvent::Acked { .. } => 0,
-        };
-        device.send(event.wired(wall_ms()), bytes).await;
+    let mut here = Vec::with_capacity(AT_ONCE);
+    while events.recv_many(&mut here, AT_ONCE).await > 0 {
+        device.send_all(here.drain(..).map(|event| event.wired(wall_ms()))).await;
     }
 }

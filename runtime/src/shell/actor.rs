@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use wayside_actors::{
-    device::wiring::{Actor, Out},
+    device::wiring::{self, Actor, Out},
     machine::Machine,
 };
 use wayside_host::{CommitError, Shell};
@@ -35,10 +35,10 @@ impl<M: Machine + 'static> Shell<M> for ActorShell<M> {
         keep::commit(&self.device, outs).boxed_local()
     }
 
-    fn perform(&self, effect: M::Effect) -> LocalBoxFuture<'_, ()> {
-        let outs = (self.wire)(effect);
+    fn perform(&self, effects: Vec<M::Effect>) -> LocalBoxFuture<'_, ()> {
+        let outs: Vec<Out> = effects.into_iter().flat_map(&self.wire).collect();
         async move {
-            for out in outs {
+            for out in wiring::condensed(outs) {
                 self.device.out(out).await;
             }
         }

@@ -133,6 +133,30 @@ impl Device {
         let _ = sending.await;
     }
 
+    /// Brings several events of modules, those for the router together. Among the events for one actor
+    /// order holds.
+    pub async fn send_all(self: &Rc<Self>, events: impl Iterator<Item = Event>) {
+        let (mut to_router, mut bytes, mut others) = (Vec::new(), 0, Vec::new());
+        for event in events {
+            if let Event::Router(event) = event {
+                if let router::Event::Published { payload, .. } = &event {
+                    bytes += payload.len();
+                }
+                to_router.push(event);
+            } else {
+                others.push(event);
+            }
+        }
+        let router = self.actors.borrow().router.clone().filter(|_| !to_router.is_empty());
+        if let Some(router) = router {
+            // Only an actor that has ended does not take them: they are late.
+            let _ = router.send_all(to_router, bytes).await;
+        }
+        for event in others {
+            self.send(event, 0).await;
+        }
+    }
+
     /// Tells an event at once: what one actor's effect means to another.
     pub fn tell(self: &Rc<Self>, event: Event) {
         if event.starts() {

@@ -225,8 +225,7 @@ mod tests {
             payload: Bytes::from_static(text.as_bytes()),
             accepted_ms: 5,
         };
-        let append =
-            |to, seq, message| StoreOp::Append { queue: Queue { route: "w/r".into(), to }, seq, message };
+        let append = |to, seq, message| StoreOp::Append { queue: Queue::new("w/r", to), seq, message };
         let view = View::default();
         let mut tap = view.tap();
         view.stored(

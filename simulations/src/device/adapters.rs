@@ -100,7 +100,7 @@ impl Daemon {
         let event = match what {
             OnLan::Batch(batch) => Event::Router(router::Event::Arrived { from, batch: *batch }),
             OnLan::Confirm(Confirm { route, epoch, upto }) => {
-                let queue = Queue { route, to: Endpoint::Device(from) };
+                let queue = Queue::new(route, Endpoint::Device(from));
                 Event::Delivery(queue, delivery::Event::Acked { epoch: Some(epoch), upto })
             }
         };

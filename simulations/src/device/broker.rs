@@ -38,10 +38,10 @@ pub(super) struct Ticket {
 impl Daemon {
     pub(super) fn mqtt(&mut self, mqtt: io::Mqtt, host: &mut Host, nature: &mut Nature) {
         match mqtt {
-            io::Mqtt::Accept { ticket } => {
-                if let Some(Ticket { module, session, packet_id, released }) =
-                    self.broker.tickets.remove(&ticket)
-                {
+            io::Mqtt::Accept { tickets } => {
+                for ticket in tickets {
+                    let Some(ticket) = self.broker.tickets.remove(&ticket) else { continue };
+                    let Ticket { module, session, packet_id, released } = ticket;
                     let packet = if released {
                         ToModule::Complete { packet_id }
                     } else {

@@ -68,8 +68,8 @@ pub struct Delivery {
 impl Delivery {
     /// A delivery that knows nothing yet of its queue; the router tells. `seed` spreads its repetitions.
     #[must_use]
-    pub const fn new(queue: Queue, epoch: u64, seed: u64) -> Self {
-        let in_flight = match queue.to {
+    pub fn new(queue: Queue, epoch: u64, seed: u64) -> Self {
+        let in_flight = match &queue.to {
             Endpoint::Module(_) => Window::open(),
             Endpoint::Device(_) | Endpoint::Cloud => Window::new(),
         };

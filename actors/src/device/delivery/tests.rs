@@ -15,7 +15,7 @@ use crate::{
 const EPOCH: u64 = 9;
 
 fn queue(to: Endpoint) -> Queue {
-    Queue { route: "plant/up".into(), to }
+    Queue::new("plant/up", to)
 }
 
 fn to_cloud() -> Delivery {

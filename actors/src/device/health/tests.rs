@@ -14,7 +14,7 @@ fn module(number: u8) -> ModuleId {
 }
 
 fn queue(number: u8) -> Queue {
-    Queue { route: format!("plant/r{number}"), to: Endpoint::Cloud }
+    Queue::new(format!("plant/r{number}"), Endpoint::Cloud)
 }
 
 fn status(restarts: u32) -> ModuleStatus {

@@ -177,7 +177,7 @@ fn target(name: &str, route: &Route, to: Endpoint) -> Target {
     let has_come = matches!(to, Endpoint::Module(_)) && !matches!(route.to, Destination::Module(_));
     let ttl_ms = route.ttl_ms.filter(|_| !has_come);
     Target {
-        queue: Queue { route: name.to_owned(), to },
+        queue: Queue::new(name, to),
         buffer_bytes: route.buffer_bytes,
         when_full: route.when_full,
         terms: Terms { priority: route.priority, ttl_ms, batch: route.batch },

@@ -5,7 +5,10 @@ mod inbound;
 mod rerouting;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use wayside_config::{
@@ -40,7 +43,7 @@ pub const WAITING_BYTES: usize = 8 << 20;
 pub struct Router {
     device: DeviceId,
     /// `None` until the reconciler has spoken: then nothing can be said to have no route.
-    routes: Option<Compiled>,
+    routes: Option<Arc<Compiled>>,
     books: BTreeMap<Queue, Book>,
     marks: Marks,
     /// Publishes that found a queue full, oldest first.
@@ -149,43 +152,42 @@ impl Router {
 
     /// Stores the message in all queues that its routes lead to, or in none and gives it back to wait.
     fn try_publish(&mut self, publish: Publish, now: Time, out: &mut Effects<Effect>) -> Option<Publish> {
-        let Some(routes) = &self.routes else { return Some(publish) };
+        let Some(routes) = self.routes.clone() else { return Some(publish) };
         let mark = publish.packet_id.map(|id| (publish.module.clone(), id));
         if mark.as_ref().is_some_and(|mark| self.marks.packet_ids.contains(mark)) {
             out.push(Effect::Accept { ticket: publish.ticket });
             return None;
         }
-        let message = Message {
-            origin: self.device,
-            source: publish.module.module.clone(),
-            topic: publish.topic.clone(),
-            properties: publish.properties.clone(),
-            payload: publish.payload.clone(),
-            accepted_ms: publish.wall_ms,
-        };
-        let choice = self.samples.choose(routes, &publish.module, &message, now);
-        if choice.verdicts.is_empty() && !routes.is_granted(&publish.module, &message.topic) {
-            out.push(Effect::Deny { ticket: publish.ticket });
+        let Publish { ticket, module, topic, properties, payload, wall_ms, packet_id } = publish;
+        let (origin, source) = (self.device, module.module.clone());
+        let message = Message { origin, source, topic, properties, payload, accepted_ms: wall_ms };
+        let choice = self.samples.choose(&routes, &module, &message, now);
+        if choice.verdicts.is_empty() && !routes.is_granted(&module, &message.topic) {
+            out.push(Effect::Deny { ticket });
             return None;
         }
         if choice.stored.iter().any(|target| self.pushes_back(target, &message)) {
-            return Some(publish);
+            let Message { topic, properties, payload, .. } = message;
+            return Some(Publish { ticket, module, topic, properties, payload, wall_ms, packet_id });
         }
         self.samples.count(&choice, now);
         self.changed.count(&choice);
         let mut told = Vec::new();
-        for target in &choice.stored {
-            self.append(target, message.clone(), out, &mut told);
-        }
         for queue in choice.forwarded {
-            out.push(Effect::Forward { queue, message: message.clone() });
+            out.push(Effect::Forward { queue: queue.clone(), message: message.clone() });
+        }
+        if let Some((last, others)) = choice.stored.split_last() {
+            for target in others {
+                self.append(target, message.clone(), out, &mut told);
+            }
+            self.append(last, message, out, &mut told);
         }
         if let Some((module, id)) = mark {
             let key = marks::packet_mark(&module, id);
             self.marks.packet_ids.insert((module, id));
             out.persist(Effect::Store(StoreOp::Mark { key, value: Vec::new() }));
         }
-        out.push(Effect::Accept { ticket: publish.ticket });
+        out.push(Effect::Accept { ticket });
         told.into_iter().for_each(|effect| out.push(effect));
         None
     }

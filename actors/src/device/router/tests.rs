@@ -31,7 +31,7 @@ fn module(name: &str) -> ModuleId {
 }
 
 fn queue(route: &str, to: Endpoint) -> Queue {
-    Queue { route: format!("plant/{route}"), to }
+    Queue::new(format!("plant/{route}"), to)
 }
 
 fn up() -> Queue {

@@ -9,7 +9,7 @@ use super::*;
 
 fn queue(route: &str) -> Queue {
     let to = Endpoint::Module("plant/detector".parse().unwrap());
-    Queue { route: route.to_owned(), to }
+    Queue::new(route, to)
 }
 
 fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<Parcel> {

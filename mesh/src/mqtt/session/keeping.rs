@@ -3,15 +3,20 @@
 use super::{Answer, Kept, MqttEvent, Session};
 
 impl Session {
-    /// The ticket's change is on stable storage.
-    pub(in crate::mqtt) fn accept(&mut self, ticket: u64) {
-        if let Some((_, stored)) = self.storing.take_if(|(storing, _)| *storing == ticket) {
-            self.stored = Some(stored);
+    /// The changes of these tickets are on stable storage.
+    pub(in crate::mqtt) fn accept(&mut self, tickets: &[u64]) {
+        for ticket in tickets {
+            if let Some((_, stored)) = self.storing.take_if(|(storing, _)| storing == ticket) {
+                self.stored = Some(stored);
+            }
+            if self.keeping.take_if(|keeping| keeping == ticket).is_some() {
+                self.outbox.kept();
+            }
+            if let Some(link) = &mut self.link {
+                link.pending.answer(*ticket, Answer::Accepted);
+            }
         }
-        if self.keeping.take_if(|keeping| *keeping == ticket).is_some() {
-            self.outbox.kept();
-        }
-        self.answer(ticket, Answer::Accepted);
+        self.settle();
     }
 
     /// The ticket's change is refused.

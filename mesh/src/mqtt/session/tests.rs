@@ -67,7 +67,7 @@ impl Bench {
     }
 
     fn accept_all(&mut self, events: &[MqttEvent]) {
-        tickets(events).into_iter().for_each(|ticket| self.session.accept(ticket));
+        tickets(events).into_iter().for_each(|ticket| self.session.accept(&[ticket]));
     }
 
     fn deliver(&mut self, first_seq: u64, payloads: &[&'static str]) {
@@ -85,7 +85,7 @@ fn module() -> ModuleId {
 }
 
 fn queue() -> Queue {
-    Queue { route: "plant/data".to_owned(), to: Endpoint::Module(module()) }
+    Queue::new("plant/data", Endpoint::Module(module()))
 }
 
 fn v4(clean: bool) -> Connect {
@@ -155,9 +155,9 @@ fn nothing_is_acknowledged_before_it_is_accepted_and_then_in_order() {
     let first = tickets(&bench.receive(publish(1, 10)))[0];
     let second = tickets(&bench.receive(publish(1, 11)))[0];
     assert_eq!(bench.bytes(), NO_BYTES);
-    bench.session.accept(second);
+    bench.session.accept(&[second]);
     assert_eq!(bench.bytes(), NO_BYTES);
-    bench.session.accept(first);
+    bench.session.accept(&[first]);
     assert_eq!(bench.bytes(), [0x40, 2, 0, 10, 0x40, 2, 0, 11]);
 }
 
@@ -294,7 +294,7 @@ fn a_second_connection_takes_over() {
     let bytes = bench.bytes();
     assert_eq!((&bytes[..4], bytes[4]), (&[0x20, 2, 1, 0][..], 0x3a));
     // The answer to the first connection's publish is nobody's any more.
-    bench.session.accept(open);
+    bench.session.accept(&[open]);
     assert_eq!(bench.bytes(), NO_BYTES);
     bench.session.lost(1, 0);
     assert_eq!(bench.events(), []);
@@ -373,6 +373,6 @@ fn a_3_1_1_client_is_read_no_further_with_256_publishes_open() {
     let mut bench = Bench::connected(v4(true));
     let asked: Vec<_> = (1..=256).flat_map(|id| bench.receive(publish(1, id))).collect();
     assert_eq!(bench.poll().1, Polled::Open { read: false });
-    bench.session.accept(tickets(&asked)[0]);
+    bench.session.accept(&[tickets(&asked)[0]]);
     assert_eq!(bench.poll().1, Polled::Open { read: true });
 }

@@ -28,15 +28,15 @@ struct Taken {
 
 /// Where one message goes.
 #[derive(Debug, Default)]
-pub(super) struct Choice {
+pub(super) struct Choice<'a> {
     /// Into these queues.
-    pub(super) stored: Vec<Target>,
+    pub(super) stored: Vec<&'a Target>,
     /// At once to these, stored nowhere.
-    pub(super) forwarded: Vec<Queue>,
+    pub(super) forwarded: Vec<&'a Queue>,
     /// What each route that matches its topic makes of it.
-    pub(super) verdicts: Vec<(String, Verdict)>,
+    pub(super) verdicts: Vec<(&'a str, Verdict)>,
     /// Routes with a sample that saw it.
-    sampled: Vec<String>,
+    sampled: Vec<&'a str>,
 }
 
 /// What a route makes of a message.
@@ -54,30 +54,30 @@ pub(super) enum Verdict {
 
 impl Samples {
     /// Where a message goes. Changes nothing: it may have to wait and be asked about again.
-    pub(super) fn choose(
+    pub(super) fn choose<'a>(
         &self,
-        routes: &Compiled,
+        routes: &'a Compiled,
         module: &ModuleId,
         message: &Message,
         now: Time,
-    ) -> Choice {
+    ) -> Choice<'a> {
         let mut choice = Choice::default();
         for outbound in routes.outbound(module, &message.topic) {
             let mut verdict = condition(outbound, message);
             if verdict == Verdict::Taken
                 && let Some(sample) = outbound.sample
             {
-                choice.sampled.push(outbound.name.clone());
+                choice.sampled.push(&outbound.name);
                 if !self.takes(&outbound.name, sample, now) {
                     verdict = Verdict::LeftOut;
                 }
             }
-            choice.verdicts.push((outbound.name.clone(), verdict));
+            choice.verdicts.push((&outbound.name, verdict));
             match outbound.delivery {
                 _ if verdict != Verdict::Taken => {}
-                Delivery::AtLeastOnce => choice.stored.extend(outbound.targets.iter().cloned()),
+                Delivery::AtLeastOnce => choice.stored.extend(&outbound.targets),
                 Delivery::BestEffort => {
-                    choice.forwarded.extend(outbound.targets.iter().map(|target| target.queue.clone()));
+                    choice.forwarded.extend(outbound.targets.iter().map(|target| &target.queue));
                 }
             }
         }
@@ -85,9 +85,9 @@ impl Samples {
     }
 
     /// The message of this choice is on its way.
-    pub(super) fn count(&mut self, choice: &Choice, now: Time) {
+    pub(super) fn count(&mut self, choice: &Choice<'_>, now: Time) {
         for route in &choice.sampled {
-            let taken = self.0.entry(route.clone()).or_default();
+            let taken = self.0.entry((*route).to_owned()).or_default();
             taken.seen += 1;
             if choice.verdicts.iter().any(|(name, verdict)| name == route && *verdict == Verdict::Taken) {
                 taken.at = Some(now);

@@ -1,6 +1,6 @@
 //! What changes when routes do: queues that stay lose and reorder nothing, the others are emptied or dropped.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::Router;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 impl Router {
     pub(super) fn reroute(&mut self, table: &RouteTable, now: Time, out: &mut Effects<Effect>) {
-        let before = self.routes.replace(Compiled::new(self.device, table));
+        let before = self.routes.replace(Arc::new(Compiled::new(self.device, table)));
         let unled: BTreeSet<Queue> =
             self.books.keys().filter(|queue| self.is_unled(queue) && !self.drains(queue)).cloned().collect();
         let floor = unled.iter().map(|queue| self.books[queue].last()).max().unwrap_or_default();

@@ -42,7 +42,7 @@ impl Changed {
     }
 
     /// What routes made of a message.
-    pub(super) fn count(&mut self, choice: &Choice) {
+    pub(super) fn count(&mut self, choice: &Choice<'_>) {
         if choice.verdicts.is_empty() {
             self.unrouted += 1;
         }
@@ -54,8 +54,8 @@ impl Changed {
                 Verdict::LeftOut => status.left_out += 1,
             };
             if *verdict != Verdict::Taken {
-                count(self.routes.entry(route.clone()).or_default());
-                self.changed_routes.insert(route.clone());
+                count(self.routes.entry((*route).to_owned()).or_default());
+                self.changed_routes.insert((*route).to_owned());
             }
         }
     }

@@ -29,7 +29,7 @@ fn module(name: &str) -> ModuleId {
 }
 
 fn queue(to: Endpoint) -> Queue {
-    Queue { route: "plant/r".into(), to }
+    Queue::new("plant/r", to)
 }
 
 fn route(to: Destination) -> Route {
