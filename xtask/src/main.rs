@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod faults;
 mod fuzz;
 mod tidy;
 mod verify;
@@ -26,6 +27,8 @@ enum Task {
     Verify(verify::Arguments),
     /// Runs the benchmarks named, or all.
     BenchAll(bench::Arguments),
+    /// Does what may happen to a device's disk and power, and counts what was lost.
+    Faults(faults::Arguments),
     /// Fuzzes the targets named, or all, one after another.
     Fuzz(fuzz::Arguments),
     /// Checks the rules that lints cannot.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Verify(arguments) => verify::run(&arguments),
         Task::BenchAll(arguments) => bench::run(&arguments),
+        Task::Faults(arguments) => faults::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Tidy => tidy::run(),
     };

@@ -112,7 +112,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes the segment's own files durable: after the first write to a new one.
+    /// Makes the segment's own files durable: before the first write to a new one.
     pub(super) fn sync_folders(&self) -> Result<(), SegmentError> {
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();

@@ -3,6 +3,7 @@
 mod before;
 mod closing;
 mod damage;
+mod faults;
 mod model;
 
 use std::path::Path;

@@ -107,6 +107,8 @@ impl Writer {
         if self.poisoned.is_some() {
             tracing::info!("opening the queues again after a write failed");
             self.reopen()?;
+            // The kernel forgets what it could not write, and later syncs say nothing of it: nothing more goes to that file.
+            self.shared.rotate.store(true, Ordering::Relaxed);
             self.poisoned = None;
         }
         Ok(self.shared.restored())
@@ -256,8 +258,9 @@ impl Writer {
             return active.write(batch);
         }
         let segment = self.shared.folder.make(number)?;
-        segment.write(batch)?;
+        // Its names first: a commit that names what lies in a log without a name would be damage.
         segment.sync_folders()?;
+        segment.write(batch)?;
         if let Some(before) = self.active.replace(segment) {
             self.closed_bytes.insert(before.number, before.disk_bytes());
         }

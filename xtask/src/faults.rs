@@ -1,0 +1,74 @@
+//! Faults from a seed, in numbers that anybody can make again. Each ends with one JSON line, and fails when anything that
+//! was acknowledged is lost, doubled or out of order.
+
+mod bit_flips;
+mod disk_errors;
+mod power_loss;
+mod unit_test;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// What `cargo faults` takes.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Which
+    #[arg(value_enum)]
+    name: Fault,
+    /// How many of them
+    #[arg(long, default_value_t = 1000)]
+    count: u64,
+    /// The same seed makes the same faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Fault {
+    /// The power goes between any two steps of the store
+    PowerLoss,
+    /// Any write or sync fails, once or from then on, or the disk is full
+    DiskErrors,
+    /// One bit flips in a file of the store, or the file is cut off
+    BitFlips,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) runs: u64,
+    /// Acknowledged and not there.
+    pub(crate) lost: u64,
+    /// There twice.
+    pub(crate) doubled: u64,
+    /// Out of order, or not what was stored.
+    pub(crate) misordered: u64,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// Does it and prints the line.
+///
+/// # Errors
+/// When it cannot be done, or anything was lost, doubled or out of order.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let Arguments { name, count, seed } = *arguments;
+    let outcome = match name {
+        Fault::PowerLoss => power_loss::run(count, seed),
+        Fault::DiskErrors => disk_errors::run(count, seed),
+        Fault::BitFlips => bit_flips::run(count, seed),
+    }?;
+    let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    println!("{}", serde_json::to_string(&Line { name, outcome })?);
+    ensure!(
+        outcome.lost + outcome.doubled + outcome.misordered == 0,
+        "messages are not as they were acknowledged"
+    );
+    Ok(())
+}
