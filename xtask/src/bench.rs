@@ -4,6 +4,7 @@ mod apply;
 mod host;
 mod idle;
 mod join;
+mod store;
 
 use std::fs;
 
@@ -36,12 +37,17 @@ pub(crate) struct Figure {
 }
 
 /// What is aimed at, by name. In the order of the table.
-const AIMS: [(&str, f64); 5] = [
+const AIMS: [(&str, f64); 10] = [
     ("idle_rss_mb", 16.0),
     ("idle_cpu_pct", 0.5),
     ("join_ms", 300.0),
     ("apply_to_running_ratio", 1.1),
     ("binary_mb", 20.0),
+    ("queue_durable_msgs_s", 400_000.0),
+    ("queue_commit_p99_ms", 5.0),
+    ("backlog_rss_mb", 64.0),
+    ("backlog_open_ms", 1000.0),
+    ("backlog_disk_ratio", 1.3),
 ];
 
 /// Runs the benchmarks and prints a table or JSON lines.
@@ -61,22 +67,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if needs_engine {
         container_engine()?;
     }
-    eprintln!("building the release binaries");
-    let binaries = Binaries::build(true)?;
     let mut figures = Vec::new();
-    if measured(&["idle_rss_mb", "idle_cpu_pct"]) {
-        figures.extend(idle::measure(&binaries)?);
+    if measured(&["idle_rss_mb", "idle_cpu_pct", "join_ms", "apply_to_running_ratio", "binary_mb"]) {
+        figures.extend(of_daemons(&measured)?);
     }
-    if wanted("join_ms") {
-        figures.push(join::measure(&binaries)?);
-    }
-    if wanted("apply_to_running_ratio") {
-        figures.push(apply::measure(&binaries)?);
-    }
-    if wanted("binary_mb") {
-        #[expect(clippy::cast_precision_loss, reason = "the size of a file is far below 2^52")]
-        let bytes = fs::metadata(binaries.path("wayside"))?.len() as f64;
-        figures.push(Figure::alone("binary_mb", &[bytes / 1e6], "MB"));
+    let (queue, backlog) = (
+        measured(&["queue_durable_msgs_s", "queue_commit_p99_ms"]),
+        measured(&["backlog_rss_mb", "backlog_open_ms", "backlog_disk_ratio"]),
+    );
+    if queue || backlog {
+        eprintln!("building the benchmark of the queue");
+        let program = store::Program::build()?;
+        if queue {
+            figures.extend(store::queue(&program)?);
+        }
+        if backlog {
+            figures.extend(store::backlog(&program)?);
+        }
     }
     figures.retain(|figure| wanted(figure.name));
     if arguments.json {
@@ -87,6 +94,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         print(&figures);
     }
     Ok(())
+}
+
+/// Those of whole daemons.
+fn of_daemons(measured: &dyn Fn(&[&str]) -> bool) -> Result<Vec<Figure>> {
+    eprintln!("building the release binaries");
+    let binaries = Binaries::build(true)?;
+    let mut figures = Vec::new();
+    if measured(&["idle_rss_mb", "idle_cpu_pct"]) {
+        figures.extend(idle::measure(&binaries)?);
+    }
+    if measured(&["join_ms"]) {
+        figures.push(join::measure(&binaries)?);
+    }
+    if measured(&["apply_to_running_ratio"]) {
+        figures.push(apply::measure(&binaries)?);
+    }
+    if measured(&["binary_mb"]) {
+        #[expect(clippy::cast_precision_loss, reason = "the size of a file is far below 2^52")]
+        let bytes = fs::metadata(binaries.path("wayside"))?.len() as f64;
+        figures.push(Figure::alone("binary_mb", &[bytes / 1e6], "MB"));
+    }
+    Ok(figures)
 }
 
 impl Figure {
