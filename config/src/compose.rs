@@ -103,6 +103,13 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
         }
     };
     let wayside::Block { target, leaves, routes } = block;
+    if let Some(entry) = top.services
+        && entries(&entry.value).is_some_and(<[Entry]>::is_empty)
+        && leaves.is_empty()
+    {
+        let help = "write a service; only a workload with leaves under `x-wayside` may do without";
+        problems.error(&entry.key_span, "`services` has 0 entries", help);
+    }
     Some(Workload { name: top.name?, target, modules, leaves, routes })
 }
 
@@ -136,9 +143,9 @@ impl<'a> Top<'a> {
             return BTreeMap::new();
         };
         let Some(services) = entry.value.map("services", problems) else { return BTreeMap::new() };
-        if services.is_empty() || services.len() > MODULES {
+        if services.len() > MODULES {
             let message = format!("`services` has {} entries", services.len());
-            problems.error(&entry.key_span, message, format!("write 1 to {MODULES} services"));
+            problems.error(&entry.key_span, message, format!("write at most {MODULES} services"));
         }
         let mut modules = BTreeMap::new();
         for Entry { key, key_span, value } in services {

@@ -1,5 +1,6 @@
 //! The laboratory of the end-to-end tests, the demo and the benchmarks: hosts are containers.
 
+pub mod alone;
 pub mod build;
 pub mod cloud;
 pub mod command;

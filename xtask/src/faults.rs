@@ -3,6 +3,7 @@
 
 mod bit_flips;
 mod disk_errors;
+mod kill9;
 mod power_loss;
 mod unit_test;
 
@@ -26,6 +27,8 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Fault {
+    /// `kill -9` of the daemon, at random and on entering its system calls
+    Kill9,
     /// The power goes between any two steps of the store
     PowerLoss,
     /// Any write or sync fails, once or from then on, or the disk is full
@@ -53,6 +56,14 @@ struct Line {
     outcome: Outcome,
 }
 
+/// `cargo faults kill9`, for those who check everything.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn kill9(count: u64, seed: u64) -> Result<()> {
+    run(&Arguments { name: Fault::Kill9, count, seed })
+}
+
 /// Does it and prints the line.
 ///
 /// # Errors
@@ -60,6 +71,7 @@ struct Line {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { name, count, seed } = *arguments;
     let outcome = match name {
+        Fault::Kill9 => kill9::run(count, seed),
         Fault::PowerLoss => power_loss::run(count, seed),
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),

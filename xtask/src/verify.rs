@@ -13,7 +13,7 @@ use wayside_tests::{
     ensure::{container_engine, find},
 };
 
-use crate::tidy;
+use crate::{faults, tidy};
 
 /// What `cargo verify` takes.
 #[derive(Args)]
@@ -44,6 +44,9 @@ const CHECKS: [Check; 5] = [
 const END_TO_END: Check =
     ("end-to-end tests", || cargo(&["test", "--package", "wayside-tests", "--", "--test-threads=1"]));
 
+/// Each point of a kill three times.
+const KILLS: Check = ("kills", || faults::kill9(21, 1));
+
 /// Runs all checks and prints how each went.
 ///
 /// # Errors
@@ -53,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut checks = CHECKS.to_vec();
     if !arguments.quick {
         container_engine()?;
-        checks.push(END_TO_END);
+        checks.extend([END_TO_END, KILLS]);
     }
     let mut results = Vec::new();
     for (name, check) in checks {

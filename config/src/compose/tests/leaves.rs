@@ -11,6 +11,16 @@ const HASH: &str =
     "$$argon2id$$v=19$$m=19456,t=2,p=1$$c29tZXNhbHQ$$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
 
 #[test]
+fn a_workload_may_have_leaves_and_no_service() {
+    let text = format!(
+        "name: a\nservices: {{}}\nx-wayside:\n  leaves: {{ t: {{ certificate: 'sha256:{}' }} }}\n  routes:\n    r: {{ from: t/x, to: cloud }}\n",
+        "7f".repeat(32)
+    );
+    let (workload, _) = parse("compose.yaml", &text).unwrap_or_else(|report| panic!("{report}"));
+    assert!(workload.modules.is_empty() && workload.leaves.contains_key("t"));
+}
+
+#[test]
 fn a_leaf_is_a_source_and_a_destination_of_routes() {
     let certificate = Fingerprint::of(b"a certificate");
     let text = format!(
