@@ -23,9 +23,25 @@ pub struct Message {
     pub accepted_ms: u64,
 }
 
-/// What a publisher says of a body, by name: MQTT 5's user properties and, as `content-type`, its content type.
-/// Of a name that comes twice the last one counts.
+/// What a publisher says of a body, by name: MQTT 5's user properties, and under the names in [`property`] others of
+/// its properties. Of a name that comes twice the last one counts.
 pub type Properties = BTreeMap<String, String>;
+
+/// Names of properties that MQTT 5 has fields of its own for. No user property begins with `$`.
+pub mod property {
+    /// What kind of body it is: MQTT 5's content type.
+    pub const CONTENT_TYPE: &str = "content-type";
+    /// Where an answer is expected.
+    pub const RESPONSE_TOPIC: &str = "$response-topic";
+    /// What an answer is recognised by, in hexadecimal.
+    pub const CORRELATION_DATA: &str = "$correlation-data";
+    /// `utf-8` where the body is text.
+    pub const PAYLOAD_FORMAT: &str = "$payload-format";
+    /// It is the one to be retained of its topic.
+    pub const RETAIN: &str = "$retain";
+    /// How many seconds after it was accepted it is of no use any more.
+    pub const EXPIRY: &str = "$expiry";
+}
 
 /// The most properties of one message.
 pub const MAX_PROPERTIES: usize = 32;
@@ -49,6 +65,19 @@ impl Message {
         let properties: usize =
             self.properties.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
         self.payload.len() + self.topic.len() + self.source.len() + properties + 64
+    }
+
+    /// How long after it was accepted it is of no use any more, in milliseconds, if it says so.
+    #[must_use]
+    pub fn expiry_ms(&self) -> Option<u64> {
+        let seconds: u32 = self.properties.get(property::EXPIRY)?.parse().ok()?;
+        Some(u64::from(seconds) * 1000)
+    }
+
+    /// Whether it is to be retained.
+    #[must_use]
+    pub fn is_to_be_retained(&self) -> bool {
+        self.properties.contains_key(property::RETAIN)
     }
 
     /// The topic under which a module gets it: `device/module/topic`.

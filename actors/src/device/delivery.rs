@@ -18,13 +18,15 @@ pub struct Terms {
     pub priority: u8,
     /// How long a message may wait, in milliseconds of its origin's clock.
     pub ttl_ms: Option<u64>,
+    /// Messages of other devices are among them: no clock of this device says how old they are.
+    pub has_come: bool,
     /// When a batch is full.
     pub batch: Option<BatchRule>,
 }
 
 impl Terms {
     /// Of a route that says nothing.
-    pub const USUAL: Self = Self { priority: Route::PRIORITY, ttl_ms: None, batch: None };
+    pub const USUAL: Self = Self { priority: Route::PRIORITY, ttl_ms: None, has_come: false, batch: None };
 }
 
 /// What can happen to a delivery.

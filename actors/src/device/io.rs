@@ -159,6 +159,13 @@ pub enum Mqtt {
         /// Its topic as the module sees it: [`Message::topic_from`].
         message: Message,
     },
+    /// What is retained for a module: it gets what its new subscriptions match.
+    Retained {
+        /// Whose.
+        module: ModuleId,
+        /// Their topics as the module sees them: [`Message::topic_from`].
+        messages: Vec<Message>,
+    },
     /// The queue, whose endpoint is a module, is closed: what is held of it is not delivered any more,
     /// and a later queue of that name counts anew. Not answered.
     Forget(Queue),

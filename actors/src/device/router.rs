@@ -8,6 +8,7 @@ mod compiled;
 mod filters;
 mod machine;
 mod marks;
+mod retained;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use wayside_config::{
 };
 
 pub use self::machine::{Router, STATUS_MS, WAITING_BYTES, WAITING_PUBLISHES};
+pub use self::retained::{RETAINED_BYTES, RETAINED_MESSAGE_BYTES};
 use crate::{
     device::{delivery::Terms, io::Members},
     message::{Batch, Confirm, Message, Properties},
@@ -104,6 +106,13 @@ pub enum Event {
         /// The mark's value, at most 4 KiB.
         kept: Vec<u8>,
     },
+    /// The module subscribed to something new: what is retained of what routes bring to it is wanted.
+    Subscribed {
+        /// Who.
+        module: ModuleId,
+        /// Wall clock, milliseconds since the Unix epoch.
+        wall_ms: u64,
+    },
     /// The module's connection ended: its publishes that wait for room are forgotten unanswered,
     /// for it sends them again when it is back.
     Disconnected {
@@ -177,6 +186,13 @@ pub enum Effect {
         /// For a person.
         reason: String,
     },
+    /// See [`crate::device::io::Mqtt::Retained`]. Answers each `Subscribed`.
+    Retained {
+        /// Whose.
+        module: ModuleId,
+        /// All that a route would bring to it.
+        messages: Vec<Message>,
+    },
     /// Tell the origin how far its messages are stored here.
     Confirm {
         /// The origin.
@@ -221,6 +237,8 @@ pub enum Effect {
     RouteGone(String),
     /// Publishes since the daemon started that a leaf may make and no route wanted, when that changed.
     Unrouted(u64),
+    /// Messages since the daemon started that were to be retained and had no room, when that changed.
+    NotRetained(u64),
     /// Batches of neighbours since the daemon started that they may not send here, when that changed.
     Refused(u64),
 }

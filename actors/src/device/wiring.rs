@@ -14,8 +14,8 @@
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
 //! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
-//! | router | `Status`, `StatusGone`, `RouteStatus`, `RouteGone`, `Unrouted`, `Refused` | health |
-//! | router | `Store`, `Accept`, `Deny`, `Refuse`, `Confirm` | store, MQTT, mesh |
+//! | router | `Status`, `StatusGone`, `RouteStatus`, `RouteGone`, `Unrouted`, `NotRetained`, `Refused` | health |
+//! | router | `Store`, `Accept`, `Deny`, `Refuse`, `Retained`, `Confirm` | store, MQTT, mesh |
 //! | delivery | `Trimmed` | router |
 //! | delivery | `AskUp` | membership, uplink or MQTT, by its endpoint |
 //! | delivery | `Send` | mesh, uplink or MQTT, by its endpoint |
@@ -168,6 +168,7 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::Accept { ticket } => mqtt(io::Mqtt::Accept { tickets: vec![ticket] }),
         E::Deny { ticket } => mqtt(io::Mqtt::Deny { ticket }),
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
+        E::Retained { module, messages } => mqtt(io::Mqtt::Retained { module, messages }),
         E::Confirm { to, confirm } => Out::Io(Io::Mesh(io::Mesh::Confirm { to, confirm })),
         E::Appended { queue, acked, last, terms } => {
             Out::Tell(Event::Delivery(queue, delivery::Event::Appended { acked, last, terms }))
@@ -193,6 +194,12 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::RouteStatus(route, status) => to_health(health::Event::Route(route, status)),
         E::RouteGone(route) => to_health(health::Event::RouteGone(route)),
         E::Unrouted(count) => to_health(health::Event::Unrouted(count)),
+        E::NotRetained(count) => to_health(health::Event::Problems {
+            source: "retained".into(),
+            problems: vec![format!(
+                "{count} message(s) since the daemon started had no room to be retained, and were routed only: retain fewer or smaller ones"
+            )],
+        }),
         E::Refused(count) => to_health(health::Event::Refused(count)),
     }]
 }

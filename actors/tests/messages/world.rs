@@ -188,6 +188,7 @@ impl World {
                     io::Mqtt::Deny { .. }
                     | io::Mqtt::Refuse { .. }
                     | io::Mqtt::Forward { .. }
+                    | io::Mqtt::Retained { .. }
                     | io::Mqtt::AskUp { .. }
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Clients(_),

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,7 +33,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Looks after a session until the connection ends.
 pub(super) async fn attend<R, W>(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     module: ModuleId,
     connect: Connect,
     guest: Guest,
@@ -44,7 +45,7 @@ pub(super) async fn attend<R, W>(
 {
     let Guest { peer, stranger, .. } = guest;
     let encoder = Encoder { version: connect.version, reasons: connect.reasons };
-    let keep_alive = match connect.keep_alive_s {
+    let keep_alive = match connect.server_keep_alive().unwrap_or(connect.keep_alive_s) {
         0 => FOREVER,
         seconds => Duration::from_millis(u64::from(seconds) * 1500),
     };
@@ -81,6 +82,7 @@ pub(super) async fn attend<R, W>(
     };
     slot.lock().session.lost(link, hub.now_ms());
     hub.tell_all(&slot).await;
+    hub.await_will(&slot);
     if !wait.is_zero() {
         finish(&mut reader, &mut writer, &mut out, wait, linger).await;
     }

@@ -103,9 +103,7 @@ impl Counts {
             | Fault::Protocol(_)
             | Fault::Topic(_)
             | Fault::TopicAlias
-            | Fault::Retain
             | Fault::ReceiveMaximum
-            | Fault::SubscriptionIdentifier
             | Fault::Properties => Misdeed::Malformed,
             Fault::TooLarge => Misdeed::TooLarge,
             Fault::KeepAlive => Misdeed::Silent,

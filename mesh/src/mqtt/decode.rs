@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::{
     connection::{PacketData, RawPacket},
-    packet::{Property, Qos, v3_1_1, v5_0},
+    packet::{Property, Qos, RetainHandling, v3_1_1, v5_0},
 };
 
 use super::{
     fault::{Fault, Refusal},
-    packet::{Connect, Incoming, Publish, Version, Will, Wish},
+    packet::{Connect, Incoming, Publish, Version, WhenRetained, Will, Wish},
     properties,
 };
 
@@ -136,11 +136,13 @@ fn connect_v4(packet: &v3_1_1::Connect) -> Connect {
             payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
             qos: packet.will_qos() as u8,
             retain: packet.will_retain(),
-            properties: false,
+            properties: Some(Default::default()),
+            delay_s: 0,
         }),
         expiry_s: if packet.clean_session() { 0 } else { u32::MAX },
         receive_maximum: u16::MAX,
         max_packet: u32::MAX,
+        topic_aliases: 0,
         reasons: false,
         authentication: false,
     }
@@ -159,11 +161,13 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
             payload: Bytes::copy_from_slice(packet.will_payload().unwrap_or_default()),
             qos: packet.will_qos() as u8,
             retain: packet.will_retain(),
-            properties: !packet.will_props().iter().all(is_default_will_property),
+            properties: properties::read(packet.will_props()),
+            delay_s: packet.will_props().iter().find_map(will_delay).unwrap_or(0),
         }),
         expiry_s: 0,
         receive_maximum: u16::MAX,
         max_packet: u32::MAX,
+        topic_aliases: 0,
         reasons: true,
         authentication: false,
     };
@@ -174,6 +178,8 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
             connect.receive_maximum = count.val();
         } else if let Property::MaximumPacketSize(bytes) = property {
             connect.max_packet = bytes.val();
+        } else if let Property::TopicAliasMaximum(count) = property {
+            connect.topic_aliases = count.val();
         } else if let Property::RequestProblemInformation(wanted) = property {
             connect.reasons = wanted.val() != 0;
         } else if let Property::AuthenticationMethod(_) = property {
@@ -183,8 +189,8 @@ fn connect_v5(packet: &v5_0::Connect) -> Connect {
     connect
 }
 
-fn is_default_will_property(property: &Property) -> bool {
-    matches!(property, Property::WillDelayInterval(delay) if delay.val() == 0)
+fn will_delay(property: &Property) -> Option<u32> {
+    if let Property::WillDelayInterval(delay) = property { Some(delay.val()) } else { None }
 }
 
 fn publish(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
@@ -200,20 +206,22 @@ fn publish(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
                 qos: packet.qos() as u8,
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
-                alias: false,
+                alias: None,
                 properties: Some(Default::default()),
             }
         }
         Version::V5 => {
             let (packet, _) = v5_0::Publish::parse(raw.flags(), data.clone())?;
-            let alias = |property: &Property| matches!(property, Property::TopicAlias(_));
+            let alias = |property: &Property| {
+                if let Property::TopicAlias(alias) = property { Some(alias.val()) } else { None }
+            };
             Publish {
                 topic: packet.topic_name().to_owned(),
                 payload: Bytes::copy_from_slice(packet.payload().as_slice()),
                 qos: packet.qos() as u8,
                 retain: packet.retain(),
                 packet_id: packet.packet_id(),
-                alias: packet.props().iter().any(alias),
+                alias: packet.props().iter().find_map(alias),
                 properties: properties::read(packet.props()),
             }
         }
@@ -229,12 +237,13 @@ fn subscribe(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
     let (packet_id, identifier, entries) = match version {
         Version::V4 => {
             let packet = raw.parse_exact(v3_1_1::Subscribe::parse)?;
-            (packet.packet_id(), false, packet.entries().clone())
+            (packet.packet_id(), None, packet.entries().clone())
         }
         Version::V5 => {
             let packet = raw.parse_exact(v5_0::Subscribe::parse)?;
-            let identifier =
-                packet.props().iter().any(|property| matches!(property, Property::SubscriptionIdentifier(_)));
+            let identifier = packet.props().iter().find_map(|property| {
+                if let Property::SubscriptionIdentifier(id) = property { Some(id.val()) } else { None }
+            });
             (packet.packet_id(), identifier, packet.entries().clone())
         }
     };
@@ -242,6 +251,14 @@ fn subscribe(version: Version, raw: &RawPacket) -> Result<Incoming, Fault> {
         filter: entry.topic_filter().to_owned(),
         qos: entry.sub_opts().qos() as u8,
         no_local: version == Version::V5 && entry.sub_opts().nl(),
+        as_published: version == Version::V5 && entry.sub_opts().rap(),
+        retained: match entry.sub_opts().rh() {
+            RetainHandling::DoNotSendRetained if version == Version::V5 => WhenRetained::Never,
+            RetainHandling::SendRetainedIfNotExists if version == Version::V5 => WhenRetained::IfNew,
+            RetainHandling::SendRetained
+            | RetainHandling::SendRetainedIfNotExists
+            | RetainHandling::DoNotSendRetained => WhenRetained::Always,
+        },
     };
     if packet_id == 0 {
         return Err(Fault::Malformed);

@@ -3,9 +3,9 @@
 use bytes::BytesMut;
 use mqtt_protocol_core::mqtt::{
     packet::{
-        AssignedClientIdentifier, GenericPacketTrait, MaximumPacketSize, Properties, Property, Qos,
-        ReasonString, ReceiveMaximum, RetainAvailable, SharedSubscriptionAvailable,
-        SubscriptionIdentifierAvailable, v3_1_1, v5_0,
+        AssignedClientIdentifier, GenericPacketTrait, MaximumPacketSize, MessageExpiryInterval, Properties,
+        Property, Qos, ReasonString, ReceiveMaximum, ServerKeepAlive, SubscriptionIdentifier, TopicAlias,
+        TopicAliasMaximum, v3_1_1, v5_0,
     },
     result_code::{
         ConnectReasonCode, ConnectReturnCode, PubackReasonCode, PubrecReasonCode, PubrelReasonCode,
@@ -19,7 +19,7 @@ use super::{
     packet::Version,
     pending::Answer,
     properties,
-    window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM},
+    window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM, TOPIC_ALIASES},
 };
 
 /// Longest reason string, in bytes; longer ones are cut.
@@ -36,9 +36,37 @@ pub(super) struct Encoder {
     pub(super) reasons: bool,
 }
 
+/// What a PUBLISH says besides its message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct How {
+    pub(super) qos: u8,
+    /// For QoS 1 and 2.
+    pub(super) packet_id: Option<u16>,
+    pub(super) dup: bool,
+    pub(super) retain: bool,
+    /// Of the subscriptions that match.
+    pub(super) identifiers: Vec<u32>,
+    pub(super) alias: Option<Alias>,
+}
+
+/// A topic's alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alias {
+    /// Goes with the topic.
+    New(u16),
+    /// Stands for it.
+    Known(u16),
+}
+
 impl Encoder {
     /// CONNACK of a client that is let in.
-    pub(super) fn connack(self, session_present: bool, assigned: Option<&str>, out: &mut BytesMut) {
+    pub(super) fn connack(
+        self,
+        session_present: bool,
+        assigned: Option<&str>,
+        keep_alive_s: Option<u16>,
+        out: &mut BytesMut,
+    ) {
         match self.version {
             Version::V4 => put(
                 out,
@@ -53,12 +81,13 @@ impl Encoder {
                 let mut props: Properties = vec![
                     Property::ReceiveMaximum(ReceiveMaximum::new(RECEIVE_MAXIMUM).expect(BUILT)),
                     Property::MaximumPacketSize(MaximumPacketSize::new(max_packet).expect(BUILT)),
-                    Property::RetainAvailable(RetainAvailable::new(0).expect(BUILT)),
-                    Property::SubscriptionIdentifierAvailable(
-                        SubscriptionIdentifierAvailable::new(0).expect(BUILT),
-                    ),
-                    Property::SharedSubscriptionAvailable(SharedSubscriptionAvailable::new(0).expect(BUILT)),
+                    Property::TopicAliasMaximum(TopicAliasMaximum::new(TOPIC_ALIASES).expect(BUILT)),
                 ];
+                props.extend(
+                    keep_alive_s.map(|seconds| {
+                        Property::ServerKeepAlive(ServerKeepAlive::new(seconds).expect(BUILT))
+                    }),
+                );
                 props.extend(assigned.map(|id| {
                     Property::AssignedClientIdentifier(AssignedClientIdentifier::new(id).expect(BUILT))
                 }));
@@ -220,17 +249,12 @@ impl Encoder {
         }
     }
 
-    /// PUBLISH to the client: QoS 1 and 2 with a packet identifier, QoS 0 without. The size that it took.
-    pub(super) fn publish(
-        self,
-        parcel: &Parcel,
-        qos: u8,
-        packet_id: Option<u16>,
-        dup: bool,
-        out: &mut BytesMut,
-    ) -> usize {
+    /// PUBLISH to the client. The size that it took.
+    pub(super) fn publish(self, parcel: &Parcel, how: &How, out: &mut BytesMut) -> usize {
         let before = out.len();
-        let (topic, payload) = (parcel.topic.as_str(), parcel.payload.as_ref());
+        let How { qos, packet_id, dup, retain, identifiers, alias } = how;
+        let payload = parcel.payload.as_ref();
+        let topic = if matches!(alias, Some(Alias::Known(_))) { "" } else { parcel.topic.as_str() };
         let qos = match qos {
             0 => Qos::AtMostOnce,
             1 => Qos::AtLeastOnce,
@@ -239,14 +263,24 @@ impl Encoder {
         match self.version {
             Version::V4 => {
                 let packet = v3_1_1::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);
-                let packet = packet.packet_id(packet_id).dup(dup).retain(false).payload(payload);
+                let packet = packet.packet_id(*packet_id).dup(*dup).retain(*retain).payload(payload);
                 put(out, &packet.build().expect(BUILT));
             }
             Version::V5 => {
+                let mut props = properties::write(&parcel.properties);
+                if let Some(seconds) = parcel.expiry_s {
+                    let interval = MessageExpiryInterval::new(seconds).expect(BUILT);
+                    props.push(Property::MessageExpiryInterval(interval));
+                }
+                props.extend(identifiers.iter().filter_map(|id| {
+                    SubscriptionIdentifier::new(*id).ok().map(Property::SubscriptionIdentifier)
+                }));
+                if let Some(Alias::New(alias) | Alias::Known(alias)) = alias {
+                    props.push(Property::TopicAlias(TopicAlias::new(*alias).expect(BUILT)));
+                }
                 let packet = v5_0::Publish::builder().topic_name(topic).expect(BUILT).qos(qos);
-                let packet = packet.packet_id(packet_id).dup(dup).retain(false).payload(payload);
-                let packet = packet.props(properties::write(&parcel.properties));
-                put(out, &packet.build().expect(BUILT));
+                let packet = packet.packet_id(*packet_id).dup(*dup).retain(*retain).payload(payload);
+                put(out, &packet.props(props).build().expect(BUILT));
             }
         }
         out.len() - before

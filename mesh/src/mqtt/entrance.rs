@@ -33,12 +33,13 @@ use super::{
 };
 
 /// Serves a connection to its end.
-pub(super) async fn serve(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
-    let Some(stranger) = hub.door.enter(peer.ip(), hub.settings.max_strangers) else {
-        hub.settings.counts.add(Misdeed::TurnedAway);
-        debug!(%peer, "too many connections of this address without a password");
-        return;
-    };
+pub(super) async fn serve(
+    hub: Arc<Hub>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stranger: Stranger,
+    place: Arc<Place>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "MQTT connection broke");
         return;
@@ -63,7 +64,7 @@ pub(super) struct Guest {
     pub(super) stranger: Stranger,
 }
 
-async fn encrypted(hub: &Hub, tls: &Tls, stream: TcpStream, mut guest: Guest) {
+async fn encrypted(hub: &Arc<Hub>, tls: &Tls, stream: TcpStream, mut guest: Guest) {
     let peer = guest.peer;
     let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     let accepted = tokio::select! {
@@ -88,7 +89,7 @@ async fn encrypted(hub: &Hub, tls: &Tls, stream: TcpStream, mut guest: Guest) {
     }
 }
 
-async fn converse<R, W>(hub: &Hub, read: R, write: W, guest: Guest)
+async fn converse<R, W>(hub: &Arc<Hub>, read: R, write: W, guest: Guest)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

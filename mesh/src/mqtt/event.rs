@@ -60,6 +60,11 @@ pub enum MqttEvent {
         /// At most [`super::settings::MAX_SESSION_BYTES`].
         kept: Vec<u8>,
     },
+    /// It subscribed to something new, and wants what is retained of it. See `router::Event::Subscribed`.
+    Subscribed {
+        /// Who.
+        module: ModuleId,
+    },
     /// Its connection ended: what it published and is not answered is not answered any more. See
     /// `router::Event::Disconnected`. A will that it left is published next.
     Disconnected {
@@ -100,6 +105,7 @@ impl MqttEvent {
             Self::SessionCleared { module } => router::Event::SessionCleared { module },
             Self::Session { ticket, module, kept } => router::Event::Session { ticket, module, kept },
             Self::Flights { ticket, module, kept } => router::Event::Flights { ticket, module, kept },
+            Self::Subscribed { module } => router::Event::Subscribed { module, wall_ms },
             Self::Disconnected { module } => router::Event::Disconnected { module },
             Self::Online { module } => return deliveries(module, delivery::Event::Up),
             Self::Offline { module } => return deliveries(module, delivery::Event::Down),

@@ -20,21 +20,15 @@ pub(crate) enum Fault {
     /// A topic with wildcards, above the length limit or below `$`.
     #[error("not a topic to publish to: {0:?}")]
     Topic(String),
-    /// No topic alias was offered.
-    #[error("topic aliases are not supported")]
+    /// A topic alias that was not offered, or not set.
+    #[error("no topic has this alias, or it is above the maximum")]
     TopicAlias,
-    /// Retained messages are not kept.
-    #[error("retained messages are not supported: publish without the retain flag")]
-    Retain,
     /// More unanswered publishes than announced.
     #[error("more unanswered publishes than the receive maximum")]
     ReceiveMaximum,
-    /// Subscription identifiers were not offered.
-    #[error("subscription identifiers are not supported")]
-    SubscriptionIdentifier,
     /// A publish with properties that would be lost.
     #[error(
-        "of properties only a content type and 32 user properties are carried; a QoS 0 publish cannot be refused"
+        "a property is too long, or a name comes twice or begins with `$`; a QoS 0 publish cannot be refused"
     )]
     Properties,
     /// The device refuses a publish and the version has no other way to say so.
@@ -63,9 +57,7 @@ impl Fault {
             Self::TooLarge => DisconnectReasonCode::PacketTooLarge,
             Self::Topic(_) => DisconnectReasonCode::TopicNameInvalid,
             Self::TopicAlias => DisconnectReasonCode::TopicAliasInvalid,
-            Self::Retain => DisconnectReasonCode::RetainNotSupported,
             Self::ReceiveMaximum => DisconnectReasonCode::ReceiveMaximumExceeded,
-            Self::SubscriptionIdentifier => DisconnectReasonCode::SubscriptionIdentifiersNotSupported,
             Self::Properties | Self::Refused(_) => DisconnectReasonCode::ImplementationSpecificError,
             Self::KeepAlive => DisconnectReasonCode::KeepAliveTimeout,
             Self::TakenOver => DisconnectReasonCode::SessionTakenOver,
@@ -102,14 +94,11 @@ pub(crate) enum Refusal {
     /// Extended authentication.
     #[error("extended authentication is not supported: use user name and password")]
     AuthenticationMethod,
-    /// A will that asks to be retained.
-    #[error("retained messages are not supported: send the will without the retain flag")]
-    Retain,
     /// A will whose topic is no topic.
     #[error("not a topic to publish a will to: {0:?}")]
     WillTopic(String),
     /// A will with properties that would be lost.
-    #[error("will properties are not supported, a will delay among them")]
+    #[error("a property of the will is too long, or a name comes twice or begins with `$`")]
     WillProperties,
     /// What must be remembered of the session could not be stored.
     #[error("the session cannot be stored: {0}")]
@@ -124,7 +113,6 @@ impl Refusal {
             Self::Credentials => ConnectReasonCode::BadUserNameOrPassword,
             Self::ClientId => ConnectReasonCode::ClientIdentifierNotValid,
             Self::AuthenticationMethod => ConnectReasonCode::BadAuthenticationMethod,
-            Self::Retain => ConnectReasonCode::RetainNotSupported,
             Self::WillTopic(_) => ConnectReasonCode::TopicNameInvalid,
             Self::WillProperties => ConnectReasonCode::ImplementationSpecificError,
             Self::Unavailable(_) => ConnectReasonCode::ServerUnavailable,
@@ -137,7 +125,7 @@ impl Refusal {
             Self::Version => ConnectReturnCode::UnacceptableProtocolVersion,
             Self::Credentials => ConnectReturnCode::BadUserNameOrPassword,
             Self::ClientId => ConnectReturnCode::IdentifierRejected,
-            Self::AuthenticationMethod | Self::Retain | Self::WillTopic(_) | Self::WillProperties => {
+            Self::AuthenticationMethod | Self::WillTopic(_) | Self::WillProperties => {
                 ConnectReturnCode::NotAuthorized
             }
             Self::Unavailable(_) => ConnectReturnCode::ServerUnavailable,

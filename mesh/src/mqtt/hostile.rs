@@ -15,7 +15,7 @@ use super::{
     event::MqttEvent,
     framing::Framing,
     outbox::Parcel,
-    packet::{Connect, Version},
+    packet::{Connect, Version, Will},
     session::{Marks, Polled, Session},
     subscription,
     ticket::Tickets,
@@ -165,6 +165,12 @@ impl Play {
         if let Some(link) = self.link.take() {
             self.session.lost(link.id, self.links);
         }
+        // Of the wills that wait each second one comes to its time.
+        if let Some((number, _)) = self.session.waiting_will()
+            && number % 2 == 0
+        {
+            self.session.will_is_due(number);
+        }
     }
 
     /// Takes what the session says, and holds it to its bounds.
@@ -199,6 +205,10 @@ impl Play {
                 assert!(kept.is_none_or(|kept| kept.len() <= super::settings::MAX_SESSION_BYTES));
                 self.asked(ticket);
             }
+            MqttEvent::Subscribed { .. } => {
+                let parcel = |n: u8| Parcel { topic: format!("dev/m/{n}"), ..Parcel::default() };
+                self.session.retained((0..3).map(parcel).collect());
+            }
             MqttEvent::Flights { ticket, kept, .. } => {
                 assert!(kept.len() <= super::settings::MAX_SESSION_BYTES);
                 self.asked(ticket);
@@ -226,9 +236,17 @@ fn connect(version: Version, how: u8) -> Connect {
         keep_alive_s: 10,
         user_name: None,
         password: None,
-        will: None,
+        will: (how & 128 != 0).then(|| Will {
+            topic: "gone".to_owned(),
+            payload: Bytes::new(),
+            qos: 1,
+            retain: how & 16 != 0,
+            properties: Some(Default::default()),
+            delay_s: u32::from(how & 8),
+        }),
         expiry_s: if clean { 0 } else { u32::MAX },
         receive_maximum: if how & 8 == 0 { u16::MAX } else { 1 },
+        topic_aliases: if how & 64 == 0 { 0 } else { u16::MAX },
         max_packet: if how & 16 == 0 { u32::MAX } else { 64 },
         reasons: version == Version::V5 && how & 32 == 0,
         authentication: false,
@@ -259,6 +277,23 @@ mod tests {
         play(&script);
     }
 
+    /// The same of MQTT 5, with what it adds: an identifier, QoS 2 to the client, a retained publish under an alias.
+    #[test]
+    fn a_good_client_of_mqtt_5_is_no_trouble() {
+        let mut script = vec![6, 0b1100_0110];
+        let mut send = |bytes: &[u8]| {
+            script.extend([0, u8::try_from(bytes.len()).unwrap()]);
+            script.extend(bytes);
+            script.extend([3, 3]);
+        };
+        send(b"\x82\x0d\0\x01\x02\x0b\x07\0\x05dev/#\x02");
+        send(b"\x31\x08\0\x01t\x03\x23\0\x01x");
+        send(b"\x30\x07\0\0\x03\x23\0\x01x");
+        script.extend([5, 4, 3, 3]);
+        script.extend([0, 4, 0x50, 2, 0, 1, 3, 3, 0, 4, 0x70, 2, 0, 1, 3, 8, 7, 6, 0b1100_0110, 3, 3, 7]);
+        play(&script);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(5_000))]
 
@@ -273,7 +308,9 @@ mod tests {
             how in any::<u8>(),
             packets in prop::collection::vec(
                 (
-                    prop::sample::select(vec![0x30u8, 0x32, 0x34, 0x40, 0x62, 0x82, 0xa2, 0xc0, 0xe0]),
+                    prop::sample::select(vec![
+                        0x30u8, 0x31, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x82, 0xa2, 0xc0, 0xe0,
+                    ]),
                     prop::collection::vec(any::<u8>(), 0..12),
                     prop::collection::vec(3u8..6, 0..3),
                 ),

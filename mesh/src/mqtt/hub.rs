@@ -10,9 +10,13 @@ use subtle::ConstantTimeEq as _;
 use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore, mpsc},
+    task::AbortHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use wayside_actors::{device::access::Client, message::Message};
+use wayside_actors::{
+    device::access::Client,
+    message::{Message, property},
+};
 use wayside_config::{
     identity::DeviceId,
     leaf::{Fingerprint, Leaf},
@@ -83,6 +87,8 @@ pub(super) struct Attended {
     pub(super) session: Session,
     /// Wakes the connection of the moment.
     wake: Arc<Notify>,
+    /// Waits for the time of a will.
+    will_timer: Option<AbortHandle>,
 }
 
 impl Hub {
@@ -130,9 +136,10 @@ impl Hub {
 
     fn is_module(&self, module: &ModuleId, given: &[u8]) -> bool {
         let is_wanted = lock(&self.modules).wanted.get(module).is_some_and(|wanted| wanted.leaf.is_none());
-        let expected = self.authenticator.password(module);
-        let is_right: bool = expected.as_deref().unwrap_or_default().ct_eq(given).into();
-        is_wanted && expected.is_some() && is_right
+        let passwords = self.authenticator.passwords(module);
+        // All of them, whichever it is.
+        let right = passwords.iter().filter(|password| password.as_slice().ct_eq(given).into()).count();
+        is_wanted && right > 0
     }
 
     async fn is_leaf(&self, leaf: Leaf, given: Option<&[u8]>, certificate: Option<Fingerprint>) -> bool {
@@ -221,16 +228,25 @@ impl Hub {
     }
 
     /// A message as its receiver sees it: a leaf as it was published, a module with where it was.
-    pub(super) fn parcel(&self, message: Message, to_leaf: bool) -> Parcel {
+    pub(super) fn parcel(&self, message: Message, client: &ModuleId, to_leaf: bool) -> Parcel {
         let topic = if to_leaf {
-            message.topic
+            message.topic.clone()
         } else {
             match lock(&self.names).get(&message.origin) {
                 Some(name) => message.topic_from(name),
                 None => message.topic_from(&message.origin.to_string()),
             }
         };
-        Parcel { topic, properties: message.properties, payload: message.payload }
+        let is_own = Some(message.origin) == self.settings.device && message.source == client.module;
+        let mut properties = message.properties;
+        let is_retained = properties.remove(property::RETAIN).is_some();
+        // Whose clocks differ does not matter: what is left is never more than there was.
+        let expiry_s = properties.remove(property::EXPIRY).and_then(|seconds| seconds.parse().ok());
+        let expiry_s = expiry_s.map(|seconds: u32| {
+            let waited_s = unix_ms().saturating_sub(message.accepted_ms) / 1000;
+            seconds.saturating_sub(u32::try_from(waited_s).unwrap_or(u32::MAX))
+        });
+        Parcel { topic, properties, payload: message.payload, expiry_s, is_own, is_retained }
     }
 
     /// Sends what a session has to tell, as far as there is room. True if nothing is left.
@@ -251,6 +267,29 @@ impl Hub {
         }
     }
 
+    /// Publishes the will that a session holds back, when its time has come.
+    pub(super) fn await_will(self: &Arc<Self>, slot: &Arc<Slot>) {
+        let mut attended = slot.lock();
+        let Some((number, delay)) = attended.session.waiting_will() else { return };
+        let (hub, waiting) = (self.clone(), slot.clone());
+        let timer = self.tasks.spawn_on(
+            async move {
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {
+                        hub.change(&waiting, |session| session.will_is_due(number));
+                    }
+                    // Its client lives on.
+                    () = hub.closing.cancelled() => {}
+                }
+            },
+            &self.runtime,
+        );
+        // The will before is published, or its client was back in time.
+        if let Some(before) = attended.will_timer.replace(timer.abort_handle()) {
+            before.abort();
+        }
+    }
+
     /// Milliseconds since the listener began.
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -265,7 +304,7 @@ impl Hub {
         let number = tickets.session();
         let counts = Arc::clone(&self.settings.counts);
         let session = Session::new(module.clone(), tickets, marks, counts, self.now_ms());
-        let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default() })));
+        let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default(), will_timer: None })));
         modules.slots.insert(module.clone(), slot.clone());
         modules.by_number.insert(number, slot.clone());
         slot
@@ -313,4 +352,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Makes an assigned client identifier differ from those of before a restart.
 fn unix_nanos() -> u128 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos())
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::{
+    alias::Aliases,
     encode::Encoder,
     fault::{Fault, Refusal},
     packet::{Connect, Version, Will},
@@ -22,6 +23,8 @@ pub(super) struct Link {
     /// Answers that are not yet written.
     pub(super) out: BytesMut,
     pub(super) will: Option<Will>,
+    pub(super) aliases: Aliases,
+    server_keep_alive: Option<u16>,
     pub(super) is_connected: bool,
     /// `Online` was told.
     pub(super) is_online: bool,
@@ -53,6 +56,8 @@ impl Link {
             pending: Pending::default(),
             out: BytesMut::new(),
             will: connect.will.clone(),
+            aliases: Aliases::new(connect.topic_aliases),
+            server_keep_alive: connect.server_keep_alive(),
             is_connected: false,
             is_online: false,
             has_told_of_waiting: false,
@@ -83,7 +88,8 @@ impl Link {
                     self.end = Some(End::Refused(refusal));
                 }
                 (Ack::Connack { session_present, assigned }, Answer::Accepted) => {
-                    self.encoder.connack(session_present, assigned.as_deref(), &mut self.out);
+                    let keep_alive_s = self.server_keep_alive;
+                    self.encoder.connack(session_present, assigned.as_deref(), keep_alive_s, &mut self.out);
                     self.is_connected = true;
                 }
                 (_, Answer::Refused(reason)) => self.fail(Fault::Refused(reason)),

@@ -1,16 +1,10 @@
 //! The listener as the device sees it: bind, events out, commands in, close.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{SocketAddr, TcpListener as StdListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     runtime::Handle,
     sync::{Semaphore, mpsc},
 };
@@ -33,6 +27,9 @@ use super::{
 
 /// How long accepting pauses when the system has no file descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections that may wait to be accepted: who finds no room there tries again a second later.
+const BACKLOG: u32 = 1024;
 
 /// The MQTT listener. Commands never wait; they may come from any thread. Dropping it begins
 /// what [`close`](Self::close) does and does not wait.
@@ -129,15 +126,22 @@ impl Listener {
             Mqtt::Deliver { queue, first_seq, messages } => {
                 if let Some(module) = module_of(&queue) {
                     let to_leaf = hub.has_leaf(&module);
-                    let messages = messages.into_iter().map(|message| hub.parcel(message, to_leaf)).collect();
+                    let messages =
+                        messages.into_iter().map(|message| hub.parcel(message, &module, to_leaf)).collect();
                     hub.with_module(&module, |session| session.deliver(queue, first_seq, messages));
                 }
             }
             Mqtt::Forward { queue, message } => {
                 if let Some(module) = module_of(&queue) {
-                    let parcel = hub.parcel(message, hub.has_leaf(&module));
+                    let parcel = hub.parcel(message, &module, hub.has_leaf(&module));
                     hub.with_module(&module, |session| session.forward(parcel));
                 }
+            }
+            Mqtt::Retained { module, messages } => {
+                let to_leaf = hub.has_leaf(&module);
+                let parcels =
+                    messages.into_iter().map(|message| hub.parcel(message, &module, to_leaf)).collect();
+                hub.with_module(&module, |session| session.retained(parcels));
             }
             Mqtt::Forget(queue) => {
                 if let Some(module) = module_of(&queue) {
@@ -194,10 +198,11 @@ fn sessions(marks: impl IntoIterator<Item = (String, Vec<u8>)>) -> BTreeMap<Modu
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    // The standard library sets SO_REUSEADDR, so a restart finds its port.
-    let socket = StdListener::bind(address)?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket)
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So a restart finds its port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(hub: Arc<Hub>, socket: TcpListener, place: Arc<Place>) {
@@ -214,12 +219,16 @@ async fn accept(hub: Arc<Hub>, socket: TcpListener, place: Arc<Place>) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&place.connections).try_acquire_owned() else {
+        // However many come at once, those that are here have their turn between any two.
+        tokio::task::yield_now().await;
+        let permit = Arc::clone(&place.connections).try_acquire_owned();
+        let stranger = hub.door.enter(peer.ip(), hub.settings.max_strangers);
+        let (Ok(permit), Some(stranger)) = (permit, stranger) else {
             hub.settings.counts.add(Misdeed::TurnedAway);
-            debug!(%peer, limit = hub.settings.max_connections, "too many MQTT connections: one is turned away");
+            debug!(%peer, "too many MQTT connections, or too many of this address without a password");
             continue;
         };
-        let serving = entrance::serve(hub.clone(), stream, peer, Arc::clone(&place));
+        let serving = entrance::serve(hub.clone(), stream, peer, stranger, Arc::clone(&place));
         hub.tasks.spawn(async move {
             serving.await;
             drop(permit);

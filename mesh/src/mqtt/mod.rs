@@ -12,13 +12,12 @@
 //! - One session a module or leaf. A second connection takes over from the first.
 //! - Topics that no route and no grant names are not its own: MQTT 5 says `Not authorized`, 3.1.1 acknowledges
 //!   the publish, as the standard asks, and drops it.
-//! - Retained messages are not kept, so a publish or a will that asks for it ends the connection
-//!   (MQTT 5: reason `Retain not supported`). So does, under 3.1.1, a publish that the device refuses, for
-//!   3.1.1 has no other answer but a false acknowledgement.
-//! - Of the properties of MQTT 5 publishes the user properties and the content type travel; others do not, so
-//!   a publish that has some is refused.
+//! - Under 3.1.1 a publish that the device refuses ends the connection, for 3.1.1 has no other answer but a false
+//!   acknowledgement.
+//! - A shared subscription is one like any other: a client has one session, and nobody to share with.
 //! - What waits in a module's queues belongs to its routes, not to its session: a clean start does not lose it.
 
+mod alias;
 mod certificate;
 mod connection;
 pub mod counts;

@@ -24,6 +24,7 @@ use self::{
     flight::{InFlight, KeptQueue, Stage, name},
     lane::Lane,
 };
+use super::subscription::Grant;
 
 /// Messages of best-effort routes that wait for the client to read, at most; and their bytes.
 const LIVE_MESSAGES: usize = 1024;
@@ -46,6 +47,8 @@ pub(super) struct Outbox {
     live: VecDeque<Parcel>,
     live_bytes: usize,
     is_lives_turn: bool,
+    /// What is retained and not sent yet, with its QoS, by topic: no more than the device retains.
+    retained: BTreeMap<String, (Parcel, u8)>,
     /// QoS 2 outlives the device.
     is_lasting: bool,
     /// Queues from before a restart that are not here again.
@@ -62,6 +65,12 @@ pub(super) struct Parcel {
     pub(super) topic: String,
     pub(super) properties: Properties,
     pub(super) payload: Bytes,
+    /// How many seconds it may still wait, if that is bounded.
+    pub(super) expiry_s: Option<u32>,
+    /// The client published it itself.
+    pub(super) is_own: bool,
+    /// It was published to be retained.
+    pub(super) is_retained: bool,
 }
 
 impl Parcel {
@@ -82,6 +91,8 @@ pub(super) enum Outgoing {
         /// `None` for QoS 0, which is settled by sending it.
         packet_id: Option<u16>,
         dup: bool,
+        /// It was retained, for a subscription that came later.
+        is_old: bool,
     },
     /// PUBREL.
     Release { packet_id: u16 },
@@ -113,6 +124,45 @@ impl Outbox {
         self.live.push_back(parcel);
         while self.live.len() > LIVE_MESSAGES || (self.live_bytes > LIVE_BYTES && self.live.len() > 1) {
             self.next_live();
+        }
+    }
+
+    /// Takes a message that was retained, for a new subscription.
+    pub(super) fn take_retained(&mut self, parcel: Parcel, qos: u8) {
+        self.retained.insert(parcel.topic.clone(), (parcel, qos));
+    }
+
+    /// The next retained message, as far as there may be one more in flight.
+    fn next_retained(&mut self, window: usize) -> Option<Outgoing> {
+        loop {
+            let (_, (_, qos)) = self.retained.first_key_value()?;
+            if *qos > 0 && self.inflight.len() >= window {
+                return None;
+            }
+            let (parcel, qos) = self.retained.pop_first()?.1;
+            let stage = match qos {
+                0 => {
+                    return Some(Outgoing::Publish {
+                        parcel,
+                        qos,
+                        packet_id: None,
+                        dup: false,
+                        is_old: true,
+                    });
+                }
+                1 => Stage::AtLeastOnce,
+                _ if self.is_lasting => Stage::Chosen,
+                _ => Stage::Offered,
+            };
+            let id = free_id(self.last_id, &self.inflight);
+            self.last_id = id;
+            self.sent += 1;
+            let (order, old) = (self.sent, Some(Box::new(parcel)));
+            self.inflight.insert(id, InFlight { of: None, old, order, stage, is_sent: false });
+            if stage != Stage::Chosen {
+                return self.due(id);
+            }
+            self.is_changed = true;
         }
     }
 
@@ -158,28 +208,38 @@ impl Outbox {
         self.due.clear();
         self.live.clear();
         self.live_bytes = 0;
+        self.retained.clear();
         self.restored.clear();
         self.keeping = None;
         self.is_changed = false;
         self.lanes.values_mut().for_each(Lane::restart);
     }
 
-    /// The next packet, while fewer than `window` are in flight. `grant` tells the QoS for a topic, or `None`
-    /// where no subscription matches: such a message waits, and its queue behind it.
-    pub(super) fn next(&mut self, window: usize, grant: impl Fn(&str) -> Option<u8>) -> Option<Outgoing> {
+    /// The next packet, while fewer than `window` are in flight. `grant` tells what subscriptions make of a message: where
+    /// none matches it waits, and its queue behind it.
+    pub(super) fn next(&mut self, window: usize, grant: impl Fn(&Parcel) -> Grant) -> Option<Outgoing> {
         loop {
             while let Some(id) = self.due.pop_front() {
                 if let Some(outgoing) = self.due(id) {
                     return Some(outgoing);
                 }
             }
+            if let Some(outgoing) = self.next_retained(window) {
+                return Some(outgoing);
+            }
             // Turn about, so that neither kind waits for the other.
             self.is_lives_turn = !self.is_lives_turn;
             let chosen = self.choose(window, &grant);
             if self.is_lives_turn || chosen.is_none() {
                 while let Some(parcel) = self.next_live() {
-                    if grant(&parcel.topic).is_some() {
-                        return Some(Outgoing::Publish { parcel, qos: 0, packet_id: None, dup: false });
+                    if matches!(grant(&parcel), Grant::Send(_)) {
+                        return Some(Outgoing::Publish {
+                            parcel,
+                            qos: 0,
+                            packet_id: None,
+                            dup: false,
+                            is_old: false,
+                        });
                     }
                 }
             }
@@ -188,11 +248,16 @@ impl Outbox {
             let lane = self.lanes.get_mut(&queue)?;
             let held = lane.unsent()?;
             let seq = held.seq;
+            let Some(qos) = qos else {
+                lane.sent();
+                self.settle(&queue, seq);
+                continue;
+            };
             if qos == 0 {
                 let parcel = held.parcel.clone();
                 lane.sent();
                 self.settle(&queue, seq);
-                return Some(Outgoing::Publish { parcel, qos, packet_id: None, dup: false });
+                return Some(Outgoing::Publish { parcel, qos, packet_id: None, dup: false, is_old: false });
             }
             let id = free_id(self.last_id, &self.inflight);
             self.last_id = id;
@@ -202,13 +267,21 @@ impl Outbox {
                 let parcel = held.parcel.clone();
                 lane.sent();
                 let stage = Stage::AtLeastOnce;
-                self.inflight.insert(id, InFlight { of: Some((queue, seq)), order, stage, is_sent: true });
-                return Some(Outgoing::Publish { parcel, qos, packet_id: Some(id), dup: false });
+                self.inflight
+                    .insert(id, InFlight { of: Some((queue, seq)), old: None, order, stage, is_sent: true });
+                return Some(Outgoing::Publish {
+                    parcel,
+                    qos,
+                    packet_id: Some(id),
+                    dup: false,
+                    is_old: false,
+                });
             }
             lane.sent();
             let is_new = !std::mem::replace(&mut lane.is_exactly_once, true);
             let stage = if self.is_lasting { Stage::Chosen } else { Stage::Offered };
-            self.inflight.insert(id, InFlight { of: Some((queue, seq)), order, stage, is_sent: false });
+            self.inflight
+                .insert(id, InFlight { of: Some((queue, seq)), old: None, order, stage, is_sent: false });
             if is_new {
                 self.make_room();
             }
@@ -228,17 +301,16 @@ impl Outbox {
             Stage::Released => return Some(Outgoing::Release { packet_id: id }),
             Stage::Chosen | Stage::Awaited | Stage::Received => return None,
         };
-        let Some(held) = flight
-            .of
-            .as_ref()
-            .and_then(|(queue, seq)| self.lanes.get(queue).and_then(|lane| lane.find(*seq)))
-        else {
+        let of = flight.of.as_ref();
+        let held = of.and_then(|(queue, seq)| self.lanes.get(queue).and_then(|lane| lane.find(*seq)));
+        let Some(parcel) = held.map(|held| &held.parcel).or(flight.old.as_deref()) else {
             // Its queue is gone.
             flight.stage = Stage::Released;
             return Some(Outgoing::Release { packet_id: id });
         };
         let dup = std::mem::replace(&mut flight.is_sent, true);
-        Some(Outgoing::Publish { parcel: held.parcel.clone(), qos, packet_id: Some(id), dup })
+        let is_old = flight.old.is_some();
+        Some(Outgoing::Publish { parcel: parcel.clone(), qos, packet_id: Some(id), dup, is_old })
     }
 
     /// The client acknowledged a packet with PUBACK. False if none such was in flight.
@@ -271,15 +343,19 @@ impl Outbox {
             .collect()
     }
 
-    /// A queue whose next message may be sent and at which QoS, beginning after the one whose turn it was.
-    fn choose(&self, window: usize, grant: impl Fn(&str) -> Option<u8>) -> Option<(Arc<Queue>, u8)> {
+    /// A queue whose next message may be sent, beginning after the one whose turn it was; and at which QoS, or not at all.
+    fn choose(&self, window: usize, grant: impl Fn(&Parcel) -> Grant) -> Option<(Arc<Queue>, Option<u8>)> {
         let has_room = self.inflight.len() < window;
         let ready = |(queue, lane): (&Arc<Queue>, &Lane)| {
-            let qos = grant(&lane.peek()?.parcel.topic)?;
+            let qos = match grant(&lane.peek()?.parcel) {
+                Grant::Nothing => return None,
+                Grant::NotWanted => None,
+                Grant::Send(qos) => Some(qos),
+            };
             let is_ready = match qos {
-                0 => true,
-                1 => has_room,
-                _ => has_room && self.has_room_for_exactly_once(),
+                None | Some(0) => true,
+                Some(1) => has_room,
+                Some(_) => has_room && self.has_room_for_exactly_once(),
             };
             is_ready.then(|| (queue.clone(), qos))
         };

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use wayside_actors::message::Properties;
 
+use super::window::MAX_KEEP_ALIVE_S;
+
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -26,7 +28,7 @@ pub(crate) enum Incoming {
     /// PUBREL.
     Pubrel { packet_id: u16 },
     /// SUBSCRIBE.
-    Subscribe { packet_id: u16, identifier: bool, filters: Vec<Wish> },
+    Subscribe { packet_id: u16, identifier: Option<u32>, filters: Vec<Wish> },
     /// UNSUBSCRIBE.
     Unsubscribe { packet_id: u16, filters: Vec<String> },
     /// PINGREQ.
@@ -41,6 +43,19 @@ pub(crate) struct Wish {
     pub(crate) filter: String,
     pub(crate) qos: u8,
     pub(crate) no_local: bool,
+    pub(crate) as_published: bool,
+    pub(crate) retained: WhenRetained,
+}
+
+/// When a subscription gets what is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenRetained {
+    /// Each time that it is made.
+    Always,
+    /// When there was none of that filter.
+    IfNew,
+    /// Never.
+    Never,
 }
 
 /// A PUBLISH.
@@ -51,7 +66,7 @@ pub(crate) struct Publish {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) packet_id: Option<u16>,
-    pub(crate) alias: bool,
+    pub(crate) alias: Option<u16>,
     /// What travels with it; `None` when it has properties that would not reach a subscriber.
     pub(crate) properties: Option<Properties>,
 }
@@ -73,6 +88,8 @@ pub(crate) struct Connect {
     pub(crate) receive_maximum: u16,
     /// The largest packet that the client takes.
     pub(crate) max_packet: u32,
+    /// How many topic aliases the client takes.
+    pub(crate) topic_aliases: u16,
     /// The client wants reason strings.
     pub(crate) reasons: bool,
     /// The client asks for extended authentication.
@@ -86,6 +103,16 @@ pub(crate) struct Will {
     pub(crate) payload: Bytes,
     pub(crate) qos: u8,
     pub(crate) retain: bool,
-    /// It has properties that would not be honoured.
-    pub(crate) properties: bool,
+    /// What travels with it; `None` when it has properties that would not reach a subscriber.
+    pub(crate) properties: Option<Properties>,
+    /// How many seconds the client may be gone before it is published.
+    pub(crate) delay_s: u32,
+}
+
+impl Connect {
+    /// The keep-alive, where the client wants none or one so long that a device would not notice that it is gone.
+    pub(crate) fn server_keep_alive(&self) -> Option<u16> {
+        let is_bounded = (1..=MAX_KEEP_ALIVE_S).contains(&self.keep_alive_s);
+        (self.version == Version::V5 && !is_bounded).then_some(MAX_KEEP_ALIVE_S)
+    }
 }

@@ -4,10 +4,7 @@
 //! connection feeds packets in and polls bytes and events out. Commands come from other threads and
 //! only change state: the connection is woken and polls.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tracing::{info, warn};
@@ -16,20 +13,22 @@ use wayside_config::workload::ModuleId;
 
 use super::{
     counts::{Counts, Misdeed},
+    encode::{Alias, How},
     event::MqttEvent,
     fault::{Fault, Refusal},
     kept::{Kept, Lasting},
     link::{End, Link},
     outbox::{Outbox, Outgoing, Parcel},
-    packet::{Connect, Incoming, Version},
+    packet::{Connect, Incoming, Version, Will},
     pending::{Ack, Answer},
-    subscription,
+    subscription::{self, Grant, Subscriptions},
     ticket::Tickets,
     window::{CLIENT_ID_BYTES, OUT_BYTES},
 };
 
 mod keeping;
 mod packets;
+mod will;
 
 /// A module's session.
 #[derive(Debug)]
@@ -39,8 +38,9 @@ pub(super) struct Session {
     counts: Arc<Counts>,
     /// Filters of the topics that may reach the client.
     topics: Arc<[String]>,
-    /// Granted QoS by filter.
-    subscriptions: BTreeMap<String, u8>,
+    subscriptions: Subscriptions,
+    /// Those that have not got yet what is retained.
+    fresh: Subscriptions,
     /// The session that a client may find again; `None` if there is none.
     lasting: Option<Lasting>,
     /// What the store is known to hold; `None` while a change is under way.
@@ -52,6 +52,8 @@ pub(super) struct Session {
     keeping: Option<u64>,
     events: VecDeque<MqttEvent>,
     link: Option<Link>,
+    /// A will that waits for its client, with the number of the connection that left it.
+    will: Option<(u64, Will, Duration)>,
 }
 
 /// What the store has of a session.
@@ -101,6 +103,7 @@ impl Session {
             counts,
             topics: Arc::default(),
             subscriptions,
+            fresh: Subscriptions::default(),
             lasting,
             stored: Some(mark),
             storing: None,
@@ -108,6 +111,7 @@ impl Session {
             keeping: None,
             events: VecDeque::new(),
             link: None,
+            will: None,
         }
     }
 
@@ -127,13 +131,10 @@ impl Session {
             return Err(Refusal::AuthenticationMethod);
         }
         if let Some(will) = &connect.will {
-            if will.retain {
-                return Err(Refusal::Retain);
-            }
             if !subscription::is_publishable(&will.topic) {
                 return Err(Refusal::WillTopic(will.topic.clone()));
             }
-            if will.properties {
+            if will.properties.is_none() {
                 return Err(Refusal::WillProperties);
             }
         }
@@ -151,10 +152,14 @@ impl Session {
                 .lasting
                 .as_ref()
                 .is_some_and(|lasting| lasting.client_id == client_id && !lasting.is_expired(now_ms));
+        let will = self.will.take();
         if is_present {
             self.outbox.resume();
         } else {
+            // The session that left it has ended.
+            will.into_iter().for_each(|(_, will, _)| self.publish_will(will));
             self.subscriptions.clear();
+            self.fresh.clear();
             self.outbox.restart();
             self.keeping = None;
             self.events.push_back(MqttEvent::SessionCleared { module: self.module.clone() });
@@ -197,6 +202,7 @@ impl Session {
     pub(super) fn evict(&mut self, fault: Fault) {
         // A module that is not wanted may lose what the store holds of its session.
         self.stored = None;
+        self.will = None;
         if let Some(link) = &mut self.link {
             link.will = None;
             link.fail(fault);
@@ -219,8 +225,7 @@ impl Session {
     /// Messages for the module.
     pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<Parcel>) {
         if let Some(link) = self.link.as_mut().filter(|link| link.is_online && !link.has_told_of_waiting) {
-            let waits =
-                |parcel: &&Parcel| subscription::granted(&self.subscriptions, &parcel.topic).is_none();
+            let waits = |parcel: &&Parcel| self.subscriptions.grant(parcel) == Grant::Nothing;
             if let Some(parcel) = messages.iter().find(waits) {
                 link.has_told_of_waiting = true;
                 info!(module = %self.module, topic = parcel.topic, "a message waits until the module subscribes to its topic");
@@ -234,7 +239,7 @@ impl Session {
     /// reads fast enough.
     pub(super) fn forward(&mut self, parcel: Parcel) {
         let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
-        if is_online && subscription::granted(&self.subscriptions, &parcel.topic).is_some() {
+        if is_online && matches!(self.subscriptions.grant(&parcel), Grant::Send(_)) {
             self.outbox.take_live(parcel);
         }
     }
@@ -243,6 +248,16 @@ impl Session {
     pub(super) fn tell_online(&mut self) {
         let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
         self.push_online(is_online);
+    }
+
+    /// What is retained of what routes bring to the module: new subscriptions get it.
+    pub(super) fn retained(&mut self, parcels: Vec<Parcel>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        for parcel in parcels {
+            if let Grant::Send(qos) = fresh.grant(&parcel) {
+                self.outbox.take_retained(parcel, qos);
+            }
+        }
     }
 
     /// A queue of the module is closed.
@@ -260,22 +275,31 @@ impl Session {
             return Polled::Closing(end.clone());
         }
         while link.is_connected && out.len() < OUT_BYTES {
-            let grant = |topic: &str| subscription::granted(&self.subscriptions, topic);
-            let (parcel, qos, packet_id, dup) = match self.outbox.next(link.window, grant) {
+            let grant = |parcel: &Parcel| self.subscriptions.grant(parcel);
+            let (parcel, qos, packet_id, dup, is_old) = match self.outbox.next(link.window, grant) {
                 None => break,
                 Some(Outgoing::Release { packet_id }) => {
                     link.encoder.pubrel(packet_id, true, out);
                     continue;
                 }
-                Some(Outgoing::Publish { parcel, qos, packet_id, dup }) => (parcel, qos, packet_id, dup),
+                Some(Outgoing::Publish { parcel, qos, packet_id, dup, is_old }) => {
+                    (parcel, qos, packet_id, dup, is_old)
+                }
             };
             let before = out.len();
-            let size = link.encoder.publish(&parcel, qos, packet_id, dup, out);
+            let (as_published, identifiers) = self.subscriptions.mentions(&parcel);
+            let retain = as_published || is_old;
+            let alias = link.aliases.give(&parcel.topic);
+            let how = How { qos, packet_id, dup, retain, identifiers, alias };
+            let size = link.encoder.publish(&parcel, &how, out);
             if size > link.max_packet {
                 // The standard: discard it and behave as if it had been sent.
                 warn!(module = %self.module, topic = parcel.topic, size, limit = link.max_packet,
                     "a message is larger than the client's maximum packet size and is discarded");
                 out.truncate(before);
+                if matches!(alias, Some(Alias::New(_))) {
+                    link.aliases.take_back(&parcel.topic);
+                }
                 packet_id.into_iter().for_each(|packet_id| self.outbox.discard(packet_id));
             }
         }
@@ -343,15 +367,12 @@ impl Session {
         let Some(link) = self.link.take() else { return };
         self.events.push_back(MqttEvent::Disconnected { module: self.module.clone() });
         if let Some(will) = link.will.filter(|_| link.is_connected) {
-            self.events.push_back(MqttEvent::Published {
-                ticket: self.tickets.next(),
-                module: self.module.clone(),
-                topic: will.topic,
-                properties: Default::default(),
-                payload: will.payload,
-                qos: will.qos,
-                packet_id: None,
-            });
+            // It waits no longer than the session.
+            let session_s = self.lasting.as_ref().map_or(0, |lasting| lasting.expiry_s);
+            match will.delay_s.min(session_s) {
+                0 => self.publish_will(will),
+                seconds => self.will = Some((link.id, will, Duration::from_secs(seconds.into()))),
+            }
         }
         if link.is_online {
             self.push_online(false);
@@ -360,6 +381,7 @@ impl Session {
             Some(lasting) => lasting.left_ms = Some(now_ms),
             None => {
                 self.subscriptions.clear();
+                self.fresh.clear();
                 self.outbox.restart();
             }
         }

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wayside_config::workload::ModuleId;
+use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 use super::counts::Counts;
 
 /// Knows the modules' passwords.
 pub trait Authenticator: Send + Sync {
-    /// The module's password, or `None` if it has none. The listener compares, in constant time.
-    fn password(&self, module: &ModuleId) -> Option<Vec<u8>>;
+    /// The passwords that the module may use now. The listener compares, in constant time.
+    fn passwords(&self, module: &ModuleId) -> Vec<Vec<u8>>;
 }
 
 /// Limits of the listener.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Depth of the event channel. When it is full, reading stops.
     pub events: usize,
+    /// This device: what a client published here is its own.
+    pub device: Option<DeviceId>,
     /// Where misdeeds are counted.
     pub counts: Arc<Counts>,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
             events: 1024,
+            device: None,
             counts: Arc::default(),
         }
     }

@@ -19,5 +19,9 @@ pub(super) const MAX_PACKET_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (24
 pub(super) const MAX_CONNECT_BYTES: usize = 72 << 10;
 /// Bytes waiting to be written, after which neither reading nor delivering goes on.
 pub(super) const OUT_BYTES: usize = 256 << 10;
+/// Topic aliases that a client may set, and that are set for one.
+pub(super) const TOPIC_ALIASES: u16 = 16;
+/// The longest keep-alive of an MQTT 5 client, in seconds: 3.1.1 leaves it to the client.
+pub(super) const MAX_KEEP_ALIVE_S: u16 = 3600;
 /// A client identifier.
 pub(super) const CLIENT_ID_BYTES: usize = 256;

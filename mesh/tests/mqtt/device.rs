@@ -59,8 +59,9 @@ pub struct Device {
 struct Passwords;
 
 impl Authenticator for Passwords {
-    fn password(&self, module: &ModuleId) -> Option<Vec<u8>> {
-        (module.workload == "plant").then(|| PASSWORD.as_bytes().to_vec())
+    fn passwords(&self, module: &ModuleId) -> Vec<Vec<u8>> {
+        let all = ["an older one", PASSWORD].map(|password| password.as_bytes().to_vec());
+        if module.workload == "plant" { all.into() } else { Vec::new() }
     }
 }
 
@@ -197,6 +198,9 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
             acked.store(upto, Ordering::Relaxed);
             None
         }
-        MqttEvent::Disconnected { .. } | MqttEvent::Online { .. } | MqttEvent::Offline { .. } => None,
+        MqttEvent::Subscribed { .. }
+        | MqttEvent::Disconnected { .. }
+        | MqttEvent::Online { .. }
+        | MqttEvent::Offline { .. } => None,
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![allow(missing_docs, unreachable_pub, reason = "nobody but these tests sees it")]
 
+mod abuse;
 mod device;
 mod exactly_once;
 mod leaves;
@@ -27,6 +28,7 @@ fn last_ticket(device: &Device) -> Option<u64> {
         | MqttEvent::SessionCleared { .. }
         | MqttEvent::Session { .. }
         | MqttEvent::Flights { .. }
+        | MqttEvent::Subscribed { .. }
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }

@@ -16,7 +16,12 @@ use wayside_config::workload::ModuleId;
 use wayside_mesh::mqtt::{Authenticator, Listener, MqttEvent, Settings};
 
 use super::{UpOptions, leaves::Leaves};
-use crate::{clock::wall_ms, engine::Ready, shell::Device, state::Identity};
+use crate::{
+    clock::wall_ms,
+    engine::{Credentials, Ready},
+    shell::Device,
+    state::Identity,
+};
 
 /// Before a taken port is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -34,13 +39,19 @@ pub(super) struct Mqtt {
 }
 
 /// Starts it. It waits for the modules' network, or for nothing where leaf devices are expected, and for the queues.
-pub(super) fn start(device: &Rc<Device>, options: &UpOptions, identity: Identity, io: &Handle) -> Mqtt {
+pub(super) fn start(
+    device: &Rc<Device>,
+    options: &UpOptions,
+    identity: Identity,
+    credentials: Arc<Credentials>,
+    io: &Handle,
+) -> Mqtt {
     let leaves = Leaves::new(&options.settings.leaves, &identity, &options.name(), &device.adapters().state);
     let keeper = Keeper {
         device: Rc::clone(device),
         port: options.settings.mqtt_port,
         loopback: options.settings.mqtt_loopback,
-        passwords: Arc::new(Passwords(identity)),
+        passwords: Arc::new(Passwords { identity, credentials }),
         leaves,
         io: io.clone(),
     };
@@ -67,11 +78,15 @@ struct Keeper {
     io: Handle,
 }
 
-struct Passwords(Identity);
+struct Passwords {
+    identity: Identity,
+    credentials: Arc<Credentials>,
+}
 
 impl Authenticator for Passwords {
-    fn password(&self, module: &ModuleId) -> Option<Vec<u8>> {
-        Some(self.0.mqtt_password(module).into_bytes())
+    fn passwords(&self, module: &ModuleId) -> Vec<Vec<u8>> {
+        let numbers = self.credentials.numbers(module);
+        numbers.iter().map(|number| self.identity.mqtt_password(module, number).into_bytes()).collect()
     }
 }
 
@@ -116,7 +131,9 @@ impl Keeper {
         let reading = self.io.spawn_blocking(move || store.restored());
         let held = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let passwords = Arc::clone(&self.passwords);
-        let settings = Settings { counts: self.device.adapters().view.counts(), ..Settings::default() };
+        let adapters = self.device.adapters();
+        let settings =
+            Settings { device: Some(adapters.device), counts: adapters.view.counts(), ..Settings::default() };
         Listener::bind(addresses, settings, passwords, held.marks, &self.io)
             .map(Some)
             .map_err(|error| error.to_string())

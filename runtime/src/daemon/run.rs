@@ -20,7 +20,7 @@ use wayside_mesh::{session::Excluded, store::StoreSettings};
 use super::{UpOptions, control, mesh, mqtt, store, uplink};
 use crate::{
     desired,
-    engine::{Engine, Settings as EngineSettings},
+    engine::{Credentials, Engine, Settings as EngineSettings},
     shell::{Adapters, DESIRED_ON_DISK, Device, MqttPort, View},
     state::{Found, Identity, StateFolder},
     trust::Trust,
@@ -51,9 +51,15 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let Parts { options, state, identity, problem, io } = parts;
     let (name, settings) = (options.name(), &options.settings);
     let mut stop = Stop::new()?;
+    let credentials = Arc::new(Credentials::load(Arc::clone(&state)));
     let (engine, engine_events) = Engine::start(
         &io,
-        EngineSettings { identity: identity.clone(), name: name.clone(), mqtt_port: settings.mqtt_port },
+        EngineSettings {
+            identity: identity.clone(),
+            name: name.clone(),
+            mqtt_port: settings.mqtt_port,
+            credentials: Arc::clone(&credentials),
+        },
     );
     let exclude = Excluded::default();
     actix::spawn(mesh::exclude_modules(engine.clone(), exclude.clone()));
@@ -115,7 +121,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let control = control::Control::new(&device, &identity, &options, &name);
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
     control::serve(&device, &io, &state.control_socket(), control);
-    let mqtt = mqtt::start(&device, &options, identity.clone(), &io);
+    let mqtt = mqtt::start(&device, &options, identity.clone(), credentials, &io);
     actix::spawn(greet(engine, name, identity.device(), state.path().to_owned(), options.clone()));
 
     let ended = tokio::select! {

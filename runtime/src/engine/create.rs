@@ -54,19 +54,21 @@ pub(super) fn body(
     module: &ModuleId,
     spec: &ModuleSpec,
     spec_hash: &str,
+    credentials: &str,
 ) -> ContainerCreateBody {
     let device = settings.identity.device();
     let mut labels: HashMap<_, _> = spec.labels.clone().into_iter().collect();
     labels.insert(names::DEVICE.into(), device.to_string());
     labels.insert(names::MODULE.into(), module.to_string());
     labels.insert(names::SPEC.into(), spec_hash.into());
+    labels.insert(names::CREDENTIALS.into(), credentials.into());
     // As in Compose: other modules of the workload find it by its service name.
     let endpoint = EndpointSettings { aliases: Some(vec![module.module.clone()]), ..Default::default() };
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: spec.command.clone(),
         entrypoint: spec.entrypoint.clone(),
-        env: Some(environment(settings, module, spec)),
+        env: Some(environment(settings, module, spec, credentials)),
         user: spec.user.clone(),
         working_dir: spec.working_dir.clone(),
         labels: Some(labels),
@@ -81,13 +83,13 @@ pub(super) fn body(
     }
 }
 
-fn environment(settings: &Settings, module: &ModuleId, spec: &ModuleSpec) -> Vec<String> {
+fn environment(settings: &Settings, module: &ModuleId, spec: &ModuleSpec, credentials: &str) -> Vec<String> {
     let mut environment = spec.environment.clone();
     let added = [
         ("WAYSIDE_MQTT_HOST", names::BROKER.to_owned()),
         ("WAYSIDE_MQTT_PORT", settings.mqtt_port.to_string()),
         ("WAYSIDE_MQTT_USERNAME", module.to_string()),
-        ("WAYSIDE_MQTT_PASSWORD", settings.identity.mqtt_password(module)),
+        ("WAYSIDE_MQTT_PASSWORD", settings.identity.mqtt_password(module, credentials)),
         ("WAYSIDE_DEVICE", settings.name.clone()),
         ("WAYSIDE_MODULE", module.module.clone()),
     ];
@@ -164,7 +166,7 @@ mod tests {
         let state = StateFolder::open(folder.path()).unwrap();
         state.write("device.key", 1, &[7u8; 32]).unwrap();
         let identity = Identity::load(&state).unwrap().0;
-        Settings { identity, name: "ewr".into(), mqtt_port: 1883 }
+        Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Default::default() }
     }
 
     fn spec() -> ModuleSpec {
@@ -189,7 +191,7 @@ mod tests {
     #[test]
     fn a_container_has_few_rights_and_finds_its_daemon() {
         let (settings, module) = (settings(), "weather/sensor".parse().unwrap());
-        let body = body(&settings, &ready(gateway()), &module, &spec(), "abc");
+        let body = body(&settings, &ready(gateway()), &module, &spec(), "abc", "7e57");
         let host = body.host_config.unwrap();
         assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".into()]));
@@ -215,6 +217,9 @@ mod tests {
             (labels["wayside.module"].as_str(), labels["wayside.spec"].as_str()),
             ("weather/sensor", "abc")
         );
+        assert_eq!(labels["wayside.credentials"], "7e57");
+        let password = settings.identity.mqtt_password(&module, "7e57");
+        assert!(environment.contains(&format!("WAYSIDE_MQTT_PASSWORD={password}")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! An adapter: it decides nothing but the order of the engine's own calls.
 
 mod create;
+mod credentials;
 mod errors;
 mod link;
 mod logs;
@@ -27,6 +28,7 @@ use tokio::{
 use wayside_actors::device::{io, wiring};
 use wayside_config::workload::ModuleId;
 
+pub use self::credentials::Credentials;
 use crate::state::Identity;
 
 /// Events that wait for the actors; when it is full the engine's stream waits.
@@ -44,6 +46,8 @@ pub struct Settings {
     pub name: String,
     /// Port of the MQTT listener.
     pub mqtt_port: u16,
+    /// Their passwords.
+    pub credentials: Arc<Credentials>,
 }
 
 /// A handle on the engine's tasks. Cheap to clone.
@@ -186,7 +190,12 @@ mod tests {
     fn one_list_waits_at_most() {
         let folder = tempfile::tempdir().unwrap();
         let identity = Identity::load(&StateFolder::open(folder.path()).unwrap()).unwrap().0;
-        let (engine, mut taken) = Engine::taken(Settings { identity, name: "ewr".into(), mqtt_port: 1883 });
+        let (engine, mut taken) = Engine::taken(Settings {
+            identity,
+            name: "ewr".into(),
+            mqtt_port: 1883,
+            credentials: Arc::default(),
+        });
         let remove = io::Engine::RemoveOrphan { container: "c1".into() };
         for command in [io::Engine::List, io::Engine::List, remove.clone(), io::Engine::List] {
             engine.command(command);

@@ -9,6 +9,9 @@ pub(super) const MODULE: &str = "wayside.module";
 /// The hash of what it was made from.
 pub(super) const SPEC: &str = "wayside.spec";
 
+/// The number that its password is derived from.
+pub(super) const CREDENTIALS: &str = "wayside.credentials";
+
 /// The name by which modules find their daemon.
 pub(super) const BROKER: &str = "wayside";
 

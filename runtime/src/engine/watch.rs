@@ -61,6 +61,9 @@ async fn follow(shared: &Shared, ready: &Ready) {
         match event {
             Ok(event) => {
                 if let Some((module, event)) = translate(&event) {
+                    if let module::Event::Removed { container } = &event {
+                        shared.settings.credentials.gone(container);
+                    }
                     shared.tell(wiring::Event::Module(module, event)).await;
                 }
             }

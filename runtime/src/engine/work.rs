@@ -19,7 +19,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use wayside_actors::device::{io, module, reconciler, wiring};
 use wayside_config::workload::{ModuleId, ModuleSpec};
 
-use super::{Ready, Shared, create, errors, names};
+use super::{Ready, Shared, create, credentials::Listed, errors, names};
 
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
@@ -106,7 +106,10 @@ async fn perform(shared: &Shared, command: io::Engine) {
 
 async fn list(shared: &Shared) -> Result<reconciler::Event, String> {
     let ready = shared.engine()?;
+    let credentials = &shared.settings.credentials;
+    let issued = credentials.count();
     let containers = containers(shared, &ready).await?;
+    credentials.listed(containers.iter().filter_map(listed).collect(), issued);
     Ok(reconciler::Event::Observed {
         additions: create::additions(&shared.settings, &ready),
         containers: containers.into_iter().filter_map(observed).collect(),
@@ -122,6 +125,14 @@ async fn containers(shared: &Shared, ready: &Ready) -> Result<Vec<ContainerSumma
     };
     let listed = ready.docker.list_containers(Some(options)).await;
     listed.map_err(|error| errors::other("list the containers", &error))
+}
+
+/// Whose password counts, for its container is there.
+fn listed(summary: &ContainerSummary) -> Option<Listed> {
+    let labels = summary.labels.as_ref()?;
+    let number = labels.get(names::CREDENTIALS).cloned().unwrap_or_default();
+    let module = labels.get(names::MODULE)?.parse().ok()?;
+    Some(Listed { module, number, container: summary.id.clone()? })
 }
 
 fn observed(summary: ContainerSummary) -> Option<reconciler::Observed> {
@@ -158,23 +169,30 @@ async fn make(
     }
     let ready = shared.engine()?;
     let name = names::container(&shared.settings.identity.device(), module);
+    let credentials = &shared.settings.credentials;
+    let number = credentials.issue(module)?;
     let attempt = async || {
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-        let body = create::body(&shared.settings, &ready, module, spec, spec_hash);
+        let body = create::body(&shared.settings, &ready, module, spec, spec_hash, &number);
         ready.docker.create_container(Some(options), body).await
     };
-    let made = match attempt().await {
-        Err(error) if errors::is_missing_image(&error) => {
-            pull(&ready, &spec.image).await?;
-            attempt().await
-        }
-        Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {
-            remove(shared, &name).await?;
-            attempt().await
-        }
-        other => other,
+    let making = async {
+        let made = match attempt().await {
+            Err(error) if errors::is_missing_image(&error) => {
+                pull(&ready, &spec.image).await?;
+                attempt().await
+            }
+            Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {
+                remove(shared, &name).await?;
+                attempt().await
+            }
+            other => other,
+        };
+        made.map(|made| made.id).map_err(|error| errors::create(&name, &error))
     };
-    made.map(|made| made.id).map_err(|error| errors::create(&name, &error))
+    let made = making.await;
+    credentials.made(&number, made.as_deref().ok());
+    made
 }
 
 /// Whether the container carries this device's label: made by an earlier daemon that died before it
@@ -234,7 +252,10 @@ async fn remove(shared: &Shared, container: &str) -> Result<(), String> {
         Err(error) if !errors::is_missing(&error) && !is_being_removed(&error) => {
             Err(errors::other("remove the container", &error))
         }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) | Err(_) => {
+            shared.settings.credentials.gone(container);
+            Ok(())
+        }
     }
 }
 

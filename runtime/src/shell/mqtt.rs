@@ -57,6 +57,7 @@ impl MqttPort {
             | io::Mqtt::Refuse { .. }
             | io::Mqtt::Deliver { .. }
             | io::Mqtt::Forward { .. }
+            | io::Mqtt::Retained { .. }
             | io::Mqtt::Forget(_)
             | io::Mqtt::AskUp { .. } => {}
         }

@@ -84,7 +84,8 @@ impl Fixture {
         let identity = Identity::load(&state).unwrap().0;
         let id = identity.device();
         desired::save(&state, &desired(id)).unwrap();
-        let settings = Settings { identity, name: "ewr".into(), mqtt_port: 1883 };
+        let settings =
+            Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Arc::default() };
         let (engine, commands) = Engine::taken(settings);
         let adapters = Adapters {
             device: id,

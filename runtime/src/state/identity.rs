@@ -57,18 +57,20 @@ impl Identity {
         self.is_new
     }
 
-    /// The module's MQTT password: the same for as long as the device has its key, so that a
-    /// container outlives the daemon that made it.
+    /// The MQTT password of a module's container: the same for as long as the device has its key, so that a
+    /// container outlives the daemon that made it. `number` is the container's own.
     #[must_use]
-    pub fn mqtt_password(&self, module: &ModuleId) -> String {
+    pub fn mqtt_password(&self, module: &ModuleId, number: &str) -> String {
         // The secret stands first, has a fixed length, and the digest is cut in half: no extension
-        // of one password leads to another.
-        let digest = Sha512::new()
+        // of one password leads to another. No name of a module has a space.
+        let mut digest = Sha512::new()
             .chain_update(b"wayside/v1/mqtt-password")
             .chain_update(self.key.as_bytes())
-            .chain_update(module.to_string())
-            .finalize();
-        wayside_config::hash::hex(&digest[..16])
+            .chain_update(module.to_string());
+        if !number.is_empty() {
+            digest = digest.chain_update(b" ").chain_update(number);
+        }
+        wayside_config::hash::hex(&digest.finalize()[..16])
     }
 }
 
@@ -108,13 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn passwords_differ_by_module_and_device_and_not_by_start() {
+    fn passwords_differ_by_container_and_not_by_start() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         let (identity, _) = Identity::load(&state).unwrap();
         let (sensor, detector) = ("w/sensor".parse().unwrap(), "w/detector".parse().unwrap());
-        assert_eq!(identity.mqtt_password(&sensor), identity.clone().mqtt_password(&sensor));
-        assert_ne!(identity.mqtt_password(&sensor), identity.mqtt_password(&detector));
-        assert_eq!(identity.mqtt_password(&sensor).len(), 32);
+        assert_eq!(identity.mqtt_password(&sensor, "7"), identity.clone().mqtt_password(&sensor, "7"));
+        assert_ne!(identity.mqtt_password(&sensor, "7"), identity.mqtt_password(&detector, "7"));
+        assert_ne!(identity.mqtt_password(&sensor, "7"), identity.mqtt_password(&sensor, "8"));
+        assert_ne!(identity.mqtt_password(&sensor, "7"), identity.mqtt_password(&sensor, ""));
+        assert_eq!(identity.mqtt_password(&sensor, "7").len(), 32);
     }
 }

@@ -81,7 +81,7 @@ impl Daemon {
                 let up = self.broker.sessions.contains_key(&module);
                 self.ready.push_back(reachable(module, up));
             }
-            io::Mqtt::Forget(_) | io::Mqtt::Names(_) => {}
+            io::Mqtt::Retained { .. } | io::Mqtt::Forget(_) | io::Mqtt::Names(_) => {}
         }
     }
 

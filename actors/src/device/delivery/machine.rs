@@ -208,8 +208,16 @@ impl Delivery {
     /// Leaves out what has waited longer than it may, up to the first message that has not; a later one that has
     /// ends the batch, and is left out of the next.
     fn drop_expired(&mut self, messages: &mut Vec<Message>, wall_ms: u64) -> bool {
-        let Some(ttl_ms) = self.terms.ttl_ms else { return false };
-        let is_over = |message: &Message| message.accepted_ms.saturating_add(ttl_ms) <= wall_ms;
+        let Terms { ttl_ms, has_come, .. } = self.terms;
+        let never = ttl_ms.is_none() && messages.iter().all(|message| message.properties.is_empty());
+        if never || has_come {
+            return false;
+        }
+        // The smaller of what its route and what its publisher says.
+        let is_over = |message: &Message| {
+            let ttl_ms = ttl_ms.into_iter().chain(message.expiry_ms()).min();
+            ttl_ms.is_some_and(|ttl_ms| message.accepted_ms.saturating_add(ttl_ms) <= wall_ms)
+        };
         let head = messages.iter().take_while(|message| is_over(message)).count();
         messages.drain(..head);
         messages.truncate(messages.iter().position(is_over).unwrap_or(messages.len()));

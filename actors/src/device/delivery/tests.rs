@@ -7,7 +7,7 @@ use wayside_config::{
 use super::{Delivery, Effect, Event, REFUSED, SILENCE, Terms, WINDOW_MESSAGES};
 use crate::{
     machine::{Machine, Step},
-    message::{MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Message},
+    message::{MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, Message, property},
     queue::{Endpoint, Queue, StoreOp},
     testing::{assert_replays, at, done},
 };
@@ -268,6 +268,25 @@ fn what_has_waited_too_long_is_left_out_and_counted() {
     assert_eq!(sent(&effects), [(3, 5, 1)]);
     let effects = done(&mut delivery, 0, acked(5));
     assert!(effects.contains(&Effect::Trimmed { upto: 5, expired: 3 }), "{effects:?}");
+}
+
+#[test]
+fn a_message_that_says_so_expires_before_its_route_says() {
+    let expiring = |terms| {
+        let mut delivery = to_cloud();
+        at(&mut delivery, 0, with_terms(terms, 0, 3));
+        at(&mut delivery, 0, Event::Up);
+        let Event::Loaded { from, first_seq, mut messages, wall_ms } = aged(1, &[0, 0, 0], 2_000) else {
+            unreachable!()
+        };
+        for (message, seconds) in messages.iter_mut().zip(["2", "9", "x"]) {
+            message.properties.insert(property::EXPIRY.into(), seconds.into());
+        }
+        sent(&done(&mut delivery, 0, Event::Loaded { from, first_seq, messages, wall_ms }))
+    };
+    assert_eq!(expiring(Terms::USUAL), [(0, 2, 2)]);
+    assert_eq!(expiring(Terms { ttl_ms: Some(1_000), ..Terms::USUAL }), []);
+    assert_eq!(expiring(Terms { has_come: true, ..Terms::USUAL }), [(0, 1, 3)], "by whose clock?");
 }
 
 #[test]

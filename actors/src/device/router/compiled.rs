@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_config::{
-    condition::Condition,
+    condition::{Condition, MessageView},
     document::Member,
     identity::DeviceId,
     topic,
@@ -13,6 +13,7 @@ use wayside_config::{
 use super::{RouteTable, WorkloadRoutes, filters::Filters};
 use crate::{
     device::delivery::Terms,
+    message::Message,
     queue::{Endpoint, Queue},
 };
 
@@ -59,6 +60,21 @@ pub(super) struct Inbound {
     pub(super) source: String,
     pub(super) origins: BTreeSet<DeviceId>,
     pub(super) delivery: Delivery,
+    filter: String,
+    condition: Option<Condition>,
+}
+
+/// What a route makes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes this way.
+    Taken,
+    /// Its condition does not hold.
+    Refused,
+    /// Its condition has no answer.
+    Failed,
+    /// It is not in the sample.
+    LeftOut,
 }
 
 impl Compiled {
@@ -98,6 +114,8 @@ impl Compiled {
                             source: route.module.clone(),
                             origins: others.clone(),
                             delivery: route.delivery,
+                            filter: route.filter.clone(),
+                            condition: route.condition.clone(),
                         };
                         self.inbound.insert(name.clone(), inbound);
                     }
@@ -136,6 +154,26 @@ impl Compiled {
     pub(super) fn is_granted(&self, client: &ModuleId, topic: &str) -> bool {
         let filters = self.granted.get(client);
         filters.is_some_and(|filters| filters.iter().any(|filter| topic::matches(filter, topic)))
+    }
+
+    /// Whether a route brings such a message of `source` to the client `to` of the device `here`.
+    pub(super) fn lead(&self, here: DeviceId, source: &ModuleId, message: &Message, to: &ModuleId) -> bool {
+        let is_to = |target: &Target| target.queue.to == Endpoint::Module(to.clone());
+        if message.origin == here {
+            let routes = self.outbound(source, &message.topic);
+            return routes.into_iter().any(|route| {
+                route.targets.iter().any(is_to)
+                    && verdict(route.condition.as_ref(), message) == Verdict::Taken
+            });
+        }
+        self.inbound.values().any(|route| {
+            is_to(&route.target)
+                && route.source == source.module
+                && to.workload == source.workload
+                && route.origins.contains(&message.origin)
+                && topic::matches(&route.filter, &message.topic)
+                && verdict(route.condition.as_ref(), message) == Verdict::Taken
+        })
     }
 
     pub(super) fn inbound(&self, route: &str) -> Option<&Inbound> {
@@ -180,7 +218,19 @@ fn target(name: &str, route: &Route, to: Endpoint) -> Target {
         queue: Queue::new(name, to),
         buffer_bytes: route.buffer_bytes,
         when_full: route.when_full,
-        terms: Terms { priority: route.priority, ttl_ms, batch: route.batch },
+        terms: Terms { priority: route.priority, ttl_ms, has_come, batch: route.batch },
+    }
+}
+
+/// What a condition makes of a message.
+pub(super) fn verdict(condition: Option<&Condition>, message: &Message) -> Verdict {
+    let Some(condition) = condition else { return Verdict::Taken };
+    let Message { topic, source, properties, payload, .. } = message;
+    let view = MessageView { topic, module: source, properties, body: payload };
+    match condition.holds_for(&view) {
+        Ok(true) => Verdict::Taken,
+        Ok(false) => Verdict::Refused,
+        Err(_) => Verdict::Failed,
     }
 }
 

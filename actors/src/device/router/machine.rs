@@ -3,6 +3,7 @@
 mod choice;
 mod inbound;
 mod rerouting;
+mod retaining;
 mod status;
 
 use std::{
@@ -98,6 +99,7 @@ impl Machine for Router {
             Event::SessionCleared { module } => self.forget_packets(&module, out),
             Event::Session { ticket, module, kept } => self.keep_session(ticket, module, kept, out),
             Event::Flights { ticket, module, kept } => self.keep_flights(ticket, module, kept, out),
+            Event::Subscribed { module, wall_ms } => self.tell_retained(module, wall_ms, out),
             Event::Disconnected { module } => {
                 self.waiting.remove(&module);
             }
@@ -171,6 +173,9 @@ impl Router {
             return Some(Publish { ticket, module, topic, properties, payload, wall_ms, packet_id });
         }
         self.samples.count(&choice, now);
+        if message.is_to_be_retained() {
+            self.retain(&module, &message, out);
+        }
         self.changed.count(&choice);
         let mut told = Vec::new();
         for queue in choice.forwarded {

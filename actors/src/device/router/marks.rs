@@ -7,6 +7,7 @@
 //! | `qos2/<workload>/<module>/<packet identifier>` | empty |
 //! | `session/<workload>/<module>` | the MQTT listener's business |
 //! | `flights/<workload>/<module>` | the same: what is on its way to the client at QoS 2 |
+//! | `retain/<name>/<part>` | a part of a retained message: see `retained` |
 //! | `drain/<queue>` | the queue, CBOR: it is emptied when its route is gone |
 //! | `floor` | the number above which new queues begin, 8 bytes big-endian |
 
@@ -14,7 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_config::{cbor, identity::DeviceId, workload::ModuleId};
 
-use super::session_mark;
+use super::{
+    retained::{Parts, Retained},
+    session_mark,
+};
 use crate::queue::{Queue, StoreOp};
 
 /// How far one route of one origin is stored here.
@@ -38,6 +42,7 @@ pub(super) struct Marks {
     pub(super) sessions: BTreeSet<ModuleId>,
     /// Whose QoS 2 messages are under way.
     pub(super) flights: BTreeSet<ModuleId>,
+    pub(super) retained: Retained,
     pub(super) drains: BTreeSet<Queue>,
     pub(super) floor: u64,
 }
@@ -45,10 +50,14 @@ pub(super) struct Marks {
 impl Marks {
     /// As the store has them. What is not readable is not one of ours and stays where it is.
     pub(super) fn restored(kept: &BTreeMap<String, Vec<u8>>) -> Self {
-        let mut marks = Self::default();
+        let (mut marks, mut parts) = (Self::default(), Parts::default());
         for (name, value) in kept {
-            marks.restore(name, value);
+            match name.strip_prefix("retain/") {
+                Some(rest) => parts.add(rest, value),
+                None => marks.restore(name, value),
+            };
         }
+        marks.retained = parts.messages();
         marks
     }
 

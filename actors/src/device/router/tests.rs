@@ -1,4 +1,5 @@
 mod neighbours;
+mod retained;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -149,9 +150,13 @@ fn a_publish_is_stored_in_every_queue_of_its_routes_before_it_is_accepted() {
     let steps = at(&mut router, 1, publish(7, "data"));
     let there = queue("site", Endpoint::Device(OTHER));
     assert_eq!(appends(&steps), [(up(), 1), (to_detector(), 1), (there.clone(), 1)]);
-    let told = |queue| Step::Do(Effect::Appended { queue, acked: 0, last: 1, terms: Terms::USUAL });
-    let expected =
-        [Step::Do(Effect::Accept { ticket: 7 }), told(up()), told(to_detector()), told(there.clone())];
+    let told = |queue, terms| Step::Do(Effect::Appended { queue, acked: 0, last: 1, terms });
+    let expected = [
+        Step::Do(Effect::Accept { ticket: 7 }),
+        told(up(), Terms::USUAL),
+        told(to_detector(), Terms { has_come: true, ..Terms::USUAL }),
+        told(there.clone(), Terms::USUAL),
+    ];
     assert_eq!(steps[3..7], expected);
     let steps = at(&mut router, 2, publish(8, "other"));
     assert_eq!(appends(&steps), [(to_detector(), 2), (there, 2)]);

@@ -27,7 +27,9 @@ impl Outbox {
             queues.values().flat_map(|queue| queue.offered.values().map(|id| (*id, Stage::Awaited)));
         for (id, stage) in released.into_iter().map(|id| (id, Stage::Released)).chain(offered) {
             outbox.sent += 1;
-            outbox.inflight.insert(id, InFlight { of: None, order: outbox.sent, stage, is_sent: true });
+            outbox
+                .inflight
+                .insert(id, InFlight { of: None, old: None, order: outbox.sent, stage, is_sent: true });
         }
         outbox.restored = queues;
         outbox
@@ -150,6 +152,7 @@ impl Outbox {
     pub(super) fn release(&mut self, id: u16) {
         let Some(flight) = self.inflight.get_mut(&id) else { return };
         flight.stage = Stage::Released;
+        flight.old = None;
         self.due.push_back(id);
         if let Some((queue, seq)) = flight.of.take() {
             self.settle(&queue, seq);

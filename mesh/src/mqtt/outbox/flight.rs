@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use wayside_actors::queue::Queue;
 use wayside_config::hash::sha256;
 
+use super::Parcel;
 use crate::mqtt::settings::MAX_SESSION_BYTES;
 
 /// A packet identifier in use.
@@ -12,6 +13,8 @@ use crate::mqtt::settings::MAX_SESSION_BYTES;
 pub(super) struct InFlight {
     /// Its message; `None` where only the identifier is known, from before a restart.
     pub(super) of: Option<(Arc<Queue>, u64)>,
+    /// A retained message, which is in no queue.
+    pub(super) old: Option<Box<Parcel>>,
     /// Which publish of the outbox this was, for sending again in the same order.
     pub(super) order: u64,
     pub(super) stage: Stage,

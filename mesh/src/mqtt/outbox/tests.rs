@@ -15,8 +15,8 @@ fn queue(route: &str) -> Queue {
 fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<Parcel> {
     let parcel = |n: u64| Parcel {
         topic: format!("dev/sensor/t{}", n % 2),
-        properties: Properties::new(),
         payload: n.to_string().into(),
+        ..Parcel::default()
     };
     numbers.map(parcel).collect()
 }
@@ -30,7 +30,7 @@ fn published(outgoing: Outgoing) -> (String, Option<u16>, bool) {
 }
 
 fn sent(outbox: &mut Outbox, window: usize) -> Vec<(String, Option<u16>, bool)> {
-    std::iter::from_fn(|| outbox.next(window, |_| Some(1))).map(published).collect()
+    std::iter::from_fn(|| outbox.next(window, |_| Grant::Send(1))).map(published).collect()
 }
 
 #[test]
@@ -93,12 +93,27 @@ fn a_message_without_a_subscription_holds_its_own_queue_only() {
     let mut outbox = Outbox::default();
     outbox.take(queue("a"), 1, messages(1..=2));
     outbox.take(queue("b"), 2, messages(2..=2));
-    let only_even = |topic: &str| topic.ends_with('0').then_some(0);
+    let only_even = |parcel: &Parcel| match parcel.topic.ends_with('0') {
+        true => Grant::Send(0),
+        false => Grant::Nothing,
+    };
     let (text, packet_id, _) = published(outbox.next(10, only_even).unwrap());
     assert_eq!((text.as_str(), packet_id), ("2", None));
     assert!(outbox.next(10, only_even).is_none());
     assert_eq!(outbox.take_progress(), [(queue("b"), 2)]);
     assert_eq!(sent(&mut outbox, 10).len(), 2);
+}
+
+#[test]
+fn what_the_client_does_not_want_of_its_own_is_settled() {
+    let mut outbox = Outbox::default();
+    outbox.take(queue("a"), 1, messages(1..=3));
+    let not_the_first = |parcel: &Parcel| match &parcel.payload[..] {
+        b"1" => Grant::NotWanted,
+        _ => Grant::Send(1),
+    };
+    assert_eq!(published(outbox.next(10, not_the_first).unwrap()).0, "2");
+    assert_eq!(outbox.take_progress(), [(queue("a"), 1)]);
 }
 
 #[test]
@@ -171,7 +186,7 @@ proptest! {
                 }
                 Op::GoBack => {}
                 Op::Send => {
-                    if let Some(out) = outbox.next(3, |_| Some(1)) {
+                    if let Some(out) = outbox.next(3, |_| Grant::Send(1)) {
                         let (text, id, _) = published(out);
                         let (number, id) = (text.parse().unwrap(), id.unwrap());
                         got.retain(|(other, _)| *other != id);
@@ -195,7 +210,7 @@ proptest! {
                 }
             }
         }
-        while let Some(out) = outbox.next(3, |_| Some(1)) {
+        while let Some(out) = outbox.next(3, |_| Grant::Send(1)) {
             outbox.acknowledge(published(out).1.unwrap());
         }
         let told = outbox.take_progress().first().map_or(known, |(_, upto)| *upto);

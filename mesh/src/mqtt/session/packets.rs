@@ -2,7 +2,7 @@
 
 use mqtt_protocol_core::mqtt::result_code::SubackReasonCode;
 use tracing::{debug, warn};
-use wayside_actors::message::MAX_PAYLOAD_BYTES;
+use wayside_actors::message::{MAX_PAYLOAD_BYTES, Properties, property};
 use wayside_config::topic;
 
 use super::Session;
@@ -12,14 +12,13 @@ use crate::mqtt::{
     fault::Fault,
     link::End,
     outbox::Receipt,
-    packet::{Incoming, Publish, Wish},
+    packet::{Incoming, Publish, WhenRetained, Wish},
     pending::{Ack, Answer},
-    subscription,
+    subscription::{self, Subscription},
 };
 
 /// Why a publish with other properties is refused.
-pub(super) const NOT_CARRIED: &str =
-    "of properties only a content type and up to 32 different user properties are carried";
+pub(super) const NOT_CARRIED: &str = "at most 32 properties of 256 bytes are carried (correlation data: 128), with different names that do not begin with `$`";
 
 impl Session {
     /// Carries it out, or says why the connection must end.
@@ -59,10 +58,13 @@ impl Session {
                 self.events.push_back(MqttEvent::Released { ticket, module, packet_id });
             }
             Incoming::Subscribe { packet_id, identifier, filters } => {
-                if identifier {
-                    return Err(Fault::SubscriptionIdentifier);
+                if filters.iter().any(|wish| wish.no_local && wish.filter.starts_with("$share/")) {
+                    return Err(Fault::Protocol("a shared subscription cannot leave out what is its own"));
                 }
-                let codes = filters.into_iter().map(|wish| self.subscribe(wish)).collect();
+                let codes = filters.into_iter().map(|wish| self.subscribe(wish, identifier)).collect();
+                if !self.fresh.is_empty() {
+                    self.events.push_back(MqttEvent::Subscribed { module: self.module.clone() });
+                }
                 self.changed(Ack::Suback(packet_id, codes));
             }
             Incoming::Unsubscribe { packet_id, filters } => {
@@ -87,12 +89,7 @@ impl Session {
     fn publish(&mut self, publish: Publish) -> Result<(), Fault> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let Publish { topic, payload, qos, retain, packet_id, alias, properties } = publish;
-        if alias {
-            return Err(Fault::TopicAlias);
-        }
-        if retain {
-            return Err(Fault::Retain);
-        }
+        let topic = link.aliases.resolve(topic, alias)?;
         if !subscription::is_publishable(&topic) {
             return Err(Fault::Topic(topic));
         }
@@ -120,7 +117,7 @@ impl Session {
             ticket,
             module: self.module.clone(),
             topic,
-            properties,
+            properties: carried(properties, retain),
             payload,
             qos,
             packet_id: packet_id.filter(|_| qos == 2),
@@ -128,24 +125,33 @@ impl Session {
         Ok(())
     }
 
-    fn subscribe(&mut self, wish: Wish) -> SubackReasonCode {
+    fn subscribe(&mut self, wish: Wish, identifier: Option<u32>) -> SubackReasonCode {
         if let Err(code) = wish.check() {
             debug!(module = %self.module, filter = wish.filter, ?code, "subscription refused");
             return code;
         }
-        if !self.topics.iter().any(|topics| topic::overlap(topics, &wish.filter)) {
+        if !self.topics.iter().any(|topics| topic::overlap(topics, subscription::plain(&wish.filter))) {
             debug!(module = %self.module, filter = wish.filter, "a subscription that no route and no grant names");
             self.counts.add(Misdeed::DeniedSubscription);
             return SubackReasonCode::NotAuthorized;
         }
-        let granted = wish.qos;
-        let before = self.subscriptions.insert(wish.filter.clone(), granted);
+        let Wish { filter, qos: granted, no_local, as_published, retained } = wish;
+        let subscription = Subscription { qos: granted, no_local, as_published, identifier };
+        let before = self.subscriptions.insert(filter.clone(), subscription);
         if !self.kept().fits() {
             match before {
-                Some(qos) => self.subscriptions.insert(wish.filter, qos),
-                None => self.subscriptions.remove(&wish.filter),
+                Some(before) => self.subscriptions.insert(filter, before),
+                None => self.subscriptions.remove(&filter),
             };
             return SubackReasonCode::QuotaExceeded;
+        }
+        let gets_retained = match retained {
+            WhenRetained::Always => true,
+            WhenRetained::IfNew => before.is_none(),
+            WhenRetained::Never => false,
+        };
+        if gets_retained && subscription::plain(&filter) == filter {
+            self.fresh.insert(filter, subscription);
         }
         match granted {
             0 => SubackReasonCode::GrantedQos0,
@@ -182,4 +188,12 @@ impl Session {
         self.changed(Ack::Nothing);
         Ok(())
     }
+}
+
+/// What travels with a message, with whether it is to be retained.
+pub(super) fn carried(mut properties: Properties, retain: bool) -> Properties {
+    if retain {
+        properties.insert(property::RETAIN.to_owned(), String::new());
+    }
+    properties
 }

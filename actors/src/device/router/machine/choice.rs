@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wayside_config::{
-    condition::MessageView,
-    workload::{Delivery, ModuleId, Sample},
-};
+use wayside_config::workload::{Delivery, ModuleId, Sample};
 
 use crate::{
-    device::router::compiled::{Compiled, Outbound, Target},
+    device::router::compiled::{Compiled, Target, Verdict, verdict},
     message::Message,
     queue::Queue,
     time::Time,
@@ -39,19 +36,6 @@ pub(super) struct Choice<'a> {
     sampled: Vec<&'a str>,
 }
 
-/// What a route makes of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It goes this way.
-    Taken,
-    /// Its condition does not hold.
-    Refused,
-    /// Its condition has no answer.
-    Failed,
-    /// It is not in the sample.
-    LeftOut,
-}
-
 impl Samples {
     /// Where a message goes. Changes nothing: it may have to wait and be asked about again.
     pub(super) fn choose<'a>(
@@ -63,7 +47,7 @@ impl Samples {
     ) -> Choice<'a> {
         let mut choice = Choice::default();
         for outbound in routes.outbound(module, &message.topic) {
-            let mut verdict = condition(outbound, message);
+            let mut verdict = verdict(outbound.condition.as_ref(), message);
             if verdict == Verdict::Taken
                 && let Some(sample) = outbound.sample
             {
@@ -106,16 +90,5 @@ impl Samples {
             Sample::Every(every) => taken.seen.is_multiple_of(u64::from(every.max(1))),
             Sample::IntervalMs(ms) => taken.at.is_none_or(|at| now.millis_since(at) >= ms),
         }
-    }
-}
-
-fn condition(outbound: &Outbound, message: &Message) -> Verdict {
-    let Some(condition) = &outbound.condition else { return Verdict::Taken };
-    let Message { topic, source, properties, payload, .. } = message;
-    let view = MessageView { topic, module: source, properties, body: payload };
-    match condition.holds_for(&view) {
-        Ok(true) => Verdict::Taken,
-        Ok(false) => Verdict::Refused,
-        Err(_) => Verdict::Failed,
     }
 }

@@ -1,6 +1,10 @@
 //! What neighbours send: stored once, confirmed as far as it is stored.
 
-use wayside_config::{identity::DeviceId, topic::is_topic, workload::Delivery};
+use wayside_config::{
+    identity::DeviceId,
+    topic::is_topic,
+    workload::{Delivery, ModuleId},
+};
 
 use super::Router;
 use crate::{
@@ -36,6 +40,12 @@ impl Router {
                 }
                 if self.pushes_back(&target, &message) {
                     break;
+                }
+                if message.is_to_be_retained()
+                    && let Some((workload, _)) = batch.route.split_once('/')
+                {
+                    let source = ModuleId { workload: workload.into(), module: message.source.clone() };
+                    self.retain(&source, &message, out);
                 }
                 self.append(&target, message, out, &mut told);
                 window.upto = seq;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use wayside_config::workload::ModuleId;
+
 use super::Router;
 use crate::{
     device::{
@@ -9,6 +11,7 @@ use crate::{
         router::{Effect, RouteTable, compiled::Compiled, flights_mark, marks, session_mark},
     },
     machine::Effects,
+    message::Message,
     queue::{Endpoint, Queue, StoreOp},
     time::Time,
 };
@@ -171,6 +174,10 @@ impl Router {
         self.samples.keep(|route| routes.has_route(route));
         for route in self.changed.keep_routes(|route| routes.has_route(route)) {
             out.push(Effect::RouteGone(route));
+        }
+        let kept = |source: &ModuleId, _: &Message| routes.has_workload(&source.workload);
+        for op in self.marks.retained.retain(kept) {
+            out.persist(Effect::Store(op));
         }
         for key in gone {
             out.persist(Effect::Store(StoreOp::Unmark { key }));

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Router, STATUS_MS,
-    choice::{Choice, Verdict},
+use super::{Router, STATUS_MS, choice::Choice};
+use crate::{
+    device::router::{Effect, compiled::Verdict},
+    machine::Effects,
+    queue::Queue,
+    report::RouteStatus,
+    time::Time,
 };
-use crate::{device::router::Effect, machine::Effects, queue::Queue, report::RouteStatus, time::Time};
 
 /// Counts, and those that changed since they were told.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +21,9 @@ pub(super) struct Changed {
     /// Publishes that no route wanted, and how many of them were told.
     unrouted: u64,
     told_unrouted: u64,
+    /// What was to be retained and had no room, and how much of it was told.
+    not_retained: u64,
+    told_not_retained: u64,
     /// What neighbours sent that they may not send, and how much of it was told.
     refused: u64,
     told_refused: u64,
@@ -39,6 +45,11 @@ impl Changed {
     /// A neighbour sent what it may not send.
     pub(super) const fn refuse(&mut self) {
         self.refused += 1;
+    }
+
+    /// A message could not be retained.
+    pub(super) const fn not_retained(&mut self) {
+        self.not_retained += 1;
     }
 
     /// What routes made of a message.
@@ -75,6 +86,7 @@ impl Changed {
         self.queues.extend(queues.cloned());
         self.changed_routes.extend(self.routes.keys().cloned());
         self.told_unrouted = 0;
+        self.told_not_retained = 0;
         self.told_refused = 0;
     }
 
@@ -83,6 +95,7 @@ impl Changed {
         let is_quiet = self.queues.is_empty()
             && self.changed_routes.is_empty()
             && self.unrouted == self.told_unrouted
+            && self.not_retained == self.told_not_retained
             && self.refused == self.told_refused;
         if !is_quiet && self.at.is_none() {
             let at = now.plus_millis(STATUS_MS);
@@ -111,6 +124,10 @@ impl Router {
         if changed.unrouted != changed.told_unrouted {
             changed.told_unrouted = changed.unrouted;
             out.push(Effect::Unrouted(changed.unrouted));
+        }
+        if changed.not_retained != changed.told_not_retained {
+            changed.told_not_retained = changed.not_retained;
+            out.push(Effect::NotRetained(changed.not_retained));
         }
         if changed.refused != changed.told_refused {
             changed.told_refused = changed.refused;

@@ -176,7 +176,7 @@ fn deliveries_hear_when_the_terms_of_their_queue_change() {
     at(&mut router, 0, publish("x"));
     let batch = Some(BatchRule { messages: 10, within_ms: 500 });
     let changed = Route { priority: 9, ttl_ms: Some(60_000), batch, ..route(Destination::Cloud) };
-    let terms = Terms { priority: 9, ttl_ms: Some(60_000), batch };
+    let terms = Terms { priority: 9, ttl_ms: Some(60_000), has_come: false, batch };
     let told = Effect::Appended { queue: queue(Endpoint::Cloud), acked: 0, last: 1, terms };
     assert!(done(&mut router, 0, routes(vec![changed.clone()])).contains(&told));
     assert!(!done(&mut router, 0, routes(vec![changed])).contains(&told), "nothing changed");

@@ -13,7 +13,7 @@ fn packets(outbox: &mut Outbox) -> Vec<String> {
             format!("{text} as {}{}", id.unwrap(), if dup { " again" } else { "" })
         }
     };
-    std::iter::from_fn(|| outbox.next(10, |_| Some(2))).map(text).collect()
+    std::iter::from_fn(|| outbox.next(10, |_| Grant::Send(2))).map(text).collect()
 }
 
 fn lasting() -> Outbox {
@@ -164,7 +164,7 @@ impl World {
     }
 
     fn get(&mut self, answers: bool) -> bool {
-        let Some(outgoing) = self.outbox.next(4, |_| Some(2)) else { return false };
+        let Some(outgoing) = self.outbox.next(4, |_| Grant::Send(2)) else { return false };
         match outgoing {
             Outgoing::Publish { .. } => {
                 let (text, id, _) = published(outgoing);
