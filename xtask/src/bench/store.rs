@@ -6,10 +6,7 @@ use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use wayside_tests::{
-    build::workspace,
-    command::{run_within, watch},
-};
+use wayside_tests::{build::workspace, command::run_within};
 
 use self::nats::Nats;
 use super::{Figure, median, round};
@@ -18,7 +15,6 @@ const RUNS: usize = 3;
 const SECONDS: u64 = 8;
 const BACKLOG_MESSAGES: u64 = 10_000_000;
 
-const BUILD_LIMIT: Duration = Duration::from_secs(90 * 60);
 const RUN_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// The program that measures, and a folder on the disk that builds are on. Removed in the end.
@@ -29,24 +25,12 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn build() -> Result<Self> {
-        let cargo = || {
-            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.current_dir(workspace()).args(["bench", "--no-run", "--quiet", "--bench", "store"]);
-            cargo.args(["--workspace", "--exclude", "wayside-tests"]);
-            cargo
-        };
-        // Once for a person, who sees what is wrong, and once for its path.
-        watch(&mut cargo(), BUILD_LIMIT).context("the benchmark does not build")?;
-        let built = run_within(cargo().arg("--message-format=json"), BUILD_LIMIT)?;
-        let artifacts = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let path = artifacts
-            .filter(|artifact| artifact["target"]["name"] == "store")
-            .find_map(|artifact| artifact["executable"].as_str().map(PathBuf::from));
+        let path = super::program::build("store")?;
         let target =
             env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
         let folder = target.join(format!("bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        Ok(Self { path: path.context("the benchmark was not built")?, folder })
+        Ok(Self { path, folder })
     }
 
     /// Runs one part, on an empty folder unless `is_kept`, and gives the line that it ends with.
