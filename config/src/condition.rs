@@ -5,6 +5,7 @@
 //! [`crate::limits::CONDITION_BODY_BYTES`] is not looked into.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     fmt,
     sync::{Arc, LazyLock},
@@ -102,17 +103,43 @@ pub enum Unanswered {
     Failed(String),
 }
 
-/// What a condition on a message looks at.
-#[derive(Clone, Copy, Debug)]
+/// What conditions on a message look at. Made once a message: the first condition that is asked has it read, the others find it.
 pub struct MessageView<'a> {
-    /// As it was published.
-    pub topic: &'a str,
-    /// The publishing module, without its workload.
-    pub module: &'a str,
-    /// Its properties by name.
-    pub properties: &'a BTreeMap<String, String>,
-    /// JSON or CBOR when the condition names it.
-    pub body: &'a [u8],
+    topic: &'a str,
+    module: &'a str,
+    properties: &'a BTreeMap<String, String>,
+    body: &'a [u8],
+    plain: OnceCell<Context<'static, 'static>>,
+    /// With the body in it.
+    whole: OnceCell<Result<Context<'static, 'static>, Unanswered>>,
+}
+
+impl<'a> MessageView<'a> {
+    /// `topic` as it was published, by `module` without its workload; `body` is JSON or CBOR where a condition names it.
+    #[must_use]
+    pub const fn new(
+        topic: &'a str,
+        module: &'a str,
+        properties: &'a BTreeMap<String, String>,
+        body: &'a [u8],
+    ) -> Self {
+        Self { topic, module, properties, body, plain: OnceCell::new(), whole: OnceCell::new() }
+    }
+
+    fn context(&self) -> Context<'static, 'static> {
+        let mut context = Context::with_env(ENVIRONMENT.clone());
+        context.add_variable_from_value("topic", self.topic.to_owned());
+        context.add_variable_from_value("module", self.module.to_owned());
+        context.add_variable_from_value("size", i64::try_from(self.body.len()).unwrap_or(i64::MAX));
+        context.add_variable_from_value("properties", by_name(self.properties));
+        context
+    }
+
+    fn with_body(&self) -> Result<Context<'static, 'static>, Unanswered> {
+        let mut context = self.context();
+        context.add_variable_from_value("body", body(self.body)?);
+        Ok(context)
+    }
 }
 
 impl Condition {
@@ -137,15 +164,13 @@ impl Condition {
     /// # Errors
     /// When it has no answer.
     pub fn holds_for(&self, message: &MessageView<'_>) -> Result<bool, Unanswered> {
-        let mut context = Context::with_env(ENVIRONMENT.clone());
-        context.add_variable_from_value("topic", message.topic.to_owned());
-        context.add_variable_from_value("module", message.module.to_owned());
-        context.add_variable_from_value("size", i64::try_from(message.body.len()).unwrap_or(i64::MAX));
-        context.add_variable_from_value("properties", by_name(message.properties));
-        if self.uses_body {
-            context.add_variable_from_value("body", body(message.body)?);
+        if !self.uses_body {
+            return self.evaluate(message.plain.get_or_init(|| message.context()));
         }
-        self.evaluate(&context)
+        match message.whole.get_or_init(|| message.with_body()) {
+            Ok(context) => self.evaluate(context),
+            Err(unanswered) => Err(unanswered.clone()),
+        }
     }
 
     /// Whether it holds for a device.
@@ -355,7 +380,7 @@ mod tests {
 
     fn holds(source: &str, body: &[u8]) -> Result<bool, Unanswered> {
         let properties = BTreeMap::from([("unit".to_owned(), "C".to_owned())]);
-        let message = MessageView { topic: "room/1", module: "sensor", properties: &properties, body };
+        let message = MessageView::new("room/1", "sensor", &properties, body);
         Condition::new(source, MESSAGE).unwrap().holds_for(&message)
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn read(bytes: &[u8]) {
     match Condition::new(&source, condition::MESSAGE) {
         Ok(condition) => {
             let properties = BTreeMap::from([("unit".to_owned(), "C".to_owned())]);
-            let message = MessageView { topic: "room/1", module: "sensor", properties: &properties, body };
+            let message = MessageView::new("room/1", "sensor", &properties, body);
             let answer = condition.holds_for(&message);
             let travelled: Condition =
                 cbor::decode(&cbor::encode(&condition)).expect("what was accepted travels");

@@ -158,12 +158,12 @@ impl Compiled {
 
     /// Whether a route brings such a message of `source` to the client `to` of the device `here`.
     pub(super) fn lead(&self, here: DeviceId, source: &ModuleId, message: &Message, to: &ModuleId) -> bool {
+        let view = view(message);
         let is_to = |target: &Target| target.queue.to == Endpoint::Module(to.clone());
         if message.origin == here {
             let routes = self.outbound(source, &message.topic);
             return routes.into_iter().any(|route| {
-                route.targets.iter().any(is_to)
-                    && verdict(route.condition.as_ref(), message) == Verdict::Taken
+                route.targets.iter().any(is_to) && verdict(route.condition.as_ref(), &view) == Verdict::Taken
             });
         }
         self.inbound.values().any(|route| {
@@ -172,7 +172,7 @@ impl Compiled {
                 && to.workload == source.workload
                 && route.origins.contains(&message.origin)
                 && topic::matches(&route.filter, &message.topic)
-                && verdict(route.condition.as_ref(), message) == Verdict::Taken
+                && verdict(route.condition.as_ref(), &view) == Verdict::Taken
         })
     }
 
@@ -222,12 +222,16 @@ fn target(name: &str, route: &Route, to: Endpoint) -> Target {
     }
 }
 
-/// What a condition makes of a message.
-pub(super) fn verdict(condition: Option<&Condition>, message: &Message) -> Verdict {
-    let Some(condition) = condition else { return Verdict::Taken };
+/// A message as conditions see it.
+pub(super) fn view(message: &Message) -> MessageView<'_> {
     let Message { topic, source, properties, payload, .. } = message;
-    let view = MessageView { topic, module: source, properties, body: payload };
-    match condition.holds_for(&view) {
+    MessageView::new(topic, source, properties, payload)
+}
+
+/// What a condition makes of a message.
+pub(super) fn verdict(condition: Option<&Condition>, message: &MessageView<'_>) -> Verdict {
+    let Some(condition) = condition else { return Verdict::Taken };
+    match condition.holds_for(message) {
         Ok(true) => Verdict::Taken,
         Ok(false) => Verdict::Refused,
         Err(_) => Verdict::Failed,

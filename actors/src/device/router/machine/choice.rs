@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wayside_config::workload::{Delivery, ModuleId, Sample};
 
 use crate::{
-    device::router::compiled::{Compiled, Target, Verdict, verdict},
+    device::router::compiled::{Compiled, Target, Verdict, verdict, view},
     message::Message,
     queue::Queue,
     time::Time,
@@ -46,8 +46,9 @@ impl Samples {
         now: Time,
     ) -> Choice<'a> {
         let mut choice = Choice::default();
+        let view = view(message);
         for outbound in routes.outbound(module, &message.topic) {
-            let mut verdict = verdict(outbound.condition.as_ref(), message);
+            let mut verdict = verdict(outbound.condition.as_ref(), &view);
             if verdict == Verdict::Taken
                 && let Some(sample) = outbound.sample
             {
