@@ -22,7 +22,7 @@ use crate::{
 /// Where leaf devices of the daemon connect, inside the namespace.
 pub const LEAVES: &str = "127.0.0.1:1884";
 
-/// The leaves of the workload that [`Alone::apply`] knows the passwords of.
+/// The password of every leaf.
 pub const PASSWORD: &str = "a-password-of-the-laboratory";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -176,13 +176,21 @@ impl Alone {
     /// # Errors
     /// When it is refused.
     pub fn apply(&self, routes: &[&str]) -> Result<()> {
+        self.apply_workload("bench", &["pub", "sub"], routes)
+    }
+
+    /// Applies a workload of leaves, all with [`PASSWORD`], and routes (lines of YAML).
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn apply_workload(&self, name: &str, leaves: &[&str], routes: &[&str]) -> Result<()> {
         let binary = self.binary.display();
         let hash =
             run(Command::new("sh")
                 .args(["-c", &format!("printf %s '{PASSWORD}' | '{binary}' leaf password")]))?;
         ensure!(!hash.is_empty(), "`wayside leaf password` printed nothing");
-        let mut text = String::from("name: bench\nservices: {}\nx-wayside:\n  leaves:\n");
-        for leaf in ["pub", "sub"] {
+        let mut text = format!("name: {name}\nservices: {{}}\nx-wayside:\n  leaves:\n");
+        for leaf in leaves {
             text.push_str(&format!("    {leaf}: {{ password: '{hash}' }}\n"));
         }
         text.push_str("  routes:\n");
