@@ -38,7 +38,8 @@ pub(super) fn compact(
                 moved.insert(*number);
             }
             // It is being closed by a reader. It is not damaged, and the writer does not wait: the next rotation moves it.
-            Err(SegmentError::Locked) => {}
+            // Nor is it when the system refuses to read it.
+            Err(SegmentError::Locked | SegmentError::Failed(_)) => {}
             Err(error @ (SegmentError::Gone | SegmentError::Broken(_))) => shared.broken(*number, &error),
         }
     }

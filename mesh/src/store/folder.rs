@@ -2,7 +2,8 @@
 //! when they are damaged.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -72,6 +73,17 @@ impl Folder {
         };
         keep(&mut open, segment.clone());
         Ok(segment)
+    }
+
+    /// Whether a small file can be written here: when it cannot, no segment is to blame for what fails.
+    pub(super) fn is_writable(&self) -> bool {
+        let probe = self.store.join("probe");
+        let written = fs::File::create(&probe).and_then(|mut file| {
+            file.write_all(b"probe")?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&probe);
+        written.is_ok() && removed.is_ok()
     }
 
     /// A new segment. What a start that was cut short left there is removed.

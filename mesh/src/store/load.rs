@@ -8,9 +8,13 @@ use super::{
     folder::{Folder, lock},
     index::{Extent, QueueIndex},
     record,
+    restore::{failed, is_bad_sector},
     segment::{Segment, SegmentError},
     shared::Shared,
 };
+
+/// How often a read that the system refuses is tried.
+const TRIES: u32 = 3;
 
 /// One call's answer as it grows.
 struct Reading {
@@ -30,6 +34,7 @@ pub(super) fn load(
     max_messages: usize,
     max_bytes: usize,
 ) -> Result<Loaded, StoreError> {
+    let mut tries = 0;
     loop {
         let messages_left = max_messages.max(1);
         let (index, next, staged) = {
@@ -50,6 +55,16 @@ pub(super) fn load(
                 return Err(StoreError::Locked { path: shared.folder.store.display().to_string() });
             }
             Err((segment, error @ SegmentError::Broken(_))) => shared.broken(segment, &error),
+            Err((segment, error @ SegmentError::Failed(_))) => {
+                tries += 1;
+                if tries < TRIES {
+                    continue;
+                }
+                if !is_bad_sector(&shared.folder, &error) {
+                    return Err(failed(&shared.folder, &error));
+                }
+                shared.broken(segment, &error);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     folder::Folder,
     index::{Extent, Index, QueueIndex, live_segments},
     record::{self, Meta},
-    segment::{Segment, SegmentError},
+    segment::{Segment, SegmentError, disk_bytes},
     staged::{Staged, acked},
 };
 use crate::cursor::DecodeError;
@@ -80,16 +80,23 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
     let numbers = folder.numbers().map_err(|error| failed(folder, &error.into()))?;
     let next_segment = numbers.last().copied().unwrap_or(0) + 1;
     for number in numbers.into_iter().rev() {
-        let found = folder.get(number).and_then(|segment| {
-            let mut contents = read(&segment)?;
-            let lost =
-                contents.as_ref().map_or(0, |contents| witness.read().saturating_sub(contents.meta.commits));
-            if let Some(contents) = contents.as_mut().filter(|_| damaged || lost > 0) {
-                // Nothing more is written to it but this.
-                contents.pack(&segment)?;
-            }
-            Ok((contents, lost, segment))
-        });
+        let look = || {
+            folder.get(number).and_then(|segment| {
+                let mut contents = read(&segment)?;
+                let lost = contents
+                    .as_ref()
+                    .map_or(0, |contents| witness.read().saturating_sub(contents.meta.commits));
+                if let Some(contents) = contents.as_mut().filter(|_| damaged || lost > 0) {
+                    // Nothing more is written to it but this.
+                    contents.pack(&segment)?;
+                }
+                Ok((contents, lost, segment))
+            })
+        };
+        let found = match look() {
+            Err(SegmentError::Failed(_)) => look(),
+            found => found,
+        };
         match found {
             Ok((Some(mut contents), lost, segment)) => {
                 if !damaged && lost > 0 {
@@ -124,6 +131,11 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
             Err(SegmentError::Locked) => {
                 return Err(StoreError::Locked { path: folder.store.display().to_string() });
             }
+            Err(error @ SegmentError::Failed(_)) if !is_bad_sector(folder, &error) => {
+                return Err(failed(folder, &error));
+            }
+            // Begun and cut short before anything was in it.
+            Err(SegmentError::Gone) if disk_bytes(&folder.store, number) == 0 => unfinished = Some(number),
             Err(error) => {
                 folder.set_aside(number, &error);
                 damaged = true;
@@ -275,10 +287,16 @@ pub(super) fn pack(
     Ok(packed)
 }
 
+/// Whether what the system refused is the fault of the place that it was asked for, and not of the whole disk.
+pub(super) fn is_bad_sector(folder: &Folder, error: &SegmentError) -> bool {
+    let text = error.to_string();
+    (text.contains("os error 5)") || text.contains("code: 5,")) && folder.is_writable()
+}
+
 /// The error that a failed call on the disk means to callers.
 pub(super) fn failed(folder: &Folder, error: &SegmentError) -> StoreError {
     let text = error.to_string();
-    if text.contains("os error 28") {
+    if text.contains("os error 28)") || text.contains("code: 28,") {
         return StoreError::DiskFull { path: folder.store.display().to_string() };
     }
     StoreError::Failed(text)

@@ -50,8 +50,12 @@ pub(super) enum SegmentError {
     Gone,
     #[error("it is in use by another process")]
     Locked,
+    /// What it holds makes no sense.
     #[error("{0}")]
     Broken(String),
+    /// The system refused to read or write. That says nothing of what it holds.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Whether a segment may be made.
@@ -231,14 +235,25 @@ impl std::fmt::Debug for Segment {
 
 impl From<io::Error> for SegmentError {
     fn from(error: io::Error) -> Self {
-        Self::Broken(error.to_string())
+        Self::of(error.to_string())
     }
 }
 
 impl From<sled::Error> for SegmentError {
     fn from(error: sled::Error) -> Self {
         let text = error.to_string();
-        if text.contains("could not acquire lock") { Self::Locked } else { Self::Broken(text) }
+        if text.contains("could not acquire lock") { Self::Locked } else { Self::of(text) }
+    }
+}
+
+impl SegmentError {
+    /// What the system says has its number in the text, also where sled panicked over it.
+    fn of(text: String) -> Self {
+        if text.contains("os error ") || text.contains("Os { code: ") {
+            Self::Failed(text)
+        } else {
+            Self::Broken(text)
+        }
     }
 }
 
@@ -253,7 +268,7 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, SegmentError>
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-            Err(SegmentError::Broken(format!("sled panicked: {text}")))
+            Err(SegmentError::of(format!("sled panicked: {text}")))
         }
     }
 }

@@ -257,10 +257,12 @@ impl Writer {
         if !is_new && let Some(active) = &self.active {
             return active.write(batch);
         }
-        let segment = self.shared.folder.make(number)?;
-        // Its names first: a commit that names what lies in a log without a name would be damage.
-        segment.sync_folders()?;
-        segment.write(batch)?;
+        let begun = self.begin(number, batch);
+        if begun.is_err() {
+            // Nothing in it is acknowledged, and what was moved to it still is where it was.
+            self.shared.folder.delete(number);
+        }
+        let segment = begun?;
         if let Some(before) = self.active.replace(segment) {
             self.closed_bytes.insert(before.number, before.disk_bytes());
         }
@@ -268,6 +270,14 @@ impl Writer {
         self.shared.rotate.store(false, Ordering::Relaxed);
         tracing::debug!(segment = number, "began a segment of the queues");
         Ok(())
+    }
+
+    fn begin(&self, number: u64, batch: Batch) -> Result<Arc<Segment>, SegmentError> {
+        let segment = self.shared.folder.make(number)?;
+        // Its names first: a commit that names what lies in a log without a name would be damage.
+        segment.sync_folders()?;
+        segment.write(batch)?;
+        Ok(segment)
     }
 
     fn must_rotate(&self) -> bool {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wayside_tests::{
     build::workspace,
-    command::{capture_within, run_within},
+    command::{capture_within, run_within, watch},
 };
 
 use super::Outcome;
@@ -35,10 +35,15 @@ pub(super) fn run(package: &str, test: &str, count: u64, seed: u64) -> Result<Ou
 
 /// The package's unit tests. The whole workspace is chosen, so that nothing is built with other features than its tests are.
 fn binary(package: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace()).args(["test", "--no-run", "--quiet", "--lib", "--message-format=json"]);
-    cargo.args(["--workspace", "--exclude", "wayside-tests"]);
-    let built = run_within(&mut cargo, BUILD_LIMIT)?;
+    let cargo = || {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace()).args(["test", "--no-run", "--quiet", "--lib"]);
+        cargo.args(["--workspace", "--exclude", "wayside-tests"]);
+        cargo
+    };
+    // Once for a person, who sees what is wrong, and once for its path.
+    watch(&mut cargo(), BUILD_LIMIT).context("the tests do not build")?;
+    let built = run_within(cargo().arg("--message-format=json"), BUILD_LIMIT)?;
     let found =
         built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|artifact| {
             let is_it = artifact["target"]["name"] == package.replace('-', "_")

@@ -49,8 +49,14 @@ pub(super) fn next(held: &Held, dice: &mut Dice) -> (Vec<StoreOp>, Held) {
 }
 
 /// What a store says of itself, and every message in it compared with what was stored under its number; `before` was
-/// acknowledged, `after` was asked for.
-pub(super) fn check(store: &SledStore, restored: &Restored, before: &Held, after: &Held) -> Outcome {
+/// acknowledged, `after` was asked for. Numbers may jump after damage was found.
+pub(super) fn check(
+    store: &SledStore,
+    restored: &Restored,
+    before: &Held,
+    after: &Held,
+    may_jump: bool,
+) -> Outcome {
     let mut outcome = Outcome { runs: 1, ..Outcome::default() };
     let mark = restored
         .marks
@@ -64,9 +70,9 @@ pub(super) fn check(store: &SledStore, restored: &Restored, before: &Held, after
         let queue = name(number);
         let state = restored.queues.iter().find(|(known, _)| *known == queue).map(|(_, state)| *state);
         let state = state.unwrap_or_default();
-        // After damage was found numbers jump: what is between was never given out.
+        // What is between was never given out.
         let jumped = state.last > *last;
-        if (jumped && restored.problems.is_empty()) || state.last < *last {
+        if (jumped && !may_jump) || state.last < *last {
             outcome.misordered += 1;
         }
         if state.acked < *acked {

@@ -36,7 +36,8 @@ impl Watch {
         let outcome = match SledStore::open(settings(image.path(), SMALL)) {
             Ok((store, restored)) => {
                 self.alarms += u64::from(!restored.problems.is_empty());
-                let outcome = check(&store, &restored, &self.before, &self.after);
+                let outcome =
+                    check(&store, &restored, &self.before, &self.after, !restored.problems.is_empty());
                 if outcome != (Outcome { runs: 1, ..Outcome::default() }) {
                     self.wrong.push(format!(
                         "{step:?} of commit {}: {outcome:?} {:?}",
