@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    process::Stdio,
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -30,8 +30,8 @@ const POINTS: [Option<&str>; 7] = [
     Some("sendto,write,writev"),
 ];
 
-/// A daemon that does not come to its point is killed after this.
-const LATEST_MS: u64 = 1500;
+/// A daemon that does not come to its point is killed after this, or after as long as it took to start and the same again.
+const LATEST: Duration = Duration::from_millis(1500);
 
 /// What the witness takes after the last kill, and some.
 const WITNESS_LIMIT: Duration = Duration::from_secs(180);
@@ -50,14 +50,22 @@ pub(super) fn run(count: u64, seed: u64) -> Result<Outcome> {
     witness.args(["--address", LEAVES, "--publisher", "bench/pub", "--subscriber", "bench/sub"]);
     witness.args(["--password", PASSWORD, "--topic", "kept", "--until"]).arg(&until);
     let report = alone.folder().join("witness.json");
-    let mut witness =
-        witness.stdin(Stdio::null()).stdout(fs::File::create(&report)?).spawn().context("the witness")?;
+    witness.stdin(Stdio::null()).stdout(fs::File::create(&report)?);
+    let mut witness = Witness(witness.spawn().context("the witness")?);
     let mut random = Random(seed);
+    alone.kill()?;
+    let begun = Instant::now();
+    alone.start_again(&[])?;
+    let latest = LATEST + begun.elapsed() * 2;
     for number in 0..count {
-        let point = POINTS[usize::try_from(number)? % POINTS.len()];
-        live(&mut alone, point, &mut random).with_context(|| format!("kill {number} at {point:?}"))?;
+        let round = usize::try_from(number)?;
+        let point = POINTS[round % POINTS.len()];
+        // By turns in the middle of its start, and with messages under way.
+        let is_up = round / POINTS.len() % 2 == 1;
+        live(&mut alone, point, is_up, latest, &mut random)
+            .with_context(|| format!("kill {number} at {point:?}"))?;
         ensure!(
-            witness.try_wait()?.is_none(),
+            witness.0.try_wait()?.is_none(),
             "the witness gave up after kill {number}; {}",
             alone.last_words()
         );
@@ -67,7 +75,7 @@ pub(super) fn run(count: u64, seed: u64) -> Result<Outcome> {
     }
     alone.start_again(&[])?;
     fs::write(&until, "")?;
-    let ended = wait(&mut witness, WITNESS_LIMIT)?;
+    let ended = wait(&mut witness.0, WITNESS_LIMIT)?;
     let said = fs::read_to_string(&report)?;
     ensure!(ended.is_some() && !said.is_empty(), "the witness said nothing: {}", alone.last_words());
     eprint!("{said}");
@@ -87,6 +95,18 @@ pub(super) fn run(count: u64, seed: u64) -> Result<Outcome> {
     })
 }
 
+/// The program that publishes and subscribes: it does not outlive the faults.
+struct Witness(Child);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        // It may have ended already.
+        if self.0.kill().is_ok() && wait(&mut self.0, Duration::from_secs(10)).is_err() {
+            eprintln!("the witness, process {}, may still run", self.0.id());
+        }
+    }
+}
+
 /// Numbers from a seed (SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 struct Random(u64);
 
@@ -102,19 +122,29 @@ impl Random {
 }
 
 /// One life of the daemon, until it is killed. `strace -D` leaves the daemon our child: killing it ends both.
-fn live(alone: &mut Alone, point: Option<&str>, random: &mut Random) -> Result<()> {
+fn live(
+    alone: &mut Alone,
+    point: Option<&str>,
+    is_up: bool,
+    latest: Duration,
+    random: &mut Random,
+) -> Result<()> {
     alone.kill()?;
     let begun = Instant::now();
-    let (limit_ms, when) = (20 + random.below(800), 1 + random.below(200));
     let Some(calls) = point else {
-        alone.spawn(&[])?;
-        thread::sleep(Duration::from_millis(limit_ms));
+        if is_up {
+            alone.start_again(&[])?;
+        } else {
+            alone.spawn(&[])?;
+        }
+        thread::sleep(Duration::from_millis(20 + random.below(800)));
         return alone.kill();
     };
+    let when = 1 + random.below(if is_up { 3000 } else { 200 });
     let inject = format!("inject={calls}:signal=KILL:when={when}");
     let trace = format!("trace={calls}");
     alone.spawn(&["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject])?;
-    while !alone.has_ended()? && begun.elapsed() < Duration::from_millis(LATEST_MS) {
+    while !alone.has_ended()? && begun.elapsed() < latest {
         thread::sleep(Duration::from_millis(5));
     }
     alone.kill()
