@@ -2,8 +2,7 @@
 //! when they are damaged.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -22,6 +21,9 @@ const OPEN: usize = 2;
 /// [`super::restore::Witness`].
 const CLOSING: Duration = Duration::from_secs(30);
 const CLOSING_LOOK: Duration = Duration::from_millis(10);
+
+/// `EIO`: of a place on the disk that cannot be read.
+const IO_ERROR: i32 = 5;
 
 /// Problems that are kept for `wayside status`. There is one a segment, rarely more.
 const PROBLEMS: usize = 100;
@@ -75,15 +77,20 @@ impl Folder {
         Ok(segment)
     }
 
-    /// Whether a small file can be written here: when it cannot, no segment is to blame for what fails.
-    pub(super) fn is_writable(&self) -> bool {
-        let probe = self.store.join("probe");
-        let written = fs::File::create(&probe).and_then(|mut file| {
-            file.write_all(b"probe")?;
-            file.sync_all()
-        });
-        let removed = fs::remove_file(&probe);
-        written.is_ok() && removed.is_ok()
+    /// Whether what the system refuses is to read the segment itself, and not to write or to open anything.
+    pub(super) fn is_unreadable(&self, number: u64) -> bool {
+        let refused = |path: PathBuf| {
+            let read = fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+            read.is_err_and(|error| error.raw_os_error() == Some(IO_ERROR))
+        };
+        let entries = fs::read_dir(self.store.join(dir_name(number)));
+        entries.is_ok_and(|entries| {
+            entries
+                .filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .filter(|path| path.is_file())
+                .any(refused)
+        })
     }
 
     /// A new segment. What a start that was cut short left there is removed.

@@ -8,7 +8,7 @@ use super::{
     folder::{Folder, lock},
     index::{Extent, QueueIndex},
     record,
-    restore::{failed, is_bad_sector},
+    restore::failed,
     segment::{Segment, SegmentError},
     shared::Shared,
 };
@@ -60,7 +60,7 @@ pub(super) fn load(
                 if tries < TRIES {
                     continue;
                 }
-                if !is_bad_sector(&shared.folder, &error) {
+                if !shared.folder.is_unreadable(segment) {
                     return Err(failed(&shared.folder, &error));
                 }
                 shared.broken(segment, &error);

@@ -131,7 +131,7 @@ pub(super) fn restore(folder: &Folder, witness: &Witness) -> Result<Contents, St
             Err(SegmentError::Locked) => {
                 return Err(StoreError::Locked { path: folder.store.display().to_string() });
             }
-            Err(error @ SegmentError::Failed(_)) if !is_bad_sector(folder, &error) => {
+            Err(error @ SegmentError::Failed(_)) if !folder.is_unreadable(number) => {
                 return Err(failed(folder, &error));
             }
             // Begun and cut short before anything was in it.
@@ -285,12 +285,6 @@ pub(super) fn pack(
     batch.put(record::META.to_vec(), &record::encode_meta(&packed));
     segment.write(batch)?;
     Ok(packed)
-}
-
-/// Whether what the system refused is the fault of the place that it was asked for, and not of the whole disk.
-pub(super) fn is_bad_sector(folder: &Folder, error: &SegmentError) -> bool {
-    let text = error.to_string();
-    (text.contains("os error 5)") || text.contains("code: 5,")) && folder.is_writable()
 }
 
 /// The error that a failed call on the disk means to callers.

@@ -72,6 +72,9 @@ impl Segment {
         if how == Open::Existing && !path.exists() {
             return Err(SegmentError::Gone);
         }
+        if how == Open::Existing {
+            remove_unfinished_snapshots(&dir)?;
+        }
         let config = sled::Config::new().path(&dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = guarded(|| config.open())?;
         let file = File::open(path)?;
@@ -210,6 +213,17 @@ const DB: &str = "db";
 
 /// Where sled puts what is larger than a quarter of its own segments.
 const BLOBS: &str = "blobs";
+
+/// sled takes a snapshot that it was kept from finishing for a damaged one. It does without.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
 
 /// Names and sizes of those files. sled removes them as it goes.
 fn blobs(dir: &Path) -> io::Result<BTreeMap<OsString, u64>> {
