@@ -1,6 +1,6 @@
 //! What a device says of itself: full once, then what changed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem::take};
 
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, limits};
@@ -20,7 +20,11 @@ pub const MAX_PROBLEM_BYTES: usize = 2048;
 /// The name of a reported module, queue or route, in bytes.
 pub const MAX_REPORTED_NAME_BYTES: usize = 512;
 
-/// What an entry of a report costs besides its texts.
+/// About the most that one report is, by [`Report::cost_bytes`]: well below the largest frame. What is more comes in
+/// several.
+pub const MAX_REPORT_BYTES: usize = 1 << 20;
+
+/// What an entry of a report costs besides its texts, on a wire or in memory.
 const ENTRY_BYTES: usize = 96;
 
 /// How a module is doing, as its machine sees it.
@@ -97,6 +101,8 @@ pub struct RouteStatus {
     pub failed: u64,
     /// Messages that its sample did not take.
     pub left_out: u64,
+    /// Messages that a best-effort route could not deliver: nobody was there to take them, or not fast enough.
+    pub lost: u64,
 }
 
 /// A report: everything (`full`), or what changed since the report before.
@@ -145,6 +151,40 @@ impl Report {
             + self.peers.as_ref().map_or(0, |peers| size_of_val(peers.as_slice()))
     }
 
+    /// The same in parts of about `max_bytes` each, by [`Self::cost_bytes`]: the first one replaces what was
+    /// reported before if this does, the others add to it. Their numbers are this one's.
+    #[must_use]
+    pub fn in_parts(mut self, max_bytes: usize) -> Vec<Self> {
+        if self.cost_bytes() <= max_bytes {
+            return vec![self];
+        }
+        let (modules, modules_gone) = (take(&mut self.modules), take(&mut self.modules_gone));
+        let (queues, queues_gone) = (take(&mut self.queues), take(&mut self.queues_gone));
+        let (routes, routes_gone) = (take(&mut self.routes), take(&mut self.routes_gone));
+        let next = Self { number: self.number, ..Self::default() };
+        let mut parts = Parts { bytes: self.cost_bytes(), whole: Vec::new(), part: self, next, max_bytes };
+        for name in modules_gone {
+            parts.with_room(queue_cost_bytes(&name)).modules_gone.push(name);
+        }
+        for name in queues_gone {
+            parts.with_room(queue_cost_bytes(&name)).queues_gone.push(name);
+        }
+        for name in routes_gone {
+            parts.with_room(queue_cost_bytes(&name)).routes_gone.push(name);
+        }
+        for (name, status) in modules {
+            parts.with_room(module_cost_bytes(&name, &status)).modules.insert(name, status);
+        }
+        for (name, status) in queues {
+            parts.with_room(queue_cost_bytes(&name)).queues.insert(name, status);
+        }
+        for (name, status) in routes {
+            parts.with_room(queue_cost_bytes(&name)).routes.insert(name, status);
+        }
+        parts.whole.push(parts.part);
+        parts.whole
+    }
+
     /// Brings what was known so far up to date with a newer report.
     pub fn merge(&mut self, newer: Self) {
         if newer.full {
@@ -169,6 +209,28 @@ impl Report {
         self.unrouted = newer.unrouted.or(self.unrouted);
         self.refused = newer.refused.or(self.refused);
         self.problems = newer.problems.or_else(|| self.problems.take());
+    }
+}
+
+/// A report that is being taken apart.
+struct Parts {
+    whole: Vec<Report>,
+    part: Report,
+    bytes: usize,
+    /// What every part but the first begins as.
+    next: Report,
+    max_bytes: usize,
+}
+
+impl Parts {
+    /// The part that an entry of this cost goes to.
+    fn with_room(&mut self, cost_bytes: usize) -> &mut Report {
+        if self.bytes + cost_bytes > self.max_bytes && self.bytes > 0 {
+            self.whole.push(std::mem::replace(&mut self.part, self.next.clone()));
+            self.bytes = 0;
+        }
+        self.bytes += cost_bytes;
+        &mut self.part
     }
 }
 

@@ -8,8 +8,10 @@
 //! Fields stand in a fixed order and are integers, byte strings, texts, booleans, null or arrays of
 //! those. Every text and every list has a limit by name; what is over is refused. A receiver skips fields after the ones it knows: a newer peer may add some. It refuses a
 //! kind that it does not know, for it cannot know what it would miss. Of a `Hello` of another protocol
-//! version only the version is read, so that the answer can say which one is spoken here.
+//! version only the version is read, so that the answer can say which one is spoken here. A batch of messages may be
+//! packed (see `wire/packed.rs`); its limit holds before and after.
 
+mod packed;
 mod to_cloud;
 mod to_device;
 
@@ -66,14 +68,22 @@ pub trait Frame: Sized {
     /// [`WireError::TooLarge`] when the body is over [`MAX_FRAME_BYTES`].
     fn encode(&self) -> Result<Bytes, WireError>;
 
-    /// Reads a frame's body.
+    /// Reads a frame's body, which unpacks to at most `limit` bytes.
     ///
     /// # Errors
     /// When the kind is unknown or the body is not what its kind says.
-    fn decode(body: Bytes) -> Result<Self, WireError>;
+    fn decode_within(body: Bytes, limit: usize) -> Result<Self, WireError>;
+
+    /// Reads a frame's body.
+    ///
+    /// # Errors
+    /// As [`Self::decode_within`].
+    fn decode(body: Bytes) -> Result<Self, WireError> {
+        Self::decode_within(body, MAX_FRAME_BYTES)
+    }
 }
 
-/// Reads the next frame, of at most `limit` bytes; `None` when the stream ended before one began.
+/// Reads the next frame, of at most `limit` bytes packed and unpacked; `None` when the stream ended before one began.
 ///
 /// Memory grows with what arrives, not with what a length claims.
 ///
@@ -99,7 +109,7 @@ pub async fn read_frame<F: Frame>(
     if body.len() < bytes {
         return Err(WireError::Io(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    F::decode(body.freeze()).map(Some)
+    F::decode_within(body.freeze(), limit).map(Some)
 }
 
 /// Puts the length before a body that `write` makes of `kind` and `fields` fields.

@@ -24,6 +24,16 @@ pub enum MeshEvent {
         /// Its key.
         device: DeviceId,
     },
+    /// A device routes for others.
+    RouterSeen {
+        /// Its key.
+        device: DeviceId,
+    },
+    /// A device routes for others no more.
+    RouterGone {
+        /// Its key.
+        device: DeviceId,
+    },
     /// Messages for this device. The sender's key is a claim (see [`crate::keys`]).
     Batch {
         /// Who says to have sent it.
@@ -31,14 +41,14 @@ pub enum MeshEvent {
         /// What.
         batch: Batch,
     },
-    /// A message of a best-effort route for this device.
+    /// Messages of a best-effort route for this device.
     Live {
-        /// Who says to have sent it.
+        /// Who says to have sent them.
         from: DeviceId,
         /// `workload/route`.
         route: String,
-        /// What.
-        message: Message,
+        /// At least one, oldest first.
+        messages: Vec<Message>,
     },
     /// Messages of this device are stored elsewhere.
     Confirm {
@@ -57,10 +67,13 @@ impl MeshEvent {
     /// What messages cost to hold: more than they took on the wire.
     pub(crate) fn cost_bytes(&self) -> usize {
         match self {
-            Self::Batch { batch, .. } => batch.messages.iter().map(Message::cost_bytes).sum(),
-            Self::Live { message, .. } => message.cost_bytes(),
+            Self::Batch { batch: Batch { messages, .. }, .. } | Self::Live { messages, .. } => {
+                messages.iter().map(Message::cost_bytes).sum()
+            }
             Self::Seen { .. }
             | Self::Gone { .. }
+            | Self::RouterSeen { .. }
+            | Self::RouterGone { .. }
             | Self::Confirm { .. }
             | Self::Control(_)
             | Self::Problem(_) => 0,
@@ -139,14 +152,18 @@ impl EventSender {
         }
     }
 
-    /// Passes on what came in `bytes` bytes; `false` when there is no room.
-    pub(crate) fn data(&self, bytes: usize, event: MeshEvent) -> bool {
+    /// Passes on what came in `bytes` bytes; gives it back when there is no room.
+    pub(crate) fn data(&self, bytes: usize, event: MeshEvent) -> Option<MeshEvent> {
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > DATA_BYTES || self.data.try_send((bytes, event)).is_err() {
+        let back = if before + bytes > DATA_BYTES {
+            Some(event)
+        } else {
+            self.data.try_send((bytes, event)).err().map(|error| error.into_inner().1)
+        };
+        if back.is_some() {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
         }
-        true
+        back
     }
 }
 

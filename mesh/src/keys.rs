@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! wayside/v1/alive/<device>/<name>         liveliness token
+//! wayside/v1/routes/<device>               liveliness token of a device that routes for others
 //! wayside/v1/to/<device>/batch/<from>      messages
 //! wayside/v1/to/<device>/live/<from>       one message of a best-effort route
 //! wayside/v1/to/<device>/confirm/<from>    confirmations
@@ -14,6 +15,9 @@ use wayside_config::identity::DeviceId;
 
 /// Liveliness tokens of all devices.
 pub const ALIVE: &str = "wayside/v1/alive/*/*";
+
+/// Liveliness tokens of the devices that route for others.
+pub const ROUTES: &str = "wayside/v1/routes/*";
 
 /// What is sent to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,18 @@ pub fn alive(device: &DeviceId, name: &str) -> String {
 pub fn parse_alive(key: &str) -> Option<(DeviceId, String)> {
     let (device, name) = key.strip_prefix("wayside/v1/alive/")?.split_once('/')?;
     Some((device.parse().ok()?, name_from_chunk(name)?))
+}
+
+/// The liveliness token of a device that routes for others.
+#[must_use]
+pub fn routes(device: &DeviceId) -> String {
+    format!("wayside/v1/routes/{device}")
+}
+
+/// Whose token that is.
+#[must_use]
+pub fn parse_routes(key: &str) -> Option<DeviceId> {
+    key.strip_prefix("wayside/v1/routes/")?.parse().ok()
 }
 
 /// Where `from` sends things of this kind to `to`.
@@ -125,6 +141,7 @@ mod tests {
         for name in ["ewr", "Press 7 / left*", "Brücke", ""] {
             assert_eq!(parse_alive(&alive(&a, name)), Some((a, name.to_owned())), "{name}");
         }
+        assert_eq!(parse_routes(&routes(&a)), Some(a));
         assert_eq!(parse_inbox(&to(&a, Kind::Confirm, &b)), Some((Kind::Confirm, b)));
         assert_eq!(parse_inbox("wayside/v1/to/x/batch/y"), None);
         assert_eq!(parse_alive("wayside/v1/alive/x/%zz"), None);

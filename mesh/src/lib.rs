@@ -7,6 +7,7 @@ pub mod client;
 mod cursor;
 pub mod event;
 pub mod keys;
+pub mod lost;
 pub mod mqtt;
 mod packed;
 pub mod session;

@@ -19,7 +19,8 @@ pub const VERSION: u8 = 1;
 /// The largest encoded batch: a full one, or one message of the largest kind, with names.
 pub const BATCH_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + 1024 * (TOPIC_BYTES + 128);
 
-/// The largest encoded message of a best-effort route.
+/// The largest encoded messages of a best-effort route that travel together: one of the largest kind, or as many as are
+/// much smaller.
 pub const LIVE_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (32 << 10);
 
 /// The largest encoded confirmation.
@@ -62,31 +63,29 @@ pub fn decode_batch(bytes: Bytes) -> Result<Batch, DecodeError> {
     Ok(Batch { route, epoch, after, first_seq, messages })
 }
 
-/// A message of a best-effort route as bytes.
+/// Messages of a best-effort route as bytes.
 #[must_use]
-pub fn encode_live(route: &str, message: &Message) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.payload.len() + 256);
+pub fn encode_live(route: &str, messages: &[Message]) -> Vec<u8> {
+    let payload: usize = messages.iter().map(|message| message.payload.len() + 16).sum();
+    let mut out = Vec::with_capacity(payload + 256);
     out.push(VERSION);
     put_text(&mut out, route);
-    put_messages(&mut out, std::iter::once(message));
+    put_messages(&mut out, messages.iter());
     out
 }
 
-/// The route, and the message, that `bytes` are. The payload shares their memory.
+/// The route, and at least one message, that `bytes` are. Payloads share their memory.
 ///
 /// # Errors
 /// See [`DecodeError`].
-pub fn decode_live(bytes: Bytes) -> Result<(String, Message), DecodeError> {
+pub fn decode_live(bytes: Bytes) -> Result<(String, Vec<Message>), DecodeError> {
     within(bytes.len(), LIVE_BYTES, "live")?;
     let mut cursor = Cursor::new(bytes);
     cursor.version(VERSION)?;
     let route = cursor.text(ROUTE_BYTES, "route")?;
-    let mut messages = take_messages(&mut cursor)?;
+    let messages = take_messages(&mut cursor)?;
     cursor.end()?;
-    match (messages.pop(), messages.is_empty()) {
-        (Some(message), true) => Ok((route, message)),
-        (Some(_) | None, _) => Err(DecodeError::Malformed("messages")),
-    }
+    if messages.is_empty() { Err(DecodeError::Malformed("messages")) } else { Ok((route, messages)) }
 }
 
 /// A confirmation as bytes.
@@ -158,6 +157,9 @@ mod tests {
         assert_eq!(decode_batch(encode_batch(&batch()).into()), Ok(batch()));
         let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
         assert_eq!(decode_confirm(encode_confirm(&confirm).into()), Ok(confirm));
+        let messages = batch().messages;
+        assert_eq!(decode_live(encode_live("w/r", &messages).into()), Ok(("w/r".into(), messages)));
+        assert_eq!(decode_live(encode_live("w/r", &[]).into()), Err(DecodeError::Malformed("messages")));
     }
 
     #[test]
@@ -194,7 +196,7 @@ mod tests {
                 bytes[0] = VERSION;
             }
             let bytes = Bytes::from(bytes);
-            let _ = (decode_batch(bytes.clone()), decode_confirm(bytes));
+            let _ = (decode_batch(bytes.clone()), decode_live(bytes.clone()), decode_confirm(bytes));
         }
 
         #[test]

@@ -12,7 +12,7 @@ use wayside_config::{
 };
 
 use crate::{
-    device::{access::Client, reconciler::Floors},
+    device::{access::Client, membership::Role, reconciler::Floors},
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -119,8 +119,10 @@ pub enum Mesh {
         /// How far.
         confirm: Confirm,
     },
-    /// The membership was restarted: bring `TokenSeen` for every token that is there.
+    /// The membership was restarted: bring `TokenSeen` and `RouterSeen` for every token that is there.
     Tokens,
+    /// Take part in the mesh like this from now on, with a new session if need be.
+    Role(Role),
 }
 
 /// The MQTT listener.

@@ -1,10 +1,16 @@
-//! Who is on the mesh.
+//! Who is on the mesh, and how this device takes part in it.
+
+mod roles;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wayside_config::identity::DeviceId;
 
+use self::roles::Roles;
+pub use self::roles::{Limits, ROUTERS, Role};
 use crate::{
     machine::{Effects, Machine},
     time::Time,
@@ -28,6 +34,16 @@ pub enum Event {
         /// Whose.
         device: DeviceId,
     },
+    /// A device says that it routes for others.
+    RouterSeen {
+        /// Which. This one is no news.
+        device: DeviceId,
+    },
+    /// A device routes for others no more.
+    RouterGone {
+        /// Which.
+        device: DeviceId,
+    },
     /// A delivery asks whether its device is there: answered by `Up` or `Down`.
     Asked {
         /// Which.
@@ -48,6 +64,8 @@ pub enum Effect {
     Down(DeviceId),
     /// Everyone who is there, when that changed.
     Peers(Vec<Peer>),
+    /// Take part in the mesh like this from now on. It begins as a peer.
+    Role(Role),
 }
 
 /// A neighbour.
@@ -64,6 +82,9 @@ pub struct Peer {
 pub struct Membership {
     device: DeviceId,
     neighbours: BTreeMap<DeviceId, Neighbour>,
+    roles: Roles,
+    /// The alarm that was asked for and has not rung: one that comes early sets the next.
+    alarm: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +98,13 @@ impl Membership {
     /// A membership that knows nobody. `device` is this one, whose own token is no neighbour.
     #[must_use]
     pub const fn new(device: DeviceId) -> Self {
-        Self { device, neighbours: BTreeMap::new() }
+        Self::with_limits(device, Limits::USUAL)
+    }
+
+    /// The same on a site that has routers from another number of devices on.
+    #[must_use]
+    pub const fn with_limits(device: DeviceId, limits: Limits) -> Self {
+        Self { device, neighbours: BTreeMap::new(), roles: Roles::new(device, limits), alarm: None }
     }
 }
 
@@ -87,20 +114,32 @@ impl Machine for Membership {
 
     fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
         match event {
-            Event::TokenSeen { device, name } => self.seen(device, name, out),
+            Event::TokenSeen { device, name } => {
+                self.roles.seen(device);
+                self.seen(device, name, out);
+            }
             Event::TokenGone { device } => {
+                self.roles.gone(&device, now);
                 if let Some(neighbour) = self.neighbours.get_mut(&device) {
                     neighbour.gone_at.get_or_insert(now.plus_millis(FLAP_MS));
-                    self.wake(out);
                 }
             }
+            Event::RouterSeen { device } => self.roles.router_seen(device),
+            Event::RouterGone { device } => self.roles.router_gone(&device, now),
             Event::Asked { device } => {
                 let there = self.neighbours.contains_key(&device);
                 out.push(if there { Effect::Up(device) } else { Effect::Down(device) });
             }
             Event::HealthRestarted => self.tell_peers(out),
-            Event::Woken => self.awake(now, out),
+            Event::Woken => {
+                self.alarm = None;
+                self.awake(now, out);
+            }
         }
+        if let Some(role) = self.roles.decide(now) {
+            out.push(Effect::Role(role));
+        }
+        self.wake(out);
     }
 
     fn woken() -> Event {
@@ -134,11 +173,13 @@ impl Membership {
         if self.neighbours.len() != before {
             self.tell_peers(out);
         }
-        self.wake(out);
     }
 
-    fn wake(&self, out: &mut Effects<Effect>) {
-        if let Some(at) = self.neighbours.values().filter_map(|neighbour| neighbour.gone_at).min() {
+    fn wake(&mut self, out: &mut Effects<Effect>) {
+        let flaps = self.neighbours.values().filter_map(|neighbour| neighbour.gone_at);
+        let at = flaps.chain(self.roles.wake_at()).min();
+        if let Some(at) = at.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm)) {
+            self.alarm = Some(at);
             out.wake_at(at);
         }
     }
@@ -149,53 +190,5 @@ impl Membership {
             name: neighbour.name.clone(),
         };
         out.push(Effect::Peers(self.neighbours.iter().map(peer).collect()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ME: DeviceId = DeviceId::from_bytes([1; 32]);
-    const OTHER: DeviceId = DeviceId::from_bytes([2; 32]);
-
-    fn at(membership: &mut Membership, ms: u64, event: Event) -> Effects<Effect> {
-        let mut out = Effects::new();
-        membership.handle(Time::from_millis(ms), event, &mut out);
-        out
-    }
-
-    fn seen(device: DeviceId) -> Event {
-        Event::TokenSeen { device, name: "ewr".into() }
-    }
-
-    #[test]
-    fn a_flap_is_no_news_and_a_long_absence_is() {
-        let mut membership = Membership::new(ME);
-        let mut up = Effects::new();
-        up.push(Effect::Up(OTHER));
-        up.push(Effect::Peers(vec![Peer { device: OTHER, name: "ewr".into() }]));
-        assert_eq!(at(&mut membership, 0, seen(OTHER)), up);
-
-        let mut wake = Effects::new();
-        wake.wake_at(Time::from_millis(100 + FLAP_MS));
-        assert_eq!(at(&mut membership, 100, Event::TokenGone { device: OTHER }), wake);
-        assert_eq!(at(&mut membership, 1500, seen(OTHER)), Effects::new());
-        assert_eq!(at(&mut membership, 100 + FLAP_MS, Event::Woken), Effects::new());
-
-        at(&mut membership, 9000, Event::TokenGone { device: OTHER });
-        let mut down = Effects::new();
-        down.push(Effect::Down(OTHER));
-        down.push(Effect::Peers(vec![]));
-        assert_eq!(at(&mut membership, 9000 + FLAP_MS, Event::Woken), down);
-    }
-
-    #[test]
-    fn its_own_token_is_no_neighbour_and_who_asks_is_told() {
-        let mut membership = Membership::new(ME);
-        assert_eq!(at(&mut membership, 0, seen(ME)), Effects::new());
-        let mut down = Effects::new();
-        down.push(Effect::Down(OTHER));
-        assert_eq!(at(&mut membership, 0, Event::Asked { device: OTHER }), down);
     }
 }

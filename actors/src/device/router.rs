@@ -135,6 +135,13 @@ pub enum Event {
         /// What.
         message: Message,
     },
+    /// Messages of a best-effort route did not reach whom they were for.
+    Lost {
+        /// `workload/route`.
+        route: String,
+        /// How many, since this was told last.
+        messages: u64,
+    },
     /// A delivery machine confirmed: the queue has room again.
     Trimmed {
         /// The queue.

@@ -247,6 +247,7 @@ pub fn membership(effect: membership::Effect) -> Vec<Out> {
         E::Peers(peers) => {
             to_health(health::Event::Peers(peers.into_iter().map(|peer| peer.device).collect()))
         }
+        E::Role(role) => Out::Io(Io::Mesh(io::Mesh::Role(role))),
     }]
 }
 

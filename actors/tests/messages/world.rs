@@ -193,7 +193,7 @@ impl World {
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Clients(_),
                 )
-                | Io::Mesh(io::Mesh::Tokens | io::Mesh::Forward { .. })
+                | Io::Mesh(io::Mesh::Tokens | io::Mesh::Role(_) | io::Mesh::Forward { .. })
                 | Io::Uplink(_)
                 | Io::Engine(_)
                 | Io::Store(_)

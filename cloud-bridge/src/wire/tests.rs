@@ -1,3 +1,5 @@
+mod packed;
+
 use std::collections::BTreeMap;
 
 use proptest::{collection, prelude::*};
@@ -250,8 +252,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>()) -> RouteStatus {
-        RouteStatus { refused, failed, left_out }
+    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>(), lost in any::<u64>())
+    -> RouteStatus {
+        RouteStatus { refused, failed, left_out, lost }
     }
 }
 

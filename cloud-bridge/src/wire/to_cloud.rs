@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use wayside_actors::{
     frame::{Answer, Hello, MAX_ANSWER_BYTES, PROTOCOL, ToCloud},
+    message::Batch,
     report::{
         MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
         MAX_ROUTES, ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus,
@@ -10,36 +11,71 @@ use wayside_actors::{
 };
 use wayside_config::limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES};
 
-use super::{Frame, WireError, batch, cut, framed, key, put_batch, put_key, unframed};
-use crate::codec::{CodecError, Decoder, Encoder};
+use super::{
+    Frame, MAX_FRAME_BYTES, WireError, batch, cut, framed, key,
+    packed::{pack, unpack},
+    put_batch, put_key, unframed,
+};
+use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
 
 const HELLO: u64 = 1;
 const REPORT: u64 = 2;
 const BATCH: u64 = 3;
 const ANSWER: u64 = 4;
+const PACKED_BATCH: u64 = 5;
 
 impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
             Self::Report(report) => framed(REPORT, 13, |e| put_report(e, report)),
-            Self::Batch(batch) => framed(BATCH, 5, |e| put_batch(e, batch)),
+            Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
         }
     }
 
-    fn decode(body: Bytes) -> Result<Self, WireError> {
+    fn decode_within(body: Bytes, limit: usize) -> Result<Self, WireError> {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
                 REPORT => ("report", d.fields("report", fields, 13, report).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
+                PACKED_BATCH => (
+                    "packed batch",
+                    d.fields("packed batch", fields, 2, |d| packed_batch(d, limit)).map(Self::Batch),
+                ),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };
             read.map_err(|source| WireError::Malformed { kind, source })
         })
     }
+}
+
+/// Packed where that pays.
+fn encode_batch(batch: &Batch) -> Result<Bytes, WireError> {
+    let frame = framed(BATCH, 5, |e| put_batch(e, batch))?;
+    let body = &frame[4..];
+    match pack(body) {
+        None => Ok(frame),
+        Some(packed) => framed(PACKED_BATCH, 2, |e| {
+            e.uint(body.len() as u64);
+            e.bytes(&packed);
+        }),
+    }
+}
+
+fn packed_batch(decoder: &mut Decoder, limit: usize) -> Result<Batch, CodecError> {
+    let bytes = decoder.uint()?;
+    let packed = decoder.bytes(MAX_FRAME_BYTES, "a packed batch")?;
+    let mut body = Decoder::new(unpack(&packed, bytes, limit)?);
+    let fields = body.array(MAX_FIELDS, "a batch")?;
+    if fields == 0 || body.uint()? != BATCH {
+        return Err(CodecError::Expected("a batch"));
+    }
+    let batch = body.fields("batch", fields - 1, 5, batch)?;
+    body.finish()?;
+    Ok(batch)
 }
 
 fn put_hello(encoder: &mut Encoder, hello: &Hello) {
@@ -168,17 +204,19 @@ fn queue(decoder: &mut Decoder) -> Result<(String, QueueStatus), CodecError> {
 }
 
 fn put_route(encoder: &mut Encoder, route: &str, status: &RouteStatus) {
-    encoder.array(4);
+    encoder.array(5);
     encoder.text(route);
     encoder.uint(status.refused);
     encoder.uint(status.failed);
     encoder.uint(status.left_out);
+    encoder.uint(status.lost);
 }
 
 fn route(decoder: &mut Decoder) -> Result<(String, RouteStatus), CodecError> {
-    decoder.record("route", 4, |d| {
+    decoder.record("route", 5, |d| {
         let name = name(d)?;
-        Ok((name, RouteStatus { refused: d.uint()?, failed: d.uint()?, left_out: d.uint()? }))
+        let (refused, failed) = (d.uint()?, d.uint()?);
+        Ok((name, RouteStatus { refused, failed, left_out: d.uint()?, lost: d.uint()? }))
     })
 }
 

@@ -26,7 +26,7 @@ impl Frame for ToDevice {
         }
     }
 
-    fn decode(body: Bytes) -> Result<Self, WireError> {
+    fn decode_within(body: Bytes, _limit: usize) -> Result<Self, WireError> {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 WELCOME => ("welcome", d.fields("welcome", fields, 0, |_| Ok(Self::Welcome))),

@@ -303,7 +303,8 @@ impl Hub {
         let tickets = Tickets::new();
         let number = tickets.session();
         let counts = Arc::clone(&self.settings.counts);
-        let session = Session::new(module.clone(), tickets, marks, counts, self.now_ms());
+        let mut session = Session::new(module.clone(), tickets, marks, counts, self.now_ms());
+        session.count_lost_in(self.settings.lost.clone());
         let slot = Arc::new(Slot(Mutex::new(Attended { session, wake: Arc::default(), will_timer: None })));
         modules.slots.insert(module.clone(), slot.clone());
         modules.by_number.insert(number, slot.clone());

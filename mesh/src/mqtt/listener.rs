@@ -134,7 +134,7 @@ impl Listener {
             Mqtt::Forward { queue, message } => {
                 if let Some(module) = module_of(&queue) {
                     let parcel = hub.parcel(message, &module, hub.has_leaf(&module));
-                    hub.with_module(&module, |session| session.forward(parcel));
+                    hub.with_module(&module, |session| session.forward(queue.route.clone(), parcel));
                 }
             }
             Mqtt::Retained { module, messages } => {

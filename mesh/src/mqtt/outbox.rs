@@ -25,6 +25,7 @@ use self::{
     lane::Lane,
 };
 use super::subscription::Grant;
+use crate::lost::Lost;
 
 /// Messages of best-effort routes that wait for the client to read, at most; and their bytes.
 const LIVE_MESSAGES: usize = 1024;
@@ -43,12 +44,14 @@ pub(super) struct Outbox {
     turn: Option<Arc<Queue>>,
     /// Queues whose progress is to be told.
     progress: BTreeSet<Arc<Queue>>,
-    /// Messages of best-effort routes, oldest first, and their bytes.
-    live: VecDeque<Parcel>,
+    /// Messages of best-effort routes, each with its route, oldest first, and their bytes.
+    live: VecDeque<(String, Parcel)>,
     live_bytes: usize,
     is_lives_turn: bool,
     /// What is retained and not sent yet, with its QoS, by topic: no more than the device retains.
     retained: BTreeMap<String, (Parcel, u8)>,
+    /// Counts those that are not sent.
+    lost: Lost,
     /// QoS 2 outlives the device.
     is_lasting: bool,
     /// Queues from before a restart that are not here again.
@@ -119,11 +122,11 @@ impl Outbox {
     }
 
     /// Takes a message that nobody stores; the oldest ones make room for it.
-    pub(super) fn take_live(&mut self, parcel: Parcel) {
+    pub(super) fn take_live(&mut self, route: String, parcel: Parcel) {
         self.live_bytes += parcel.cost_bytes();
-        self.live.push_back(parcel);
+        self.live.push_back((route, parcel));
         while self.live.len() > LIVE_MESSAGES || (self.live_bytes > LIVE_BYTES && self.live.len() > 1) {
-            self.next_live();
+            self.lose_live();
         }
     }
 
@@ -166,10 +169,27 @@ impl Outbox {
         }
     }
 
-    fn next_live(&mut self) -> Option<Parcel> {
-        let parcel = self.live.pop_front()?;
+    /// Where messages of best-effort routes are counted that are not sent.
+    pub(super) fn count_lost_in(&mut self, lost: Lost) {
+        self.lost = lost;
+    }
+
+    /// A message of a best-effort route is not sent.
+    pub(super) fn lose(&self, route: &str) {
+        self.lost.add(route, 1);
+    }
+
+    fn next_live(&mut self) -> Option<(String, Parcel)> {
+        let (route, parcel) = self.live.pop_front()?;
         self.live_bytes -= parcel.cost_bytes();
-        Some(parcel)
+        Some((route, parcel))
+    }
+
+    /// Drops the oldest of those that wait; false when there is none.
+    fn lose_live(&mut self) -> bool {
+        let Some((route, _)) = self.next_live() else { return false };
+        self.lose(&route);
+        true
     }
 
     /// Forgets a queue. What its client has at QoS 2, or may have, is still released.
@@ -206,8 +226,7 @@ impl Outbox {
     pub(super) fn restart(&mut self) {
         self.inflight.clear();
         self.due.clear();
-        self.live.clear();
-        self.live_bytes = 0;
+        while self.lose_live() {}
         self.retained.clear();
         self.restored.clear();
         self.keeping = None;
@@ -231,15 +250,19 @@ impl Outbox {
             self.is_lives_turn = !self.is_lives_turn;
             let chosen = self.choose(window, &grant);
             if self.is_lives_turn || chosen.is_none() {
-                while let Some(parcel) = self.next_live() {
-                    if matches!(grant(&parcel), Grant::Send(_)) {
-                        return Some(Outgoing::Publish {
-                            parcel,
-                            qos: 0,
-                            packet_id: None,
-                            dup: false,
-                            is_old: false,
-                        });
+                while let Some((route, parcel)) = self.next_live() {
+                    match grant(&parcel) {
+                        Grant::Send(_) => {
+                            return Some(Outgoing::Publish {
+                                parcel,
+                                qos: 0,
+                                packet_id: None,
+                                dup: false,
+                                is_old: false,
+                            });
+                        }
+                        Grant::NotWanted => {}
+                        Grant::Nothing => self.lose(&route),
                     }
                 }
             }

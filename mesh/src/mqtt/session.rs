@@ -25,6 +25,7 @@ use super::{
     ticket::Tickets,
     window::{CLIENT_ID_BYTES, OUT_BYTES},
 };
+use crate::lost::Lost;
 
 mod keeping;
 mod packets;
@@ -113,6 +114,11 @@ impl Session {
             link: None,
             will: None,
         }
+    }
+
+    /// Where messages of best-effort routes are counted that do not reach the client.
+    pub(super) fn count_lost_in(&mut self, lost: Lost) {
+        self.outbox.count_lost_in(lost);
     }
 
     /// The filters of topics that may reach the client from now on. What it has subscribed to stays.
@@ -237,10 +243,12 @@ impl Session {
 
     /// A message for the module that nobody stores: sent at QoS 0 when the client is there, subscribes to it and
     /// reads fast enough.
-    pub(super) fn forward(&mut self, parcel: Parcel) {
+    pub(super) fn forward(&mut self, route: String, parcel: Parcel) {
         let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
-        if is_online && matches!(self.subscriptions.grant(&parcel), Grant::Send(_)) {
-            self.outbox.take_live(parcel);
+        match self.subscriptions.grant(&parcel) {
+            Grant::Send(_) if is_online => self.outbox.take_live(route, parcel),
+            Grant::NotWanted if is_online => {}
+            Grant::Send(_) | Grant::NotWanted | Grant::Nothing => self.outbox.lose(&route),
         }
     }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 use super::counts::Counts;
+use crate::lost::Lost;
 
 /// Knows the modules' passwords.
 pub trait Authenticator: Send + Sync {
@@ -31,6 +32,8 @@ pub struct Settings {
     pub device: Option<DeviceId>,
     /// Where misdeeds are counted.
     pub counts: Arc<Counts>,
+    /// Counts the messages of best-effort routes that do not reach their module.
+    pub lost: Lost,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             events: 1024,
             device: None,
             counts: Arc::default(),
+            lost: Lost::default(),
         }
     }
 }

@@ -5,25 +5,39 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use wayside_actors::device::membership::Role;
+
 use super::addresses::all_addresses;
 
-/// What a peer's session is opened with.
-pub(super) struct Peer<'a> {
+/// What a device's session is opened with.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    pub(super) role: Role,
     pub(super) listen: &'a [SocketAddrV4],
     pub(super) connect: &'a [SocketAddr],
     pub(super) scouting: Option<SocketAddrV4>,
 }
 
-impl Peer<'_> {
+impl Opening<'_> {
     pub(super) fn config(&self) -> zenoh::Result<zenoh::Config> {
         let endpoints = |addresses: Vec<String>| format!("[{}]", addresses.join(","));
-        let listen = endpoints(self.listen.iter().map(|address| format!("\"tcp/{address}\"")).collect());
-        let connect = endpoints(self.connect.iter().map(|address| format!("\"tcp/{address}\"")).collect());
+        let of = |address: String| format!("\"tcp/{address}\"");
+        let mode = match self.role {
+            Role::Peer => "peer",
+            Role::Router => "router",
+            Role::Client => "client",
+        };
+        // A client listens nowhere and takes whichever router it finds: with endpoints it would look for no other.
+        let has_links = self.role != Role::Client;
+        let listen = if has_links { self.listen } else { &[] };
+        let listen = endpoints(listen.iter().map(|address| of(address.to_string())).collect());
+        let connect = if has_links { self.connect } else { &[] };
+        let connect = endpoints(connect.iter().map(|address| of(address.to_string())).collect());
         let interfaces: Vec<Ipv4Addr> = self.listen.iter().map(|address| *address.ip()).collect();
         let id = session_id()?;
         zenoh::Config::from_json5(&format!(
             r#"{{
-                mode: "peer",
+                mode: "{mode}",
                 id: "{id}",
                 listen: {{ endpoints: {listen} }},
                 connect: {{ endpoints: {connect}, retry: {{ period_init_ms: 250, period_max_ms: 4000 }} }},
@@ -31,8 +45,8 @@ impl Peer<'_> {
                 open: {{ return_conditions: {{ connect_scouted: false }} }},
                 scouting: {{
                     multicast: {scouting},
-                    // One of two peers dials, the one that started later: see `session_id`.
-                    gossip: {{ autoconnect_strategy: {{ peer: {{ to_router: "always", to_peer: "greater-zid" }} }} }},
+                    timeout: {ROUTER_WITHIN_MS},
+                    gossip: {{ autoconnect: {AUTOCONNECT}, autoconnect_strategy: {STRATEGY} }},
                 }},
                 transport: {{
                     unicast: {{ open_timeout: 3000, accept_timeout: 3000, accept_pending: 1000, max_sessions: 4000 }},
@@ -51,6 +65,18 @@ impl Peer<'_> {
         ))
     }
 }
+
+/// Who dials whom that it finds. Peers dial everyone; routers each other; clients one router.
+const AUTOCONNECT: &str = r#"{ router: ["router"], peer: ["router", "peer"], client: ["router"] }"#;
+
+/// One of two dials, the one that started later: see [`session_id`].
+const STRATEGY: &str = r#"{
+    router: { to_router: "greater-zid", to_peer: "always" },
+    peer: { to_router: "always", to_peer: "greater-zid" },
+}"#;
+
+/// How long a client looks for a router before it says that there is none, in milliseconds.
+const ROUTER_WITHIN_MS: u64 = 1_500;
 
 /// The largest message that is put together from fragments: above every limit of [`crate::wire`].
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -80,7 +106,8 @@ fn scouting(group: Option<SocketAddrV4>, interfaces: &[Ipv4Addr]) -> String {
             address: "{group}",
             // Given by address: Zenoh reads the list of interfaces once in a process's life.
             interface: "{}",
-            autoconnect_strategy: {{ peer: {{ to_router: "always", to_peer: "greater-zid" }} }},
+            autoconnect: {AUTOCONNECT},
+            autoconnect_strategy: {STRATEGY},
         }}"#,
         comma_separated(interfaces)
     )
@@ -112,13 +139,16 @@ mod tests {
 
     #[test]
     fn configurations_are_accepted() {
-        let peer = Peer {
+        let peer = Opening {
+            role: Role::Peer,
             listen: &["127.0.0.1:0".parse().unwrap()],
             connect: &["127.0.0.1:7447".parse().unwrap()],
             scouting: Some(super::super::SCOUTING),
         };
-        peer.config().unwrap();
-        Peer { scouting: None, ..peer }.config().unwrap();
+        for role in [Role::Peer, Role::Router, Role::Client] {
+            Opening { role, ..peer }.config().unwrap();
+            Opening { role, scouting: None, ..peer }.config().unwrap();
+        }
         client_config(super::super::SCOUTING, &[]).unwrap();
     }
 

@@ -18,16 +18,27 @@ use super::outbox::Counters;
 use crate::{
     event::{ControlRequest, EventSender, MeshEvent},
     keys::{self, Kind},
+    lost::Lost,
     wire,
 };
+
+/// The devices that route for others. Clones share them.
+pub(super) type Routers = Arc<Mutex<BTreeSet<DeviceId>>>;
+
+/// Devices that route, at most: more than ever do, as anybody may say so.
+const MAX_ROUTERS: usize = 64;
 
 #[derive(Clone)]
 pub(super) struct Inbox {
     pub(super) device: DeviceId,
     pub(super) events: EventSender,
     pub(super) counters: Arc<Counters>,
+    /// Counts messages of best-effort routes that the device did not take fast enough.
+    pub(super) lost: Lost,
     /// Whose tokens are there, and the names that they carry.
     pub(super) alive: Arc<Mutex<BTreeMap<DeviceId, BTreeSet<String>>>>,
+    /// Which devices route for others.
+    pub(super) routers: Routers,
 }
 
 impl Inbox {
@@ -49,7 +60,7 @@ impl Inbox {
         let event = match kind {
             Kind::Batch => wire::decode_batch(payload).map(|batch| MeshEvent::Batch { from, batch }),
             Kind::Live => {
-                wire::decode_live(payload).map(|(route, message)| MeshEvent::Live { from, route, message })
+                wire::decode_live(payload).map(|(route, messages)| MeshEvent::Live { from, route, messages })
             }
             Kind::Confirm => {
                 wire::decode_confirm(payload).map(|confirm| MeshEvent::Confirm { from, confirm })
@@ -87,8 +98,31 @@ impl Inbox {
         }
     }
 
+    /// A device began to route for others, or stopped.
+    pub(super) fn routes(&self, sample: &Sample) {
+        let Some(device) = keys::parse_routes(sample.key_expr().as_str()) else {
+            return self.malformed("its key", sample.key_expr().as_str(), 0);
+        };
+        let mut routers = lock(&self.routers);
+        match sample.kind() {
+            SampleKind::Put => {
+                if (routers.len() < MAX_ROUTERS || routers.contains(&device)) && routers.insert(device) {
+                    self.events.life(MeshEvent::RouterSeen { device });
+                }
+            }
+            SampleKind::Delete => {
+                if routers.remove(&device) {
+                    self.events.life(MeshEvent::RouterGone { device });
+                }
+            }
+        }
+    }
+
     /// The session ends: nobody is known to be there any more.
     pub(super) fn end(&self) {
+        for device in std::mem::take(&mut *lock(&self.routers)) {
+            self.events.life(MeshEvent::RouterGone { device });
+        }
         for device in std::mem::take(&mut *lock(&self.alive)).into_keys() {
             self.events.life(MeshEvent::Gone { device });
         }
@@ -105,8 +139,11 @@ impl Inbox {
     }
 
     fn pass_on(&self, len: usize, event: MeshEvent) {
-        let passed = self.events.data(len, event);
-        let counter = if passed { &self.counters.received } else { &self.counters.receive_dropped };
+        let back = self.events.data(len, event);
+        if let Some(MeshEvent::Live { route, messages, .. }) = &back {
+            self.lost.add(route, messages.len() as u64);
+        }
+        let counter = if back.is_none() { &self.counters.received } else { &self.counters.receive_dropped };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 

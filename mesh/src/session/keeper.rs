@@ -8,13 +8,14 @@ use std::{
 };
 
 use tokio::sync::{Notify, watch};
+use wayside_actors::device::membership::Role;
 use zenoh::{Session, liveliness::LivelinessToken};
 
 use super::{
     MeshSettings,
     addresses::{Address, lan_addresses},
-    config::Peer,
-    inbox::Inbox,
+    config::Opening,
+    inbox::{Inbox, Routers},
     outbox::Outbox,
 };
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
 
 /// How often the host's addresses are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often a client looks whether it has its router still: one that found it by looking around does not look again.
+const LOOK_FOR_ROUTER: Duration = Duration::from_millis(500);
 
 /// How soon opening is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -38,24 +42,30 @@ pub(super) struct Keeper {
     pub(super) closing: Arc<Notify>,
     /// Where the open session listens.
     pub(super) listening: watch::Sender<Vec<SocketAddrV4>>,
+    /// How to take part.
+    pub(super) role: watch::Receiver<Role>,
+    /// Who routes for others.
+    pub(super) routers: Routers,
 }
 
 /// An open session and what it was opened for.
 struct Opened {
     session: Session,
     inbox: Inbox,
+    role: Role,
     /// Withdrawn when dropped.
-    _token: LivelinessToken,
+    _tokens: Vec<LivelinessToken>,
     listen: Vec<SocketAddrV4>,
     addresses: Vec<Address>,
     multicast: bool,
 }
 
 impl Keeper {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut problem = None;
         loop {
-            let wait = match self.open().await {
+            let role = *self.role.borrow_and_update();
+            let wait = match self.open(role).await {
                 Ok((opened, trouble)) => {
                     self.tell(&mut problem, trouble);
                     let done = self.keep(&opened).await;
@@ -77,13 +87,14 @@ impl Keeper {
             };
             tokio::select! {
                 () = self.closing.notified() => return,
+                () = told(&mut self.role) => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
     /// Opens a session, if need be without scouting. Gives it with what is not well, or why there is none.
-    async fn open(&self) -> Result<(Opened, Option<String>), String> {
+    async fn open(&self, role: Role) -> Result<(Opened, Option<String>), String> {
         let addresses = self.addresses();
         let listen: Vec<SocketAddrV4> = if self.settings.listen.is_empty() {
             addresses.iter().map(|address| with_port(SocketAddrV4::new(address.ip, 0))).collect()
@@ -97,8 +108,11 @@ impl Keeper {
         }
         let mut trouble = None;
         if let Some(group) = self.settings.scouting {
-            match self.open_as(&listen, &addresses, Some(group)).await {
+            match self.open_as(role, &listen, &addresses, Some(group)).await {
                 Ok(opened) => return Ok((opened, None)),
+                Err(error) if role == Role::Client => {
+                    return Err(format!("no router of this site answers: {error}; it is looked for again"));
+                }
                 Err(error) => {
                     trouble = Some(format!(
                         "no multicast: {error}; neighbours are not found until it works: check the firewall for UDP {group}, \
@@ -107,7 +121,8 @@ impl Keeper {
                 }
             }
         }
-        match self.open_as(&listen, &addresses, None).await {
+        // Who cannot look around cannot find routers, nor be found as one.
+        match self.open_as(Role::Peer, &listen, &addresses, None).await {
             Ok(opened) => Ok((opened, trouble)),
             Err(error) => Err(format!("the mesh cannot listen on {listen:?}: {error}; check `mesh.listen`")),
         }
@@ -115,6 +130,7 @@ impl Keeper {
 
     async fn open_as(
         &self,
+        role: Role,
         listen: &[SocketAddrV4],
         addresses: &[Address],
         scouting: Option<SocketAddrV4>,
@@ -122,31 +138,40 @@ impl Keeper {
         if let Some(group) = scouting {
             listen.iter().try_for_each(|address| can_multicast(group, *address))?;
         }
-        let peer = Peer { listen, connect: &self.settings.connect, scouting };
-        let session = zenoh::open(peer.config()?).await?;
+        let opening = Opening { role, listen, connect: &self.settings.connect, scouting };
+        let session = zenoh::open(opening.config()?).await?;
         let inbox = Inbox {
             device: self.settings.device,
             events: self.events.clone(),
             counters: self.outbox.live_counters(),
+            lost: self.settings.lost.clone(),
             alive: Arc::default(),
+            routers: Arc::clone(&self.routers),
         };
-        let token = self.declare(&session, &inbox).await?;
+        let tokens = self.declare(role, &session, &inbox).await?;
+        let listen: &[SocketAddrV4] = if role == Role::Client { &[] } else { listen };
         self.outbox.use_session(Some(session.clone()));
         self.listening.send_replace(listen.to_vec());
-        tracing::info!(session = %session.zid(), ?listen, scouting = scouting.is_some(), "mesh is open");
+        tracing::info!(session = %session.zid(), ?role, ?listen, scouting = scouting.is_some(), "mesh is open");
         Ok(Opened {
             session,
             inbox,
-            _token: token,
+            role,
+            _tokens: tokens,
             listen: listen.to_vec(),
             addresses: addresses.to_vec(),
             multicast: scouting.is_some(),
         })
     }
 
-    async fn declare(&self, session: &Session, inbox: &Inbox) -> zenoh::Result<LivelinessToken> {
+    async fn declare(
+        &self,
+        role: Role,
+        session: &Session,
+        inbox: &Inbox,
+    ) -> zenoh::Result<Vec<LivelinessToken>> {
         let device = &self.settings.device;
-        let (arrivals, tokens, questions) = (inbox.clone(), inbox.clone(), inbox.clone());
+        let [arrivals, tokens, routers, questions] = std::array::from_fn(|_| inbox.clone());
         session
             .declare_subscriber(keys::inbox(device))
             .callback(move |sample| arrivals.arrived(&sample))
@@ -164,16 +189,36 @@ impl Keeper {
             .callback(move |sample| tokens.token(&sample))
             .background()
             .await?;
-        session.liveliness().declare_token(keys::alive(device, &self.settings.name)).await
+        session
+            .liveliness()
+            .declare_subscriber(keys::ROUTES)
+            .history(true)
+            .callback(move |sample| routers.routes(&sample))
+            .background()
+            .await?;
+        let mut tokens = Vec::new();
+        if role == Role::Router {
+            tokens.push(session.liveliness().declare_token(keys::routes(device)).await?);
+        }
+        tokens.push(session.liveliness().declare_token(keys::alive(device, &self.settings.name)).await?);
+        Ok(tokens)
     }
 
     /// Waits until the session must be opened anew; `true` when it is to be closed for good.
-    async fn keep(&self, opened: &Opened) -> bool {
+    async fn keep(&mut self, opened: &Opened) -> bool {
         let (opened_at, mut before) = (Instant::now(), opened.addresses.clone());
         loop {
             tokio::select! {
                 () = self.closing.notified() => return true,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = told(&mut self.role) => {
+                    tracing::info!("the site has another use for this device; opening the mesh again");
+                    return false;
+                }
+                () = tokio::time::sleep(if opened.role == Role::Client { LOOK_FOR_ROUTER } else { LOOK_EVERY }) => {}
+            }
+            if opened.role == Role::Client && opened.session.info().routers_zid().await.count() == 0 {
+                tracing::info!("this device's router is gone; looking for another");
+                return false;
             }
             // An address that went away may carry links: without this they would be missed only when their
             // lease ends, and come back only with the next scouting. Seen twice, for one that has just come
@@ -207,6 +252,14 @@ impl Keeper {
             self.events.life(MeshEvent::Problem(now.clone()));
             *before = now;
         }
+    }
+}
+
+/// Resolves when there is another role.
+async fn told(role: &mut watch::Receiver<Role>) {
+    if role.changed().await.is_err() {
+        // Nobody can tell any more: the mesh is being closed.
+        std::future::pending().await
     }
 }
 

@@ -7,20 +7,27 @@ mod keeper;
 mod outbox;
 
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, SocketAddrV4},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc, watch};
-use wayside_actors::message::{Batch, Confirm, Message};
+use wayside_actors::{
+    device::membership::Role,
+    message::{Batch, Confirm, Message},
+};
 use wayside_config::identity::DeviceId;
 
 pub use self::addresses::Excluded;
 pub(crate) use self::config::client_config;
 pub use self::outbox::MeshCounters;
 use self::outbox::{Outbox, Outgoing};
-use crate::event::{self, MeshEvents};
+use crate::{
+    event::{self, MeshEvents},
+    lost::Lost,
+};
 
 /// How this device takes part.
 #[derive(Clone, Debug)]
@@ -38,6 +45,8 @@ pub struct MeshSettings {
     pub exclude: Excluded,
     /// Where devices look for each other; `None` to look for nobody.
     pub scouting: Option<SocketAddrV4>,
+    /// Counts the messages of best-effort routes that are not sent, or not taken. Clones share it.
+    pub lost: Lost,
 }
 
 impl MeshSettings {
@@ -51,6 +60,7 @@ impl MeshSettings {
             connect: Vec::new(),
             exclude: Excluded::default(),
             scouting: Some(SCOUTING),
+            lost: Lost::default(),
         }
     }
 }
@@ -68,6 +78,8 @@ pub struct MeshError(#[from] std::io::Error);
 pub struct Mesh {
     outbox: Outbox,
     closing: Arc<Notify>,
+    role: watch::Sender<Role>,
+    routers: inbox::Routers,
     closed: watch::Receiver<bool>,
     listening: watch::Receiver<Vec<SocketAddrV4>>,
 }
@@ -84,13 +96,16 @@ impl Mesh {
         let closing = Arc::new(Notify::new());
         let (closed_sender, closed) = watch::channel(false);
         let (listening_sender, listening) = watch::channel(Vec::new());
-        let outbox = Outbox::start(settings.device)?;
+        let role = watch::Sender::new(Role::Peer);
+        let routers = inbox::Routers::default();
+        let outbox = Outbox::start(settings.device, settings.lost.clone())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("mesh")
             .enable_all()
             .build()?;
         let (keeper_outbox, keeper_closing) = (outbox.clone(), closing.clone());
+        let (keeper_role, keeper_routers) = (role.subscribe(), Arc::clone(&routers));
         std::thread::Builder::new().name("mesh-keeper".into()).spawn(move || {
             let keeper = keeper::Keeper {
                 settings,
@@ -98,11 +113,13 @@ impl Mesh {
                 outbox: keeper_outbox,
                 closing: keeper_closing,
                 listening: listening_sender,
+                role: keeper_role,
+                routers: keeper_routers,
             };
             runtime.block_on(async { tokio::spawn(keeper.run()).await.ok() });
             closed_sender.send_replace(true);
         })?;
-        Ok((Self { outbox, closing, closed, listening }, receiver))
+        Ok((Self { outbox, closing, role, routers, closed, listening }, receiver))
     }
 
     /// Sends messages. `false` when they were dropped, for the link is slower than its senders: the
@@ -111,14 +128,32 @@ impl Mesh {
         self.outbox.push(Outgoing::Batch(to, batch))
     }
 
-    /// Sends a message of a best-effort route. `false` as in [`Self::send`].
+    /// Sends a message of a best-effort route. `false` when it is lost, and counted: nobody sends it again.
     pub fn forward(&self, to: DeviceId, route: String, message: Message) -> bool {
-        self.outbox.push(Outgoing::Live(to, route, message))
+        self.outbox.push(Outgoing::Live(to, route, vec![message]))
     }
 
     /// Confirms messages. `false` as in [`Self::send`].
     pub fn confirm(&self, to: DeviceId, confirm: Confirm) -> bool {
         self.outbox.push(Outgoing::Confirm(to, confirm))
+    }
+
+    /// Takes part like this from now on. A change opens the session anew: what is under way is lost, and deliveries
+    /// send it again.
+    pub fn take_role(&self, role: Role) {
+        self.role.send_if_modified(|before| std::mem::replace(before, role) != role);
+    }
+
+    /// How this device takes part, or is about to.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        *self.role.borrow()
+    }
+
+    /// The devices that route for others, as far as this one sees.
+    #[must_use]
+    pub fn routers(&self) -> BTreeSet<DeviceId> {
+        self.routers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was sent, received and dropped since the start.

@@ -18,6 +18,7 @@ use zenoh::{Session, Wait, qos::CongestionControl};
 use super::{MeshError, OutgoingSender};
 use crate::{
     keys::{self, Kind},
+    lost::Lost,
     wire,
 };
 
@@ -25,11 +26,16 @@ use crate::{
 const DEPTH: usize = 512;
 const WAITING_BYTES: usize = 8 << 20;
 
+/// Messages of a best-effort route that go together at most, and about their bytes: what Zenoh sends in one piece.
+const TOGETHER: usize = 128;
+const TOGETHER_BYTES: usize = 48 << 10;
+
 /// Something to send.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Batch(DeviceId, Batch),
-    Live(DeviceId, String, Message),
+    /// Messages of a best-effort route.
+    Live(DeviceId, String, Vec<Message>),
     Confirm(DeviceId, Confirm),
 }
 
@@ -70,17 +76,19 @@ struct Shared {
     session: Mutex<Option<Session>>,
     waiting_bytes: AtomicUsize,
     counters: Arc<Counters>,
+    lost: Lost,
 }
 
 impl Outbox {
     /// Starts the thread. It ends when the last outbox is gone.
-    pub(crate) fn start(device: DeviceId) -> Result<Self, MeshError> {
+    pub(crate) fn start(device: DeviceId, lost: Lost) -> Result<Self, MeshError> {
         let (queue, receiver) = mpsc::channel(DEPTH);
         let shared = Arc::new(Shared {
             device,
             session: Mutex::new(None),
             waiting_bytes: AtomicUsize::new(0),
             counters: Arc::default(),
+            lost,
         });
         let thread_shared = shared.clone();
         std::thread::Builder::new()
@@ -93,12 +101,15 @@ impl Outbox {
     pub(crate) fn push(&self, outgoing: Outgoing) -> bool {
         let bytes = outgoing.cost_bytes();
         let before = self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > WAITING_BYTES || self.queue.try_send((bytes, outgoing)).is_err() {
-            self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.counters.send_dropped.fetch_add(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+        let back = if before + bytes > WAITING_BYTES {
+            Some(outgoing)
+        } else {
+            self.queue.try_send((bytes, outgoing)).err().map(|error| error.into_inner().1)
+        };
+        let Some(back) = back else { return true };
+        self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.dropped(&back);
+        false
     }
 
     /// Replaces the session that things go out on.
@@ -125,11 +136,22 @@ impl Outbox {
 
 impl Shared {
     fn send_all(&self, mut receiver: mpsc::Receiver<(usize, Outgoing)>) {
-        while let Some((bytes, outgoing)) = receiver.blocking_recv() {
-            let counter =
-                if self.send(&outgoing) { &self.counters.sent } else { &self.counters.send_dropped };
-            counter.fetch_add(1, Ordering::Relaxed);
+        let mut held = None;
+        while let Some((mut bytes, mut outgoing)) = held.take().or_else(|| receiver.blocking_recv()) {
+            held = outgoing.gather(&mut bytes, &mut receiver);
+            if self.send(&outgoing) {
+                self.counters.sent.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.dropped(&outgoing);
+            }
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn dropped(&self, outgoing: &Outgoing) {
+        self.counters.send_dropped.fetch_add(1, Ordering::Relaxed);
+        if let Outgoing::Live(_, route, messages) = outgoing {
+            self.lost.add(route, messages.len() as u64);
         }
     }
 
@@ -139,7 +161,7 @@ impl Shared {
         };
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
-            Outgoing::Live(to, route, message) => (to, Kind::Live, wire::encode_live(route, message)),
+            Outgoing::Live(to, route, messages) => (to, Kind::Live, wire::encode_live(route, messages)),
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
         };
         let put = session
@@ -154,11 +176,91 @@ impl Shared {
 }
 
 impl Outgoing {
+    /// Takes along what waits already and goes the same best-effort way, so that a busy one costs less by the message
+    /// and a quiet one waits for nothing. Gives what goes another way and was taken out in passing.
+    fn gather(
+        &mut self,
+        bytes: &mut usize,
+        waiting: &mut mpsc::Receiver<(usize, Self)>,
+    ) -> Option<(usize, Self)> {
+        let Self::Live(to, route, messages) = self else { return None };
+        while messages.len() < TOGETHER && *bytes < TOGETHER_BYTES {
+            match waiting.try_recv().ok()? {
+                (more, Self::Live(other, its_route, mut its)) if other == *to && its_route == *route => {
+                    messages.append(&mut its);
+                    *bytes += more;
+                }
+                other => return Some(other),
+            }
+        }
+        None
+    }
+
     fn cost_bytes(&self) -> usize {
         match self {
-            Self::Batch(_, batch) => batch.messages.iter().map(Message::cost_bytes).sum(),
-            Self::Live(_, _, message) => message.cost_bytes(),
+            Self::Batch(_, Batch { messages, .. }) | Self::Live(_, _, messages) => {
+                messages.iter().map(Message::cost_bytes).sum()
+            }
             Self::Confirm(..) => wire::CONFIRM_BYTES,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(to: u8, route: &str, payload: usize) -> Outgoing {
+        let message = Message {
+            origin: DeviceId::from_bytes([1; 32]),
+            source: "sensor".into(),
+            topic: "t".into(),
+            properties: Default::default(),
+            payload: vec![0; payload].into(),
+            accepted_ms: 0,
+        };
+        Outgoing::Live(DeviceId::from_bytes([to; 32]), route.into(), vec![message])
+    }
+
+    fn count(outgoing: &Outgoing) -> usize {
+        if let Outgoing::Live(_, _, messages) = outgoing { messages.len() } else { 0 }
+    }
+
+    #[test]
+    fn what_goes_the_same_way_goes_together_and_nothing_overtakes() {
+        let (queue, mut waiting) = mpsc::channel(DEPTH);
+        let push = |outgoing: Outgoing| queue.try_send((outgoing.cost_bytes(), outgoing)).unwrap();
+        let take = |waiting: &mut mpsc::Receiver<(usize, Outgoing)>, held: &mut Option<(usize, Outgoing)>| {
+            let (mut bytes, mut first) = held.take().or_else(|| waiting.try_recv().ok())?;
+            *held = first.gather(&mut bytes, waiting);
+            Some((count(&first), bytes == first.cost_bytes()))
+        };
+        (0..3).for_each(|_| push(live(2, "w/r", 10)));
+        push(live(3, "w/r", 10));
+        push(live(3, "w/s", 10));
+        push(live(2, "w/r", 10));
+        let mut held = None;
+        let together: Vec<_> = std::iter::from_fn(|| take(&mut waiting, &mut held)).collect();
+        assert_eq!(together, [(3, true), (1, true), (1, true), (1, true)]);
+        (0..200).for_each(|_| push(live(2, "w/r", 10)));
+        (0..3).for_each(|_| push(live(2, "w/r", TOGETHER_BYTES)));
+        let together: Vec<_> = std::iter::from_fn(|| take(&mut waiting, &mut held)).collect();
+        assert_eq!(together, [(TOGETHER, true), (200 - TOGETHER + 1, true), (1, true), (1, true)]);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_counted_by_its_route() {
+        let lost = Lost::default();
+        let outbox = Outbox::start(DeviceId::from_bytes([1; 32]), lost.clone()).unwrap();
+        assert!(!outbox.push(live(2, "w/r", WAITING_BYTES)));
+        assert_eq!(lost.take().remove("w/r"), Some(1));
+        assert!(outbox.push(live(2, "w/s", 1)));
+        let begun = std::time::Instant::now();
+        let mut counted = None;
+        while counted.is_none() && begun.elapsed().as_secs() < 5 {
+            std::thread::yield_now();
+            counted = lost.take().remove("w/s");
+        }
+        assert_eq!(counted, Some(1), "there is no session");
     }
 }

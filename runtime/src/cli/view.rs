@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::report::{QueueStatus, RouteStatus};
+use wayside_actors::{
+    device::membership::Role,
+    report::{QueueStatus, RouteStatus},
+};
 use wayside_config::identity::{DeviceId, PublicKey};
 
 use super::{
@@ -248,11 +251,12 @@ impl DeviceView {
             .routes
             .iter()
             .map(|(name, route)| {
-                let counts = [route.refused, route.left_out, route.failed].map(|count| count.to_string());
+                let counts = [route.refused, route.left_out, route.failed, route.lost];
+                let counts = counts.map(|count| count.to_string());
                 std::iter::once(name.clone()).chain(counts).collect()
             })
             .collect();
-        let head = ["ROUTE", "NOT WANTED", "NOT SAMPLED", "FAILED"];
+        let head = ["ROUTE", "NOT WANTED", "NOT SAMPLED", "FAILED", "LOST"];
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 
@@ -277,12 +281,17 @@ fn describe_cloud(cloud: &CloudStatus) -> String {
 
 fn describe_addresses(mesh: &MeshStatus) -> String {
     let addresses: Vec<String> = mesh.addresses.iter().map(ToString::to_string).collect();
-    if addresses.is_empty() { "not open".into() } else { addresses.join(", ") }
+    match (mesh.role, addresses.is_empty()) {
+        (Role::Client, _) => "through a router of the site".into(),
+        (Role::Peer | Role::Router, true) => "not open".into(),
+        (Role::Router, false) => format!("{}, routing for others", addresses.join(", ")),
+        (Role::Peer, false) => addresses.join(", "),
+    }
 }
 
 /// What was not sent or taken comes again: it shows a link or a device that is too slow.
 fn describe_traffic(mesh: &MeshStatus) -> String {
-    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, addresses: _ } = mesh;
+    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, addresses: _, role: _ } = mesh;
     let mut text = format!("{sent} sent, {received} received");
     for (count, what) in
         [(send_dropped, "not sent"), (receive_dropped, "not taken"), (malformed, "malformed")]
@@ -368,7 +377,10 @@ mod tests {
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
                 queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
-                routes: BTreeMap::from([("w/r".into(), RouteStatus { refused: 7, failed: 2, left_out: 0 })]),
+                routes: BTreeMap::from([(
+                    "w/r".into(),
+                    RouteStatus { refused: 7, failed: 2, left_out: 0, lost: 1 },
+                )]),
                 problems: Some(vec!["the disk is full".into()]),
                 ..Report::default()
             },
@@ -398,8 +410,8 @@ mod tests {
         QUEUE         WAITING  SIZE     IN  DROPPED  EXPIRED
         w/r -> cloud  3        2.0 KiB  9   0        0
 
-        ROUTE  NOT WANTED  NOT SAMPLED  FAILED
-        w/r    7           0            2
+        ROUTE  NOT WANTED  NOT SAMPLED  FAILED  LOST
+        w/r    7           0            2       1
         ");
     }
 

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use wayside_actors::{message::Message, report::Report};
+use wayside_actors::{device::membership::Role, message::Message, report::Report};
 use wayside_config::{
     document::ReleaseRef,
     identity::{DeviceId, PublicKey},
@@ -120,8 +120,11 @@ pub struct Status {
 /// A device's part in the mesh. Counts are since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeshStatus {
-    /// Where neighbours reach it now; none while it is not on the mesh.
+    /// Where neighbours reach it now; none while it is not on the mesh, or reached through a router.
     pub addresses: Vec<SocketAddr>,
+    /// How it takes part: `peer`, and on a large site `router` or `client`.
+    #[serde(default)]
+    pub role: Role,
     /// Batches of messages, confirmations and best-effort messages that were sent.
     pub sent: u64,
     /// Not sent, for the link had no room or was not there: they are sent again.

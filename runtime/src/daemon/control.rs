@@ -216,6 +216,7 @@ fn mesh_status(mesh: &Mesh) -> MeshStatus {
     let counters = mesh.counters();
     MeshStatus {
         addresses: mesh.addresses().into_iter().map(Into::into).collect(),
+        role: mesh.role(),
         sent: counters.sent,
         send_dropped: counters.send_dropped,
         received: counters.received,

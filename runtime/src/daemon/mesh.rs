@@ -1,6 +1,6 @@
 //! The mesh's events as the device's.
 
-use std::{collections::BTreeSet, rc::Rc, sync::Arc};
+use std::{collections::BTreeSet, rc::Rc, sync::Arc, time::Duration};
 
 use wayside_actors::{
     device::{delivery, membership, router, wiring::Event},
@@ -10,6 +10,7 @@ use wayside_actors::{
 use wayside_config::settings;
 use wayside_mesh::{
     event::{MeshEvent, MeshEvents},
+    lost::Lost,
     session::{Excluded, Mesh, MeshSettings, SCOUTING},
 };
 
@@ -19,18 +20,23 @@ use crate::{engine::Engine, shell::Device, state::Identity};
 /// The most neighbours that are known at a time: nobody has proven yet who they are.
 const NEIGHBOURS: usize = 1024;
 
+/// How often what best-effort routes have lost is told.
+const LOST_EVERY: Duration = Duration::from_secs(1);
+
 /// Opens the mesh. The error is a problem to show; the device goes on without neighbours.
 pub(super) fn open(
     identity: &Identity,
     name: &str,
     settings: &settings::MeshSettings,
     exclude: Excluded,
+    lost: Lost,
 ) -> (Result<Mesh, String>, Option<MeshEvents>) {
     let mut mesh = MeshSettings::new(identity.device(), name);
     mesh.listen.clone_from(&settings.listen);
     mesh.connect.clone_from(&settings.connect);
     mesh.scouting = settings.multicast.then_some(SCOUTING);
     mesh.exclude = exclude;
+    mesh.lost = lost;
     match Mesh::open(mesh) {
         Ok((mesh, events)) => (Ok(mesh), Some(events)),
         Err(error) => {
@@ -50,6 +56,16 @@ pub(super) async fn exclude_modules(engine: Engine, exclude: Excluded) {
         }
         if ready.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+/// Tells the router, by the second, what best-effort routes have lost.
+pub(super) async fn tell_lost(device: Rc<Device>) {
+    loop {
+        tokio::time::sleep(LOST_EVERY).await;
+        for (route, messages) in device.adapters().lost.take() {
+            device.tell(Event::Router(router::Event::Lost { route, messages }));
         }
     }
 }
@@ -80,13 +96,22 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let gone = membership::Event::TokenGone { device: neighbour };
                 device.send(Event::Membership(gone), 0).await;
             }
+            MeshEvent::RouterSeen { device: router } => {
+                device.send(Event::Membership(membership::Event::RouterSeen { device: router }), 0).await;
+            }
+            MeshEvent::RouterGone { device: router } => {
+                device.send(Event::Membership(membership::Event::RouterGone { device: router }), 0).await;
+            }
             MeshEvent::Batch { from, batch } => {
                 let bytes = batch.messages.iter().map(Message::cost_bytes).sum();
                 device.send(Event::Router(router::Event::Arrived { from, batch }), bytes).await;
             }
-            MeshEvent::Live { from, route, message } => {
-                let bytes = message.cost_bytes();
-                device.send(Event::Router(router::Event::Forwarded { from, route, message }), bytes).await;
+            MeshEvent::Live { from, route, messages } => {
+                for message in messages {
+                    let (route, bytes) = (route.clone(), message.cost_bytes());
+                    let forwarded = router::Event::Forwarded { from, route, message };
+                    device.send(Event::Router(forwarded), bytes).await;
+                }
             }
             MeshEvent::Confirm { from, confirm } => {
                 let queue = Queue::new(confirm.route, Endpoint::Device(from));

@@ -132,8 +132,8 @@ impl Keeper {
         let held = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let passwords = Arc::clone(&self.passwords);
         let adapters = self.device.adapters();
-        let settings =
-            Settings { device: Some(adapters.device), counts: adapters.view.counts(), ..Settings::default() };
+        let (counts, lost) = (adapters.view.counts(), adapters.lost.clone());
+        let settings = Settings { device: Some(adapters.device), counts, lost, ..Settings::default() };
         Listener::bind(addresses, settings, passwords, held.marks, &self.io)
             .map(Some)
             .map_err(|error| error.to_string())

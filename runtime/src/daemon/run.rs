@@ -15,7 +15,7 @@ use wayside_actors::{
 };
 use wayside_config::identity::DeviceId;
 use wayside_host::{Clock, Host};
-use wayside_mesh::{session::Excluded, store::StoreSettings};
+use wayside_mesh::{lost::Lost, session::Excluded, store::StoreSettings};
 
 use super::{UpOptions, control, mesh, mqtt, store, uplink};
 use crate::{
@@ -76,7 +76,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
         Trust::load(identity.device(), cloud_key, &settings.operators, holds.as_ref(), Arc::clone(&state));
-    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude);
+    let lost = Lost::default();
+    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude, lost.clone());
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
     let (commands, uplink_events) = cloud.unzip();
     let mut host = Host::new(Clock::start());
@@ -91,6 +92,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         mesh: mesh.as_ref().ok().cloned(),
         mqtt: MqttPort::default(),
         uplink: commands,
+        lost,
         state: Arc::clone(&state),
         trust: Arc::new(trust),
         view: Arc::new(View::default()),
@@ -119,6 +121,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         actix::spawn(uplink::pump(Rc::clone(&device), events, stands));
     }
     let control = control::Control::new(&device, &identity, &options, &name);
+    actix::spawn(mesh::tell_lost(Rc::clone(&device)));
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
     control::serve(&device, &io, &state.control_socket(), control);
     let mqtt = mqtt::start(&device, &options, identity.clone(), credentials, &io);

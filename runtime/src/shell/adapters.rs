@@ -16,7 +16,7 @@ use wayside_actors::{
     queue::Queue,
 };
 use wayside_config::identity::DeviceId;
-use wayside_mesh::session::Mesh;
+use wayside_mesh::{lost::Lost, session::Mesh};
 
 use super::{Device, Held, MqttPort, View};
 use crate::{
@@ -54,6 +54,8 @@ pub struct Adapters {
     pub mesh: Option<Mesh>,
     /// The way to the task that commands the uplink, when there is a cloud.
     pub uplink: Option<mpsc::Sender<io::Uplink>>,
+    /// Counts what best-effort routes lose.
+    pub lost: Lost,
     /// The small state files.
     pub state: Arc<StateFolder>,
     /// Whose signatures count.
@@ -108,14 +110,26 @@ impl Device {
             for (device, name) in self.adapters.view.neighbours() {
                 self.tell(Event::Membership(membership::Event::TokenSeen { device, name }));
             }
+            for device in self.adapters.mesh.iter().flat_map(Mesh::routers) {
+                self.tell(Event::Membership(membership::Event::RouterSeen { device }));
+            }
             return;
         }
-        let Some(mesh) = &self.adapters.mesh else { return };
-        // `false` is for what the link has no room for: whoever sent it sends it again.
+        let Some(mesh) = &self.adapters.mesh else {
+            if let io::Mesh::Forward { route, .. } = command {
+                self.adapters.lost.add(&route, 1);
+            }
+            return;
+        };
+        // `false` is for what the link has no room for: whoever sent it sends it again, or it is counted as lost.
         let _sent = match command {
             io::Mesh::Send { to, batch } => mesh.send(to, batch),
             io::Mesh::Forward { to, route, message } => mesh.forward(to, route, message),
             io::Mesh::Confirm { to, confirm } => mesh.confirm(to, confirm),
+            io::Mesh::Role(role) => {
+                mesh.take_role(role);
+                true
+            }
             io::Mesh::Tokens => true,
         };
     }

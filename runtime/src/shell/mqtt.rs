@@ -63,8 +63,19 @@ impl MqttPort {
         }
         if let Some(listener) = &*self.listener.borrow() {
             listener.perform(command);
-        } else if let io::Mqtt::AskUp { module } = command {
-            down(device, module);
+            return;
+        }
+        match command {
+            io::Mqtt::AskUp { module } => down(device, module),
+            io::Mqtt::Forward { queue, .. } => device.adapters.lost.add(&queue.route, 1),
+            io::Mqtt::Accept { .. }
+            | io::Mqtt::Deny { .. }
+            | io::Mqtt::Refuse { .. }
+            | io::Mqtt::Deliver { .. }
+            | io::Mqtt::Retained { .. }
+            | io::Mqtt::Forget(_)
+            | io::Mqtt::Names(_)
+            | io::Mqtt::Clients(_) => {}
         }
     }
 }

@@ -23,6 +23,7 @@ use wayside_config::{
     workload::{Destination, ModuleSpec, Route, Target, Workload},
 };
 use wayside_host::{Clock, Host};
+use wayside_mesh::lost::Lost;
 use wayside_mesh::store::{Commit, Loaded, QueueStore, Restored, StoreError, StoreStats};
 
 use super::{Adapters, Device, MqttPort, View};
@@ -95,6 +96,7 @@ impl Fixture {
             engine,
             mesh: None,
             uplink: None,
+            lost: Lost::default(),
             trust: Arc::new(Trust::load(id, None, &[], None, Arc::clone(&state)).0),
             state,
             view: Arc::default(),

@@ -79,6 +79,8 @@ impl Daemon {
                 self.to_lan(device_index(&to), OnLan::Confirm(confirm), nature);
             }
             io::Mesh::Forward { .. } => unreachable!("the simulated workload has no best-effort route"),
+            // Links do not depend on roles here: what follows from them is tested beside the machine.
+            io::Mesh::Role(_) => {}
             io::Mesh::Tokens => {
                 for other in &self.neighbours {
                     self.ready.push_back(token(*other, true));

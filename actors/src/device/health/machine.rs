@@ -7,7 +7,7 @@ use wayside_config::identity::DeviceId;
 use super::{Effect, Event};
 use crate::{
     machine::{Effects, Machine},
-    report::{ModuleStatus, QueueStatus, Report, RouteStatus},
+    report::{MAX_REPORT_BYTES, ModuleStatus, QueueStatus, Report, RouteStatus},
     time::Time,
 };
 
@@ -163,11 +163,14 @@ impl Health {
         self.report(report, now, out);
     }
 
+    /// In as many reports as it takes, for one is bounded.
     fn report(&mut self, report: Report, now: Time, out: &mut Effects<Effect>) {
-        self.number += 1;
         self.reported_at = Some(now);
         self.changed = Changed::default();
-        out.push(Effect::Report(Report { number: self.number, ..report }));
+        for part in report.in_parts(MAX_REPORT_BYTES) {
+            self.number += 1;
+            out.push(Effect::Report(Report { number: self.number, ..part }));
+        }
         let idle = now.plus_millis(IDLE_MS);
         self.due = Some(idle);
         out.wake_at(idle);

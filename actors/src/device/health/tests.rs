@@ -5,7 +5,7 @@ use super::{Effect, Event, Health, IDLE_MS, REPORT_MS};
 use crate::{
     machine::{Machine, Step},
     queue::{Endpoint, Queue},
-    report::{ModuleState, ModuleStatus, QueueStatus, Report},
+    report::{MAX_PROBLEM_BYTES, MAX_REPORT_BYTES, ModuleState, ModuleStatus, QueueStatus, Report},
     testing::{assert_replays, at},
 };
 
@@ -54,6 +54,47 @@ fn the_first_change_is_told_at_once_and_the_next_ones_together() {
     assert_eq!(reports[0].modules_gone, ["plant/m1"]);
     assert_eq!(reports[0].queues.len(), 1);
     assert_eq!((reports[0].number, reports[0].full, &reports[0].peers), (2, false, &None));
+}
+
+#[test]
+fn a_large_report_comes_in_several_that_are_the_whole_together() {
+    let mut health = Health::default();
+    let module = |number: u32| ModuleId { workload: "plant".into(), module: format!("m{number}") };
+    for number in 0..4000 {
+        let problem = "x".repeat(MAX_PROBLEM_BYTES);
+        told(&mut health, 0, Event::Module(module(number), ModuleStatus { problem, ..status(0) }));
+        told(
+            &mut health,
+            0,
+            Event::Queue(Queue::new(format!("w/r{number}"), Endpoint::Cloud), QueueStatus::default()),
+        );
+    }
+    let whole_of = |reports: Vec<Report>| {
+        assert!(reports.iter().all(|report| report.cost_bytes() <= MAX_REPORT_BYTES));
+        assert!(reports.iter().map(|report| report.number).eq(1..=reports.len() as u64), "consecutive");
+        let full: Vec<bool> = reports.iter().map(|report| report.full).collect();
+        assert!(full[0] && full.len() > 8 && !full[1..].contains(&true));
+        reports.into_iter().fold(Report::default(), |mut whole, part| {
+            whole.merge(part);
+            whole
+        })
+    };
+    let (reports, _) = told(&mut health, 5000, Event::FullWanted);
+    let whole = whole_of(reports);
+    assert_eq!((whole.modules.len(), whole.queues.len()), (4000, 4000));
+    assert!(whole.peers.is_some() && whole.problems.is_some());
+
+    for number in 0..4000 {
+        let problem = "y".repeat(MAX_PROBLEM_BYTES);
+        told(&mut health, 5001, Event::Module(module(number), ModuleStatus { problem, ..status(0) }));
+        told(&mut health, 5001, Event::QueueGone(Queue::new(format!("w/r{number}"), Endpoint::Cloud)));
+    }
+    let (deltas, _) = told(&mut health, 5000 + REPORT_MS, Event::Woken);
+    assert!(
+        deltas.len() > 8 && deltas.iter().all(|part| !part.full && part.cost_bytes() <= MAX_REPORT_BYTES)
+    );
+    assert_eq!(deltas.iter().map(|part| part.modules.len()).sum::<usize>(), 4000);
+    assert_eq!(deltas.iter().map(|part| part.queues_gone.len()).sum::<usize>(), 4000);
 }
 
 #[test]

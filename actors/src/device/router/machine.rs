@@ -105,6 +105,12 @@ impl Machine for Router {
             }
             Event::Arrived { from, batch } => self.arrive(from, batch, out),
             Event::Forwarded { from, route, message } => self.pass_on(from, &route, message, out),
+            Event::Lost { route, messages } => {
+                // A neighbour may name any route.
+                if self.routes.as_ref().is_some_and(|routes| routes.has_route(&route)) {
+                    self.changed.lose(route, messages);
+                }
+            }
             Event::Trimmed { queue, upto, expired } => self.trimmed(queue, upto, expired, now, out),
             Event::DeliveryRestarted(queue) => self.tell_depth(&queue, out),
             Event::HealthRestarted => self.changed.everything(self.books.keys()),

@@ -34,6 +34,26 @@ fn sent(outbox: &mut Outbox, window: usize) -> Vec<(String, Option<u16>, bool)> 
 }
 
 #[test]
+fn what_a_best_effort_route_does_not_deliver_is_counted() {
+    let lost = Lost::default();
+    let mut outbox = Outbox::default();
+    outbox.count_lost_in(lost.clone());
+    let counted = |of: &str| lost.take().remove(of).unwrap_or(0);
+    for parcel in messages(1..=LIVE_MESSAGES as u64 + 3) {
+        outbox.take_live("w/r".into(), parcel);
+    }
+    assert_eq!(counted("w/r"), 3, "the oldest made room");
+    // Nobody subscribes to one of the two topics any more.
+    let only_even =
+        |parcel: &Parcel| if parcel.topic.ends_with("t0") { Grant::Send(0) } else { Grant::Nothing };
+    while outbox.next(1, only_even).is_some() {}
+    assert_eq!(counted("w/r"), LIVE_MESSAGES as u64 / 2);
+    outbox.take_live("w/s".into(), Parcel::default());
+    outbox.restart();
+    assert_eq!(counted("w/s"), 1, "the session ended");
+}
+
+#[test]
 fn acknowledgements_form_a_prefix_before_they_are_told() {
     let mut outbox = Outbox::default();
     outbox.take(queue("a"), 5, messages(5..=7));

@@ -1,4 +1,5 @@
 mod lasting;
+mod live;
 mod retained;
 mod version5;
 

@@ -52,6 +52,12 @@ impl Changed {
         self.not_retained += 1;
     }
 
+    /// Messages of a best-effort route did not arrive.
+    pub(super) fn lose(&mut self, route: String, messages: u64) {
+        self.routes.entry(route.clone()).or_default().lost += messages;
+        self.changed_routes.insert(route);
+    }
+
     /// What routes made of a message.
     pub(super) fn count(&mut self, choice: &Choice<'_>) {
         if choice.verdicts.is_empty() {

@@ -83,12 +83,24 @@ fn a_condition_chooses_messages_and_what_it_cannot_answer_is_counted() {
     assert_eq!(queues(&mut router, 0, r#"{"celsius": 31}"#), [queue(Endpoint::Cloud)]);
     assert_eq!(queues(&mut router, 0, r#"{"celsius": 30}"#), []);
     assert_eq!(queues(&mut router, 0, "neither JSON nor CBOR"), []);
-    let status = RouteStatus { refused: 1, failed: 1, left_out: 0 };
+    let status = RouteStatus { refused: 1, failed: 1, ..RouteStatus::default() };
     let told = done(&mut router, STATUS_MS, Event::Woken);
     assert!(told.contains(&Effect::RouteStatus("plant/r".into(), status)), "{told:?}");
     assert!(!told.iter().any(|effect| matches!(effect, Effect::Unrouted(_))), "it has a route");
     let told = done(&mut router, STATUS_MS, routes(vec![]));
     assert!(told.contains(&Effect::RouteGone("plant/r".into())));
+}
+
+#[test]
+fn what_a_route_lost_is_counted_unless_nobody_knows_the_route() {
+    let to = Destination::Module("detector".into());
+    let mut router = router(Route { delivery: Delivery::BestEffort, ..route(to) });
+    let lost = |route: &str, messages| Event::Lost { route: route.into(), messages };
+    at(&mut router, 0, lost("plant/r", 2));
+    at(&mut router, 0, lost("plant/r", 3));
+    at(&mut router, 0, lost("plant/none", 1));
+    let status = RouteStatus { lost: 5, ..RouteStatus::default() };
+    assert_eq!(done(&mut router, STATUS_MS, Event::Woken), [Effect::RouteStatus("plant/r".into(), status)]);
 }
 
 #[test]
