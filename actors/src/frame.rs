@@ -10,7 +10,7 @@
 //!   Batch            ->                    up to a window of unconfirmed messages
 //!                    <-  Confirm           cumulative, after the commit
 //!                    <-  Ask               an operator's question
-//!   Answer           ->
+//!   Answer           ->                    its own, or sealed for an operator
 //! ```
 
 use std::fmt;
@@ -119,6 +119,12 @@ pub enum Question {
         tail: u32,
         /// Only lines after this wall-clock time in milliseconds; 0 for all.
         since_ms: u64,
+    },
+    /// An operator's sealed [`wayside_config::document::Request`], as it would come over the mesh. The answer is
+    /// a sealed [`wayside_config::document::Reply`], base64: the cloud can neither make nor change either.
+    Sealed {
+        /// The request's bytes.
+        request: bytes::Bytes,
     },
 }
 

@@ -22,6 +22,7 @@ fn every_actor_can_be_made_whole_again() {
         Actor::Membership,
         Actor::Uplink,
         Actor::Health,
+        Actor::Calls,
     ] {
         let outs = after_restart(&actor);
         assert!(!outs.is_empty(), "{actor:?}");

@@ -98,7 +98,7 @@ async fn an_operator_asks_for_logs_and_the_device_answers() {
         asking.get("/api/v1/devices/ewr/logs?module=weather/sensor&tail=3")
     });
     let ToDevice::Ask(ask) = device.frame().await else { panic!("no question") };
-    let Question::Logs { module, tail, since_ms } = ask.question;
+    let Question::Logs { module, tail, since_ms } = ask.question else { panic!("another question") };
     assert_eq!((module.as_str(), tail, since_ms), ("weather/sensor", 3, 0));
     device.send(ToCloud::Answer(Answer { id: ask.id, result: Ok("one\ntwo\n".into()) })).await;
     assert_eq!(asked.await.unwrap(), (200, "one\ntwo\n".into()));

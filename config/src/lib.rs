@@ -18,5 +18,5 @@ pub mod route;
 pub mod settings;
 pub mod statefile;
 pub mod topic;
-mod units;
+pub mod units;
 pub mod workload;

@@ -15,7 +15,8 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// `1m30s`, `500ms`: whole numbers of `ms`, `s`, `m`, `h`, added up, in milliseconds.
-pub(crate) fn duration_ms(text: &str) -> Option<u64> {
+#[must_use]
+pub fn duration_ms(text: &str) -> Option<u64> {
     let (mut total, mut rest) = (0u64, text);
     while !rest.is_empty() {
         let (number, after) = split_number(rest);

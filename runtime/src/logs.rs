@@ -20,7 +20,11 @@ pub(crate) async fn read(
     engine.logs(&module, tail, since_ms).await
 }
 
-fn find<'a>(modules: impl Iterator<Item = &'a String>, name: &str) -> Result<ModuleId, String> {
+/// The module that `name` means among `modules`.
+///
+/// # Errors
+/// In words, with what to do.
+pub(crate) fn find<'a>(modules: impl Iterator<Item = &'a String>, name: &str) -> Result<ModuleId, String> {
     let modules: Vec<&str> = modules.map(String::as_str).collect();
     let is_meant =
         |module: &&&str| **module == name || module.split_once('/').is_some_and(|(_, last)| last == name);

@@ -54,6 +54,8 @@ pub(crate) enum InDaemon {
     Wake(Actor),
     /// An adapter has something to tell.
     Tell(Box<Event>),
+    /// An operator calls a module.
+    Call,
     /// A packet of a module's MQTT session.
     Packet { module: ModuleId, session: u64, packet: ToBroker },
 }
@@ -107,6 +109,8 @@ pub(crate) enum ToBroker {
     Release { packet_id: u16 },
     /// PUBACKs for everything up to a number of a queue.
     Ack { queue: Queue, upto: u64 },
+    /// PUBLISH of the answer to a call.
+    Answer { call: u64 },
 }
 
 /// MQTT, to a module.
@@ -118,6 +122,8 @@ pub(crate) enum ToModule {
     Complete { packet_id: u16 },
     /// PUBREC with a reason to give up.
     Refused { packet_id: u16, reason: String },
+    /// PUBLISH of a call.
+    Call { call: u64 },
     /// PUBLISHes at QoS 1.
     Deliver { queue: Queue, first_seq: u64, messages: Vec<Message> },
 }

@@ -4,6 +4,7 @@
 //! and the cloud wire them, on models of everything outside. One queue of what happens, one source
 //! of chance: the same seed gives the same trace, byte for byte.
 
+mod calling;
 mod cloud;
 mod device;
 pub mod fault;

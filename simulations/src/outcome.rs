@@ -13,6 +13,8 @@ pub struct Outcome {
     pub(crate) virtual_ms: u64,
     pub(crate) counts: Counts,
     pub(crate) totals: Totals,
+    /// Calls that modules answered, and those that they did not.
+    pub(crate) calls: (u64, u64),
     pub(crate) trace_lines: u64,
     pub(crate) fingerprint: u64,
     /// Laws that were broken, in words; empty when all hold.
@@ -33,6 +35,12 @@ impl Outcome {
         self.totals.accepted
     }
 
+    /// Calls of operators that modules answered.
+    #[must_use]
+    pub const fn calls_answered(&self) -> u64 {
+        self.calls.0
+    }
+
     /// One JSON object, all of it but the time it took decided by the seed.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
@@ -49,6 +57,8 @@ impl Outcome {
             "doubled": self.totals.doubled,
             "misordered": self.totals.misordered,
             "redelivered": self.totals.redelivered,
+            "calls_answered": self.calls.0,
+            "calls_failed": self.calls.1,
             "daemon_restarts": self.daemon_restarts(),
             "cloud_restarts": self.cloud_restarts(),
             "module_starts": self.counts.module_starts,
@@ -94,6 +104,7 @@ impl fmt::Display for Outcome {
             &format_args!("{}; doubled {}; misordered {}", totals.lost(), totals.doubled, totals.misordered),
         )?;
         row("redelivered", &format_args!("{} to modules that connected anew", totals.redelivered))?;
+        row("calls", &format_args!("{} answered, {} failed", self.calls.0, self.calls.1))?;
         row("trace", &format_args!("{:016x}, {} lines", self.fingerprint, self.trace_lines))?;
         row("took", &format_args!("{:.2} s", self.took.as_secs_f64()))?;
         if self.broken.is_empty() {

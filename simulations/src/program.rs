@@ -135,6 +135,11 @@ impl Program {
                 nature.ledger.refused += 1;
                 nature.broken.push(format!("{} was refused packet {packet_id}: {reason}", self.module));
             }
+            ToModule::Call { call } => {
+                if nature.calls.is_answered() {
+                    self.send(ToBroker::Answer { call }, nature);
+                }
+            }
             ToModule::Deliver { queue, first_seq, messages } => {
                 let upto = first_seq + messages.len() as u64 - 1;
                 for message in &messages {

@@ -46,6 +46,7 @@ pub(crate) fn run(scenario: Scenario, trace: Trace) -> io::Result<Outcome> {
         virtual_ms: world_ms,
         counts: world.nature.counts,
         totals,
+        calls: (world.nature.calls.answered, world.nature.calls.failed),
         trace_lines: world.nature.trace.lines(),
         fingerprint: world.nature.trace.fingerprint(),
         broken,
@@ -72,6 +73,10 @@ fn misses(world: &World) -> Vec<String> {
         .map(|(module, spec)| (ModuleId { workload: workload::NAME.into(), module }, spec))
         .collect();
     misses.extend(world.devices.iter().flat_map(|device| device.misses(&wanted)));
+    let overdue = world.nature.calls.overdue(world.nature.now());
+    if overdue > 0 {
+        misses.push(format!("{overdue} calls were not settled in time"));
+    }
     misses.extend(world.cloud.misses(world.devices.len() as u32));
     misses
 }

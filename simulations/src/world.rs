@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wayside_actors::time::Time;
 
 use crate::{
+    calling::Calling,
     cloud::Cloud,
     device::Device,
     fault::Fault,
@@ -35,6 +36,7 @@ pub(crate) struct Nature {
     pub(crate) trace: Trace,
     pub(crate) links: Links,
     pub(crate) ledger: Ledger,
+    pub(crate) calls: Calling,
     pub(crate) counts: Counts,
     /// The highest version of the workload that the cloud has settled.
     pub(crate) settled: u64,
@@ -88,6 +90,7 @@ impl World {
             schedule.after(*at_ms, Happening::Fault(number));
         }
         let nature = Nature {
+            calls: Calling::new(scenario.seed),
             scenario: Arc::new(scenario),
             schedule,
             random,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::Serialize;
 use wayside_config::{
     document::Member,
@@ -12,7 +13,7 @@ use wayside_config::{
 };
 
 use crate::{
-    device::{access::Client, membership::Role, reconciler::Floors},
+    device::{access::Client, calls, membership::Role, reconciler::Floors},
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -45,6 +46,13 @@ pub enum Io {
     Verify(Desired),
     /// Answer an operator's question, by `uplink::Event::Answer`.
     Answer(Ask),
+    /// What came of an operator's call, for whoever made it.
+    Called {
+        /// Which.
+        call: u64,
+        /// Its answer.
+        outcome: calls::Outcome,
+    },
     /// A report for whoever asks on this device (`wayside status`).
     Publish(Report),
 }
@@ -175,6 +183,25 @@ pub enum Mqtt {
     /// `Down` for its endpoint.
     AskUp {
         /// Which.
+        module: ModuleId,
+    },
+    /// Hand a call to the module's client, now or not at all; answered by `calls::Event::Answered` or
+    /// `Undelivered`.
+    Call {
+        /// Its number.
+        call: u64,
+        /// To whom.
+        module: ModuleId,
+        /// The method's name: [`calls::is_method`].
+        method: String,
+        /// What is said with it, at most [`calls::MAX_BODY_BYTES`].
+        body: Bytes,
+    },
+    /// Nobody waits for the call's answer any more: it is not handed over if it was not yet. Not answered.
+    Withdraw {
+        /// Which.
+        call: u64,
+        /// Whose.
         module: ModuleId,
     },
     /// The names of devices in the topics that modules see. A device without one goes by its key.

@@ -3,7 +3,7 @@
 //! ```text
 //! device -> reconciler -> one module machine per module
 //!        -> router     -> one delivery machine per queue
-//!        -> membership, uplink, health
+//!        -> membership, uplink, health, calls
 //! ```
 //!
 //! A machine is a file with what can happen to it (`Event`) and what it wants done (`Effect`), and a type
@@ -22,6 +22,7 @@
 //! The device and the simulator host it from there.
 
 pub mod access;
+pub mod calls;
 pub mod delivery;
 pub mod health;
 pub mod io;

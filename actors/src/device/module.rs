@@ -66,6 +66,8 @@ pub enum Event {
         /// In words, with what to do.
         problem: String,
     },
+    /// An operator wants it to be started again, whatever its restart policy says.
+    Restart,
     /// The time asked for has come.
     Woken,
 }

@@ -9,8 +9,8 @@
 //! | reconciler | `Routes` | router |
 //! | reconciler | `Assigned`, `Problems` | health |
 //! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
-//! | module | `Report` | health |
-//! | module | `Gone` | reconciler, health; the actor ends |
+//! | module | `Report` | health, calls |
+//! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
 //! | router | `Closed` | the delivery ends; MQTT, for a module's queue |
@@ -26,6 +26,8 @@
 //! | uplink | `FullWanted`, `Problem` | health |
 //! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask` | uplink adapter, verification, answers |
 //! | health | `Report` | uplink, and whoever asks on this device |
+//! | calls | `Restart` | that module |
+//! | calls | `Deliver`, `Withdraw`, `Settled` | MQTT, the operator who waits |
 //!
 //! What adapters bring is an [`Event`] as it is: a confirmation from a neighbour is `Acked` for the
 //! delivery of (its route, that device); a session that comes is `Up` for all deliveries to its module.
@@ -35,7 +37,7 @@ use wayside_config::workload::ModuleId;
 
 use crate::{
     device::{
-        delivery, health,
+        calls, delivery, health,
         io::{self, Io},
         membership, module, reconciler, router, uplink,
     },
@@ -61,6 +63,8 @@ pub enum Actor {
     Uplink,
     /// See [`mod@health`].
     Health,
+    /// See [`mod@calls`].
+    Calls,
 }
 
 /// An event and the actor that it is for. For a module or a queue that has no actor, one is started
@@ -83,6 +87,8 @@ pub enum Event {
     Uplink(uplink::Event),
     /// For health.
     Health(health::Event),
+    /// For the calls under way.
+    Calls(calls::Event),
 }
 
 /// What one effect leads to.
@@ -109,7 +115,8 @@ impl Event {
             | Self::Deliveries(..)
             | Self::Membership(_)
             | Self::Uplink(_)
-            | Self::Health(_) => false,
+            | Self::Health(_)
+            | Self::Calls(_) => false,
         }
     }
 }
@@ -148,10 +155,16 @@ pub fn module(module: &ModuleId, effect: module::Effect) -> Vec<Out> {
         E::Start { container } => engine(io::Engine::Start { module, container }),
         E::Stop { container, grace_ms } => engine(io::Engine::Stop { module, container, grace_ms }),
         E::Remove { container } => engine(io::Engine::Remove { module, container }),
-        E::Report(status) => to_health(health::Event::Module(module, status)),
+        E::Report(status) => {
+            return vec![
+                to_health(health::Event::Module(module.clone(), status.clone())),
+                to_calls(calls::Event::Module(module, status)),
+            ];
+        }
         E::Gone => {
             return vec![
                 to_health(health::Event::ModuleGone(module.clone())),
+                to_calls(calls::Event::ModuleGone(module.clone())),
                 Out::Tell(Event::Reconciler(reconciler::Event::ModuleGone(module.clone()))),
                 Out::End(Actor::Module(module)),
             ];
@@ -288,6 +301,18 @@ pub fn health(effect: health::Effect) -> Vec<Out> {
     }
 }
 
+/// What follows from an effect of the calls.
+#[must_use]
+pub fn calls(effect: calls::Effect) -> Vec<Out> {
+    use calls::Effect as E;
+    vec![match effect {
+        E::Deliver { call, module, method, body } => mqtt(io::Mqtt::Call { call, module, method, body }),
+        E::Withdraw { call, module } => mqtt(io::Mqtt::Withdraw { call, module }),
+        E::Restart(module) => to_module(module, module::Event::Restart),
+        E::Settled { call, outcome } => Out::Io(Io::Called { call, outcome }),
+    }]
+}
+
 /// What makes an actor whole again that was rebuilt after a failure and has forgotten what it was
 /// told. For the reconciler and the uplink it is also what begins their first life; an uplink
 /// is there only when there is a cloud to talk to. Problems that adapters told health are told
@@ -316,6 +341,8 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
             Out::Tell(Event::Membership(membership::Event::HealthRestarted)),
             Out::Tell(Event::Uplink(uplink::Event::HealthRestarted)),
         ],
+        // Whoever waits is told by the adapter, when the time is up; each module reports again.
+        Actor::Calls => vec![Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted))],
     }
 }
 
@@ -375,6 +402,10 @@ fn to_module(module: ModuleId, event: module::Event) -> Out {
 
 fn to_router(event: router::Event) -> Out {
     Out::Tell(Event::Router(event))
+}
+
+fn to_calls(event: calls::Event) -> Out {
+    Out::Tell(Event::Calls(event))
 }
 
 fn to_health(event: health::Event) -> Out {

@@ -204,7 +204,8 @@ impl Node {
             | Event::Reconciler(_)
             | Event::Module(..)
             | Event::Membership(_)
-            | Event::Uplink(_) => {}
+            | Event::Uplink(_)
+            | Event::Calls(_) => {}
         }
     }
 
@@ -265,7 +266,12 @@ impl Node {
             match actor {
                 Actor::Router => self.tell(Event::Router(Router::woken())),
                 Actor::Delivery(queue) => self.tell(Event::Delivery(queue, Delivery::woken())),
-                Actor::Reconciler | Actor::Module(_) | Actor::Membership | Actor::Uplink | Actor::Health => {}
+                Actor::Reconciler
+                | Actor::Module(_)
+                | Actor::Membership
+                | Actor::Uplink
+                | Actor::Health
+                | Actor::Calls => {}
             }
         }
     }

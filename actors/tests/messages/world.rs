@@ -190,6 +190,8 @@ impl World {
                     | io::Mqtt::Forward { .. }
                     | io::Mqtt::Retained { .. }
                     | io::Mqtt::AskUp { .. }
+                    | io::Mqtt::Call { .. }
+                    | io::Mqtt::Withdraw { .. }
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Clients(_),
                 )
@@ -202,6 +204,7 @@ impl World {
                 | Io::LoadDesired
                 | Io::Verify(_)
                 | Io::Answer(_)
+                | Io::Called { .. }
                 | Io::Publish(_) => panic!("not expected of a router or a delivery"),
             }
         }

@@ -87,6 +87,8 @@ fn bytes_are_pinned() {
     assert_eq!(hex(&body(&ToDevice::Confirm(confirm))), "84184363772f720719012c");
     let question = Question::Logs { module: "m".into(), tail: 10, since_ms: 0 };
     assert_eq!(hex(&body(&ToDevice::Ask(Ask { id: 1, question }))), "831844018401616d0a00");
+    let question = Question::Sealed { request: Bytes::from_static(b"q") };
+    assert_eq!(hex(&body(&ToDevice::Ask(Ask { id: 1, question }))), "8318440182024171");
 }
 
 #[test]
@@ -331,6 +333,8 @@ fn any_to_device() -> impl Strategy<Value = ToDevice> {
         desired.prop_map(ToDevice::Desired),
         confirm.prop_map(ToDevice::Confirm),
         ask.prop_map(ToDevice::Ask),
+        (any::<u64>(), any_bytes())
+            .prop_map(|(id, request)| ToDevice::Ask(Ask { id, question: Question::Sealed { request } })),
     ]
 }
 

@@ -5,7 +5,7 @@ use wayside_actors::frame::{Ask, Desired, MAX_REASON_BYTES, Question, ToDevice};
 use wayside_config::limits::{SEALED_BYTES, WORKLOADS};
 
 use super::{Frame, MAX_NAME_BYTES, WireError, confirm, cut, framed, put_confirm, unframed};
-use crate::codec::{CodecError, Decoder, Encoder};
+use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
 
 const WELCOME: u64 = 64;
 const REFUSED: u64 = 65;
@@ -14,6 +14,7 @@ const CONFIRM: u64 = 67;
 const ASK: u64 = 68;
 
 const LOGS: u64 = 1;
+const SEALED: u64 = 2;
 
 impl Frame for ToDevice {
     fn encode(&self) -> Result<Bytes, WireError> {
@@ -69,19 +70,33 @@ fn put_ask(encoder: &mut Encoder, ask: &Ask) {
             encoder.uint(u64::from(*tail));
             encoder.uint(*since_ms);
         }
+        Question::Sealed { request } => {
+            encoder.array(2);
+            encoder.uint(SEALED);
+            encoder.bytes(request);
+        }
     }
 }
 
 fn ask(decoder: &mut Decoder) -> Result<Ask, CodecError> {
-    Ok(Ask {
-        id: decoder.uint()?,
-        question: decoder.record("question", 4, |d| match d.uint()? {
-            LOGS => Ok(Question::Logs {
+    Ok(Ask { id: decoder.uint()?, question: question(decoder)? })
+}
+
+/// How many fields follow depends on what is asked.
+fn question(decoder: &mut Decoder) -> Result<Question, CodecError> {
+    let fields = decoder.array(MAX_FIELDS, "a question")?;
+    let kind = if fields == 0 { 0 } else { decoder.uint()? };
+    match kind {
+        LOGS => decoder.fields("question", fields - 1, 3, |d| {
+            Ok(Question::Logs {
                 module: d.text(MAX_NAME_BYTES, "a module")?,
                 tail: d.small("a number of lines")?,
                 since_ms: d.uint()?,
-            }),
-            _ => Err(CodecError::Expected("a question that this version knows")),
-        })?,
-    })
+            })
+        }),
+        SEALED => decoder.fields("question", fields - 1, 1, |d| {
+            Ok(Question::Sealed { request: d.bytes(SEALED_BYTES, "a sealed request")? })
+        }),
+        _ => Err(CodecError::Expected("a question that this version knows")),
+    }
 }

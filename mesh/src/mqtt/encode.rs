@@ -19,6 +19,7 @@ use super::{
     packet::Version,
     pending::Answer,
     properties,
+    session::OwnPublish,
     window::{MAX_PACKET_BYTES, RECEIVE_MAXIMUM, TOPIC_ALIASES},
 };
 
@@ -284,6 +285,22 @@ impl Encoder {
             }
         }
         out.len() - before
+    }
+
+    /// PUBLISH of the device's own, at QoS 0.
+    pub(super) fn own(self, publish: &OwnPublish, out: &mut BytesMut) {
+        let (topic, body) = (publish.topic.as_str(), publish.body.as_ref());
+        match self.version {
+            Version::V4 => {
+                let packet = v3_1_1::Publish::builder().topic_name(topic).expect(BUILT);
+                put(out, &packet.qos(Qos::AtMostOnce).retain(false).payload(body).build().expect(BUILT));
+            }
+            Version::V5 => {
+                let packet = v5_0::Publish::builder().topic_name(topic).expect(BUILT).qos(Qos::AtMostOnce);
+                let packet = packet.retain(false).payload(body).props(publish.properties.clone());
+                put(out, &packet.build().expect(BUILT));
+            }
+        }
     }
 
     fn reason(self, text: &str) -> Properties {

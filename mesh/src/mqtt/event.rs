@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wayside_actors::{
-    device::{delivery, router, wiring},
+    device::{calls, delivery, router, wiring},
     message::Properties,
     queue::{Endpoint, Queue},
 };
@@ -88,6 +88,22 @@ pub enum MqttEvent {
         /// The highest number acknowledged without a gap.
         upto: u64,
     },
+    /// It answered a call. See `calls::Event::Answered`.
+    Answered {
+        /// Which.
+        call: u64,
+        /// Who.
+        module: ModuleId,
+        /// Its answer, or its refusal; at most [`wayside_actors::message::MAX_PAYLOAD_BYTES`].
+        answer: Result<Bytes, Bytes>,
+    },
+    /// A call is not answered any more. See `calls::Event::Undelivered`.
+    Undelivered {
+        /// Which.
+        call: u64,
+        /// Why.
+        why: calls::Undelivered,
+    },
 }
 
 impl MqttEvent {
@@ -109,6 +125,12 @@ impl MqttEvent {
             Self::Disconnected { module } => router::Event::Disconnected { module },
             Self::Online { module } => return deliveries(module, delivery::Event::Up),
             Self::Offline { module } => return deliveries(module, delivery::Event::Down),
+            Self::Answered { call, module, answer } => {
+                return wiring::Event::Calls(calls::Event::Answered { call, module, answer });
+            }
+            Self::Undelivered { call, why } => {
+                return wiring::Event::Calls(calls::Event::Undelivered { call, why });
+            }
             Self::Acked { queue, upto } => {
                 return wiring::Event::Delivery(queue, delivery::Event::Acked { epoch: None, upto });
             }

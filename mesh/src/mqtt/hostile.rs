@@ -1,7 +1,10 @@
 //! A client that sends any bytes in any pieces, and a device that answers at any time: what it takes must
 //! stay within its bounds, and what it says must be packets. For the fuzz target and for tests.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use wayside_actors::{
@@ -31,7 +34,17 @@ pub fn play(script: &[u8]) {
     let module = ModuleId { workload: "w".to_owned(), module: "m".to_owned() };
     let mut session = Session::new(module.clone(), Tickets::new(), Marks::default(), Arc::default(), 0);
     session.grant(["dev/#".to_owned()].into());
-    let mut play = Play { module, session, link: None, links: 0, tickets: VecDeque::new(), last: 0, seq: 1 };
+    let mut play = Play {
+        module,
+        session,
+        link: None,
+        links: 0,
+        tickets: VecDeque::new(),
+        last: 0,
+        seq: 1,
+        called: 0,
+        calls: BTreeSet::new(),
+    };
     let mut script = Script(script);
     while let Some(what) = script.byte() {
         match what % 9 {
@@ -75,6 +88,9 @@ struct Play {
     tickets: VecDeque<u64>,
     last: u64,
     seq: u64,
+    /// How often it was called, and what of it is not over.
+    called: u64,
+    calls: BTreeSet<u64>,
 }
 
 /// A connection from the client's side.
@@ -149,6 +165,12 @@ impl Play {
     }
 
     fn deliver(&mut self, count: u8) {
+        if count >= 0x80 {
+            self.called += 1;
+            self.calls.insert(self.called);
+            let body = Bytes::from(vec![count; usize::from(count) * 64]);
+            return self.session.call(self.called, "m", body);
+        }
         let queue = Queue::new("w/r", Endpoint::Module(self.module.clone()));
         let message = |n| Parcel {
             topic: format!("dev/m/{}", n % 3),
@@ -212,6 +234,9 @@ impl Play {
             MqttEvent::Flights { ticket, kept, .. } => {
                 assert!(kept.len() <= super::settings::MAX_SESSION_BYTES);
                 self.asked(ticket);
+            }
+            MqttEvent::Answered { call, .. } | MqttEvent::Undelivered { call, .. } => {
+                assert!(self.calls.remove(&call), "a call is over once");
             }
             // What an ended connection asked is answered to nobody.
             MqttEvent::Disconnected { .. } => self.tickets.clear(),

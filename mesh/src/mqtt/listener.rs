@@ -148,6 +148,10 @@ impl Listener {
                     hub.with_module(&module, |session| session.forget(&queue));
                 }
             }
+            Mqtt::Call { call, module, method, body } => {
+                hub.with_module(&module, |session| session.call(call, &method, body));
+            }
+            Mqtt::Withdraw { call, module } => hub.with_module(&module, |session| session.withdraw(call)),
             Mqtt::AskUp { module } => hub.with_module(&module, Session::tell_online),
             Mqtt::Names(names) => hub.set_names(names),
             Mqtt::Clients(clients) => hub.set_clients(clients),

@@ -28,8 +28,12 @@ use super::{
 use crate::lost::Lost;
 
 mod keeping;
+mod own;
 mod packets;
 mod will;
+
+use own::Own;
+pub(super) use own::OwnPublish;
 
 /// A module's session.
 #[derive(Debug)]
@@ -51,6 +55,7 @@ pub(super) struct Session {
     outbox: Outbox,
     /// The store is told what of QoS 2 is to be kept: the ticket.
     keeping: Option<u64>,
+    own: Own,
     events: VecDeque<MqttEvent>,
     link: Option<Link>,
     /// A will that waits for its client, with the number of the connection that left it.
@@ -110,6 +115,7 @@ impl Session {
             storing: None,
             outbox: Outbox::restored(flights.as_deref()),
             keeping: None,
+            own: Own::default(),
             events: VecDeque::new(),
             link: None,
             will: None,
@@ -282,6 +288,8 @@ impl Session {
         if let Some(end) = &link.end {
             return Polled::Closing(end.clone());
         }
+        self.write_own(out);
+        let Some(link) = self.link.as_mut() else { return Polled::TakenOver };
         while link.is_connected && out.len() < OUT_BYTES {
             let grant = |parcel: &Parcel| self.subscriptions.grant(parcel);
             let (parcel, qos, packet_id, dup, is_old) = match self.outbox.next(link.window, grant) {
@@ -373,6 +381,7 @@ impl Session {
 
     fn end_link(&mut self, now_ms: u64) {
         let Some(link) = self.link.take() else { return };
+        self.end_own();
         self.events.push_back(MqttEvent::Disconnected { module: self.module.clone() });
         if let Some(will) = link.will.filter(|_| link.is_connected) {
             // It waits no longer than the session.

@@ -201,6 +201,8 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
         MqttEvent::Subscribed { .. }
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
-        | MqttEvent::Offline { .. } => None,
+        | MqttEvent::Offline { .. }
+        | MqttEvent::Answered { .. }
+        | MqttEvent::Undelivered { .. } => None,
     }
 }

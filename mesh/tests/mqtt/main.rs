@@ -32,7 +32,9 @@ fn last_ticket(device: &Device) -> Option<u64> {
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }
-        | MqttEvent::Acked { .. } => None,
+        | MqttEvent::Acked { .. }
+        | MqttEvent::Answered { .. }
+        | MqttEvent::Undelivered { .. } => None,
     })
 }
 

@@ -6,6 +6,8 @@ use std::{
 };
 
 use rumqttc::{MqttOptions, QoS, v5};
+use wayside_actors::device::{calls, io::Mqtt};
+use wayside_mesh::mqtt::MqttEvent;
 
 use super::device::{Device, Disk, PASSWORD, until};
 
@@ -159,4 +161,82 @@ fn qos_2_is_exactly_once_over_a_kill_with_5() {
     let (client, _heard) = client_v5(options);
     let qos = v5::mqttbytes::QoS::ExactlyOnce;
     survives_a_kill(device, |n| client.publish("t", qos, false, n.to_string()).unwrap());
+}
+
+/// What came of calls, as the device hears it.
+fn outcomes(device: &Device) -> Vec<(u64, Result<bytes::Bytes, calls::Undelivered>)> {
+    let of = |event: &MqttEvent| match event {
+        MqttEvent::Answered { call, answer: Ok(body), .. } => Some((*call, Ok(body.clone()))),
+        MqttEvent::Undelivered { call, why } => Some((*call, Err(*why))),
+        MqttEvent::Answered { .. }
+        | MqttEvent::Published { .. }
+        | MqttEvent::Released { .. }
+        | MqttEvent::SessionCleared { .. }
+        | MqttEvent::Session { .. }
+        | MqttEvent::Subscribed { .. }
+        | MqttEvent::Flights { .. }
+        | MqttEvent::Disconnected { .. }
+        | MqttEvent::Online { .. }
+        | MqttEvent::Offline { .. }
+        | MqttEvent::Acked { .. } => None,
+    };
+    device.desk.events.lock().unwrap().iter().filter_map(of).collect()
+}
+
+fn call(device: &Device, call: u64) {
+    let (method, body) = ("measure".to_owned(), bytes::Bytes::from_static(b"now"));
+    device.perform(Mqtt::Call { call, module: super::device::module(), method, body });
+}
+
+#[test]
+fn mqtt_3_1_1_takes_a_call_by_its_topic_and_answers() {
+    let device = Device::start();
+    call(&device, 1);
+    until("the word that nobody is there", || {
+        outcomes(&device) == [(1, Err(calls::Undelivered::NotConnected))]
+    });
+    let (client, heard) = client(options(&device));
+    client.subscribe("$wayside/call/+/+", QoS::AtLeastOnce).unwrap();
+    until("the subscription", || count(&heard, "SubAck") == 1);
+    call(&device, 0x2a);
+    until("the call", || count(&heard, "$wayside/call/measure/2a now") == 1);
+    client.publish("$wayside/answer/2a", QoS::ExactlyOnce, false, "21.5").unwrap();
+    until("the answer", || outcomes(&device).contains(&(0x2a, Ok("21.5".into()))));
+    until("its acknowledgement", || count(&heard, "PubComp") == 1);
+    call(&device, 0x2b);
+    until("the second call", || count(&heard, "$wayside/call/measure/2b now") == 1);
+    client.disconnect().unwrap();
+    until("the end", || outcomes(&device).contains(&(0x2b, Err(calls::Undelivered::Ended))));
+    assert!(device.desk.disk.lock().unwrap().stored.is_empty(), "calls are no messages of routes");
+}
+
+/// Answers as a client of MQTT 5 answers any request: to the topic and with the data that came with it.
+#[test]
+fn mqtt_5_takes_a_call_as_a_request_and_answers_as_to_any() {
+    let device = Device::start();
+    let (client, mut connection) = v5::Client::new(options_v5(&device), 10);
+    client.subscribe("$wayside/call/+", v5::mqttbytes::QoS::AtLeastOnce).unwrap();
+    let (told, subscribed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for event in connection.iter() {
+            match event {
+                Ok(v5::Event::Incoming(v5::mqttbytes::v5::Packet::SubAck(_))) => told.send(()).unwrap(),
+                Ok(v5::Event::Incoming(v5::mqttbytes::v5::Packet::Publish(publish))) => {
+                    let asked = publish.properties.unwrap();
+                    let properties = v5::mqttbytes::v5::PublishProperties {
+                        correlation_data: asked.correlation_data,
+                        ..Default::default()
+                    };
+                    let (topic, qos) = (asked.response_topic.unwrap(), v5::mqttbytes::QoS::AtLeastOnce);
+                    client.publish_with_properties(topic, qos, false, publish.topic, properties).unwrap();
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    });
+    subscribed.recv_timeout(Duration::from_secs(30)).unwrap();
+    call(&device, 0x2a);
+    let answer = bytes::Bytes::from_static(b"$wayside/call/measure");
+    until("the answer", || outcomes(&device) == [(0x2a, Ok(answer.clone()))]);
 }

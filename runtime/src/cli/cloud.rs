@@ -8,6 +8,8 @@ use ureq::{
     http::{Response, StatusCode},
 };
 
+use wayside_config::limits::REPLY_BYTES;
+
 use super::failure::Failure;
 
 /// For a request whose answer is not followed.
@@ -80,6 +82,24 @@ impl Cloud {
     /// Gets lines as they come.
     pub(super) fn follow(&self, path: &str, query: &[(&str, &str)]) -> Result<impl io::Read, Failure> {
         Ok(self.fetch(path, query, None)?.into_body().into_reader())
+    }
+
+    /// Hands over a sealed document, and gives the one that comes back within `patience`.
+    pub(super) fn relay(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        sealed: &[u8],
+        patience: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut request = self.agent.post(self.at(path)).header("Authorization", self.bearer());
+        for (name, value) in query {
+            request = request.query(*name, *value);
+        }
+        let request = request.config().timeout_global(Some(patience)).build();
+        let mut response = self.check(request.content_type("application/cose").send(sealed))?;
+        let bytes = response.body_mut().with_config().limit(REPLY_BYTES as u64).read_to_vec();
+        bytes.map_err(|error| self.unreachable(&error))
     }
 
     /// Hands over a sealed document.

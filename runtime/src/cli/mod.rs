@@ -2,6 +2,7 @@
 
 mod apply;
 mod assign;
+mod call;
 mod cloud;
 mod devices;
 mod failure;
@@ -12,6 +13,7 @@ mod messages;
 mod operator;
 mod output;
 mod place;
+mod relay;
 mod remove;
 mod site;
 mod status;
@@ -55,6 +57,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
+    Call(call::CallArgs),
     Messages(messages::MessagesArgs),
     Key(key::KeyArgs),
     Leaf(leaf::LeafArgs),
@@ -78,6 +81,7 @@ impl Cli {
             Command::Devices(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Logs(args) => args.run(),
+            Command::Call(args) => args.run(),
             Command::Messages(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Leaf(args) => args.run(),

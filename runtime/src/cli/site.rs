@@ -108,12 +108,22 @@ impl Site {
 
     /// Asks one device. An answer that it did not sign is dropped, and the next one awaited.
     pub(super) fn ask(&mut self, device: DeviceId, ask: &Ask) -> Result<Answer, Failure> {
+        self.ask_within(device, ask, PATIENCE)
+    }
+
+    /// As [`Self::ask`], for an answer that may take longer.
+    pub(super) fn ask_within(
+        &mut self,
+        device: DeviceId,
+        ask: &Ask,
+        patience: Duration,
+    ) -> Result<Answer, Failure> {
         let is_own = self.own().is_some_and(|own| own.device == device);
         if let Some(client) = self.local.as_mut().filter(|_| is_own) {
-            return Ok(client.ask(ask)?);
+            return Ok(client.ask_within(ask, patience)?);
         }
         let key = self.key()?.clone();
-        match self.send(&key, device, ask, PATIENCE)?.first().map_err(|error| failure(&error))? {
+        match self.send(&key, device, ask, patience)?.first().map_err(|error| failure(&error))? {
             Reply::Ok(answer) => Ok(answer),
             Reply::Error(reason) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
         }
@@ -163,13 +173,7 @@ impl Site {
         ask: &Ask,
         patience: Duration,
     ) -> Result<Sent, Failure> {
-        let nonce = getrandom::u64()
-            .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
-        let request = seal_ask(key, device, now_ms(), nonce, ask).map_err(|error| {
-            Failure::Failed(format!(
-                "too large for the mesh: {error}; apply it through a cloud or on the device itself"
-            ))
-        })?;
+        let request = seal(key, device, ask)?;
         let mesh = match &self.mesh {
             Some(mesh) => mesh,
             None => self.mesh.insert(open_mesh()?),
@@ -231,6 +235,17 @@ impl Sent {
     }
 }
 
+/// A question to `device` as the operator's signed request.
+pub(super) fn seal(key: &SigningKey, device: DeviceId, ask: &Ask) -> Result<Vec<u8>, Failure> {
+    let nonce = getrandom::u64()
+        .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
+    seal_ask(key, device, now_ms(), nonce, ask).map_err(|error| {
+        Failure::Failed(format!(
+            "too large for one request: {error}; apply it through a cloud or on the device itself"
+        ))
+    })
+}
+
 fn passing_key() -> Result<SigningKey, Failure> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)
@@ -253,6 +268,6 @@ fn failure(error: &MeshError) -> Failure {
     }
 }
 
-fn unexpected() -> Failure {
+pub(super) fn unexpected() -> Failure {
     Failure::Failed("the device answered another question: use a `wayside` of its version".into())
 }

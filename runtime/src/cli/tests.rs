@@ -8,7 +8,10 @@ use std::{
 use clap::{CommandFactory, Parser};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
-use wayside_actors::report::{ModuleState, ModuleStatus, Report};
+use wayside_actors::{
+    device::calls::{Failed as Missed, Why},
+    report::{ModuleState, ModuleStatus, Report},
+};
 use wayside_config::{
     document::{Assignment, Release},
     envelope::{Kind, claimed_signer, open},
@@ -118,6 +121,15 @@ impl ControlHandler for Fake {
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { assignment, releases } => self.apply(&assignment, &releases),
             Ask::Logs { module, .. } => Err(format!("no module is named `{module}`")),
+            Ask::Call { module: None, body, .. } => {
+                let outcome = Ok(body.into_bytes().into());
+                Ok(Answer::Called { outcome: crate::control::Called::from(outcome) })
+            }
+            Ask::Call { module: Some(module), .. } => {
+                let reason = format!("{module} is slow").into();
+                let outcome = Err(Missed { why: Why::Deadline, reason });
+                Ok(Answer::Called { outcome: crate::control::Called::from(outcome) })
+            }
             Ask::Messages => Err("a stream".into()),
         };
         Box::pin(async move { answer })
@@ -159,6 +171,9 @@ fn a_workload_comes_and_goes_on_the_device_of_this_machine() {
     run(folder.path(), &["devices", "--json"]).unwrap();
     failed(run(folder.path(), &["status", "jfk"]), "no device jfk");
     failed(run(folder.path(), &["logs", "ewr/lamp"]), "`lamp`");
+    run(folder.path(), &["call", "ewr", "ping"]).unwrap();
+    failed(run(folder.path(), &["call", "ewr/sensor", "measure", "--json"]), "sensor is slow");
+    assert!(matches!(run(folder.path(), &["call", "ewr", "ping", "{"]), Err(Failure::Usage(_))));
     run(folder.path(), &["remove", "grid"]).unwrap();
     assert_eq!(fake.versions().releases, []);
     failed(run(folder.path(), &["remove", "grid"]), "no device here runs grid");

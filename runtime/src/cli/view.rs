@@ -113,6 +113,13 @@ pub(super) struct CloudDevice {
     problems: Vec<String>,
 }
 
+impl CloudDevice {
+    /// Its key, as the cloud has it.
+    pub(super) fn key(&self) -> DeviceId {
+        self.key
+    }
+}
+
 impl From<CloudDevice> for DeviceView {
     fn from(device: CloudDevice) -> Self {
         let CloudDevice { last_seen_ms, assigned, workloads, .. } = device;

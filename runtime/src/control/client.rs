@@ -61,6 +61,17 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// As [`Self::ask`], for an answer that may take longer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn ask_within(&mut self, ask: &Ask, patience: Duration) -> Result<Answer, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        let answer = self.ask(ask);
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE))?;
+        answer
+    }
+
     /// Asks and waits for the answer.
     ///
     /// # Errors

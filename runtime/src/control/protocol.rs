@@ -4,6 +4,7 @@
 //! {"ask":"status"}                        -> {"ok":{"is":"status", ...}}
 //! {"ask":"apply","assignment":"...", ...} -> {"ok":{"is":"applied","version":3}}
 //! {"ask":"logs","module":"w/m", ...}      -> {"error":"no module is named `w/m`; ..."}
+//! {"ask":"call","method":"ping", ...}  -> {"ok":{"is":"called","outcome":{"json":{...}}}}
 //! {"ask":"messages"}                      -> one MessageLine a line, until the asker hangs up
 //! ```
 //! The same JSON is the body of a signed [`wayside_config::document::Request`] over the mesh, where
@@ -13,7 +14,14 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use wayside_actors::{device::membership::Role, message::Message, report::Report};
+use wayside_actors::{
+    device::{
+        calls::{Failed, Outcome, Why},
+        membership::Role,
+    },
+    message::Message,
+    report::Report,
+};
 use wayside_config::{
     document::ReleaseRef,
     identity::{DeviceId, PublicKey},
@@ -49,6 +57,21 @@ pub enum Ask {
         tail: u32,
         /// Only lines from this wall-clock time in milliseconds on; 0 for all.
         since_ms: u64,
+    },
+    /// Call a method of a module, or one of the device's own: [`Answer::Called`].
+    Call {
+        /// The name by which the asker means the device, whose key somebody else may have told: a device of
+        /// another name does nothing. `None` when it was meant by its key.
+        to: Option<String>,
+        /// As in [`Ask::Logs`]; `None` for the device's own methods.
+        module: Option<String>,
+        /// The method's name.
+        method: String,
+        /// What is said with it, at most [`wayside_actors::device::calls::MAX_BODY_BYTES`]: JSON for the
+        /// device's own methods.
+        body: String,
+        /// How long an answer may take, at most [`wayside_actors::device::calls::MAX_DEADLINE_MS`].
+        deadline_ms: u64,
     },
     /// What modules publish from now on: a stream of [`MessageLine`]. Over the unix socket only.
     Messages,
@@ -87,6 +110,44 @@ pub enum Answer {
         /// Each line begins with its RFC 3339 time and a space, as `docker logs -t` has it.
         text: String,
     },
+    /// To [`Ask::Call`].
+    Called {
+        /// What came of it.
+        outcome: Called,
+    },
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Called {
+    /// An answer that is JSON.
+    Json(serde_json::Value),
+    /// An answer that is other text.
+    Text(String),
+    /// An answer that is no text.
+    Base64(String),
+    /// No good answer.
+    Failed {
+        /// For programs.
+        why: Why,
+        /// For a person: what to do, or the module's own words where it refused.
+        reason: String,
+    },
+}
+
+impl From<Outcome> for Called {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(body) => match std::str::from_utf8(&body) {
+                Ok(text) => serde_json::from_str(text).map_or_else(|_| Self::Text(text.into()), Self::Json),
+                Err(_) => Self::Base64(BASE64_STANDARD.encode(&body)),
+            },
+            Err(Failed { why, reason }) => {
+                Self::Failed { why, reason: String::from_utf8_lossy(&reason).into_owned() }
+            }
+        }
+    }
 }
 
 /// How a device is.
@@ -295,6 +356,22 @@ mod tests {
             text(&Ask::Logs { module: "w/m".into(), tail: 5, since_ms: 0 }),
             r#"{"ask":"logs","module":"w/m","tail":5,"since_ms":0}"#
         );
+        let call = Ask::Call {
+            to: Some("ewr".into()),
+            module: None,
+            method: "ping".into(),
+            body: "{}".into(),
+            deadline_ms: 10,
+        };
+        assert_eq!(
+            text(&call),
+            r#"{"ask":"call","to":"ewr","module":null,"method":"ping","body":"{}","deadline_ms":10}"#
+        );
+        let failed = Called::Failed { why: Why::NotConnected, reason: "no".into() };
+        assert_eq!(
+            text(&Answer::Called { outcome: failed }),
+            r#"{"is":"called","outcome":{"failed":{"why":"not-connected","reason":"no"}}}"#
+        );
         assert_eq!(
             text(&Reply::Ok(Answer::Applied { version: 3 })),
             r#"{"ok":{"is":"applied","version":3}}"#
@@ -336,6 +413,10 @@ mod tests {
                 highest: BTreeMap::from([("w".into(), 2)]),
             }),
             Answer::Logs { text: "a\nb".into() },
+            Answer::Called { outcome: Ok("{\"celsius\": 21.5}".into()).into() },
+            Answer::Called { outcome: Ok("two words".into()).into() },
+            Answer::Called { outcome: Ok(vec![0xff].into()).into() },
+            Answer::Called { outcome: Called::Failed { why: Why::Deadline, reason: "late".into() } },
         ] {
             let reply = Reply::Ok(answer);
             let line = serde_json::to_string(&reply).unwrap();

@@ -124,9 +124,12 @@ mod tests {
             Box::pin(async move {
                 match ask {
                     Ask::Logs { module, .. } => Ok(Answer::Logs { text: module }),
-                    Ask::Status | Ask::Devices | Ask::Versions | Ask::Apply { .. } | Ask::Messages => {
-                        Err("not now".into())
-                    }
+                    Ask::Status
+                    | Ask::Devices
+                    | Ask::Versions
+                    | Ask::Apply { .. }
+                    | Ask::Call { .. }
+                    | Ask::Messages => Err("not now".into()),
                 }
             })
         }

@@ -93,9 +93,12 @@ pub fn open_ask(
     answered.note(sha256(sealed), request.issued_ms, now)?;
     match serde_json::from_str(&request.body)? {
         Ask::Messages => Err(RequestError::Local),
-        ask @ (Ask::Status | Ask::Devices | Ask::Versions | Ask::Apply { .. } | Ask::Logs { .. }) => {
-            Ok((signer, ask))
-        }
+        ask @ (Ask::Status
+        | Ask::Devices
+        | Ask::Versions
+        | Ask::Apply { .. }
+        | Ask::Logs { .. }
+        | Ask::Call { .. }) => Ok((signer, ask)),
     }
 }
 

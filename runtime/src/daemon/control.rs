@@ -19,7 +19,7 @@ use wayside_config::{document::Assignment, envelope, identity::DeviceId, setting
 use wayside_host::Address;
 use wayside_mesh::{session::Mesh, store::QueueStore};
 
-use super::UpOptions;
+use super::{UpOptions, call::Calls};
 use crate::{
     control::{
         Answer, Answered, Ask, CloudStatus, ControlHandler, MeshStatus, MessageLine, Neighbour, Now, Sealed,
@@ -51,11 +51,12 @@ pub(super) struct Control {
     name: String,
     settings: Settings,
     started: Instant,
-    view: Arc<View>,
+    pub(super) view: Arc<View>,
     trust: Arc<Trust>,
-    engine: Engine,
+    pub(super) engine: Engine,
     mesh: Option<Mesh>,
     reconciler: Option<Address<reconciler::Event>>,
+    pub(super) calls: Calls,
 }
 
 impl Control {
@@ -73,6 +74,7 @@ impl Control {
             engine: adapters.engine.clone(),
             mesh: adapters.mesh.clone(),
             reconciler: device.reconciler(),
+            calls: Calls::new(device),
         })
     }
 
@@ -91,6 +93,16 @@ impl Control {
         seal_reply(&self.key, sealed, answer)
     }
 
+    /// A sealed word that there is no answer, and why.
+    pub(super) fn refuse(&self, sealed: &[u8], reason: String) -> Vec<u8> {
+        seal_reply(&self.key, sealed, Err(reason))
+    }
+
+    /// Whether somebody has said whom the device obeys.
+    pub(super) fn obeys_somebody(&self) -> bool {
+        !self.trust.operators().is_empty()
+    }
+
     async fn reply(&self, ask: Ask) -> Result<Answer, String> {
         match ask {
             Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
@@ -101,11 +113,27 @@ impl Control {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
                 Ok(Answer::Logs { text })
             }
+            Ask::Call { to, module, method, body, deadline_ms } => {
+                self.check_name(to)?;
+                let outcome = self.call(module, method, body, deadline_ms).await.into();
+                Ok(Answer::Called { outcome })
+            }
             Ask::Messages => Err("`messages` is a stream, not a question".into()),
         }
     }
 
-    fn status(&self) -> Status {
+    /// Whether the device is the one that the asker means.
+    fn check_name(&self, to: Option<String>) -> Result<(), String> {
+        match to {
+            Some(name) if name != self.name => Err(format!(
+                "this device is called {} and not {name}: whoever told its key for that name was wrong",
+                self.name
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
         Status {
             device: self.device,
             name: self.name.clone(),

@@ -1,10 +1,13 @@
 //! The daemon: puts the parts together, and takes them apart again in order.
 
+mod call;
 mod control;
+mod diagnostics;
 mod leaves;
 mod mesh;
 mod mqtt;
 mod options;
+mod relayed;
 mod run;
 mod store;
 mod uplink;

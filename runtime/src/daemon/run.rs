@@ -1,6 +1,6 @@
 //! One run of the daemon, on the actix thread.
 
-use std::{path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::OnceCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use tokio::{
@@ -17,7 +17,7 @@ use wayside_config::identity::DeviceId;
 use wayside_host::{Clock, Host};
 use wayside_mesh::{lost::Lost, session::Excluded, store::StoreSettings};
 
-use super::{UpOptions, control, mesh, mqtt, store, uplink};
+use super::{UpOptions, control, mesh, mqtt, relayed, store, uplink};
 use crate::{
     desired,
     engine::{Credentials, Engine, Settings as EngineSettings},
@@ -91,11 +91,13 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         engine: engine.clone(),
         mesh: mesh.as_ref().ok().cloned(),
         mqtt: MqttPort::default(),
+        calls: Arc::default(),
         uplink: commands,
         lost,
         state: Arc::clone(&state),
         trust: Arc::new(trust),
         view: Arc::new(View::default()),
+        sealed: OnceCell::new(),
     };
     let (device, mut fatal) = Device::new(host, adapters);
     device.begin(settings.cloud.as_ref().map(|cloud| Hello {
@@ -122,6 +124,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     }
     let control = control::Control::new(&device, &identity, &options, &name);
     actix::spawn(mesh::tell_lost(Rc::clone(&device)));
+    relayed::answer_cloud(&device, &control);
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
     control::serve(&device, &io, &state.control_socket(), control);
     let mqtt = mqtt::start(&device, &options, identity.clone(), credentials, &io);

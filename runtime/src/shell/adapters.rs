@@ -1,7 +1,9 @@
 //! The outside as the actors' effects reach it.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use tokio::{runtime::Handle, sync::mpsc};
 use wayside_actors::{
     device::{
@@ -18,7 +20,7 @@ use wayside_actors::{
 use wayside_config::identity::DeviceId;
 use wayside_mesh::{lost::Lost, session::Mesh};
 
-use super::{Device, Held, MqttPort, View};
+use super::{CallPort, Device, Held, MqttPort, View};
 use crate::{
     clock::wall_ms,
     desired,
@@ -38,6 +40,12 @@ pub(crate) const DESIRED_ON_DISK: &str = "desired state on the disk";
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";
 
+/// Answers operators' sealed requests that came by way of the cloud.
+pub trait SealedRequests {
+    /// The sealed reply in base64, or why the request is not even looked at.
+    fn answer(&self, request: Bytes) -> LocalBoxFuture<'static, Result<String, String>>;
+}
+
 /// What the device's effects reach. Nothing here waits for an actor.
 pub struct Adapters {
     /// This device.
@@ -46,6 +54,8 @@ pub struct Adapters {
     pub seed: u64,
     /// The MQTT listener, as it comes and goes.
     pub mqtt: MqttPort,
+    /// Who waits for what came of a call.
+    pub calls: Arc<CallPort>,
     /// For reads that block on the disk.
     pub blocking: Handle,
     /// The containers.
@@ -62,6 +72,8 @@ pub struct Adapters {
     pub trust: Arc<Trust>,
     /// What operators may see.
     pub view: Arc<View>,
+    /// Who answers operators' sealed requests, once it is there.
+    pub sealed: OnceCell<Rc<dyn SealedRequests>>,
 }
 
 impl std::fmt::Debug for Adapters {
@@ -101,6 +113,7 @@ impl Device {
                 }
             },
             Io::Answer(ask) => self.answer(ask),
+            Io::Called { call, outcome } => adapters.calls.settle(call, outcome),
             Io::Publish(report) => adapters.view.reported(report),
         }
     }
@@ -206,9 +219,16 @@ impl Device {
     fn answer(self: &Rc<Self>, ask: Ask) {
         let device = Rc::clone(self);
         actix::spawn(async move {
-            let Question::Logs { module, tail, since_ms } = ask.question;
             let adapters = &device.adapters;
-            let result = logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await;
+            let result = match ask.question {
+                Question::Logs { module, tail, since_ms } => {
+                    logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await
+                }
+                Question::Sealed { request } => match adapters.sealed.get() {
+                    Some(sealed) => sealed.answer(request).await,
+                    None => Err("the daemon has only just started: ask again".into()),
+                },
+            };
             device.tell(Event::Uplink(uplink::Event::Answer(Answer { id: ask.id, result })));
         });
     }

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::mpsc;
 use wayside_actors::{
     device::{
-        delivery, health, membership, module, reconciler, router, uplink,
+        calls, delivery, health, membership, module, reconciler, router, uplink,
         wiring::{self, Actor, Event, Out},
     },
     queue::{Endpoint, Queue},
@@ -60,6 +60,7 @@ pub(super) struct Actors {
     pub(super) membership: Option<Address<membership::Event>>,
     pub(super) uplink: Option<Address<uplink::Event>>,
     pub(super) health: Option<Address<health::Event>>,
+    pub(super) calls: Option<Address<calls::Event>>,
     pub(super) modules: BTreeMap<ModuleId, Address<module::Event>>,
     pub(super) deliveries: BTreeMap<Queue, Address<delivery::Event>>,
 }
@@ -110,6 +111,12 @@ impl Device {
         self.actors.borrow().reconciler.clone()
     }
 
+    /// The address of the calls under way, for those on other threads.
+    #[must_use]
+    pub fn calls(&self) -> Option<Address<calls::Event>> {
+        self.actors.borrow().calls.clone()
+    }
+
     /// Brings an event from outside, and waits while its actor has no room. One for an actor that is
     /// not there is dropped: it is late.
     pub async fn send(self: &Rc<Self>, event: Event, payload_bytes: usize) {
@@ -121,6 +128,7 @@ impl Device {
                 Event::Membership(event) => sending(actors.membership.as_ref(), event, payload_bytes),
                 Event::Uplink(event) => sending(actors.uplink.as_ref(), event, payload_bytes),
                 Event::Health(event) => sending(actors.health.as_ref(), event, payload_bytes),
+                Event::Calls(event) => sending(actors.calls.as_ref(), event, payload_bytes),
                 Event::Module(module, event) => sending(actors.modules.get(&module), event, payload_bytes),
                 Event::Delivery(queue, event) => sending(actors.deliveries.get(&queue), event, payload_bytes),
                 event @ Event::Deliveries(..) => {
@@ -169,6 +177,7 @@ impl Device {
             Event::Membership(event) => tell(actors.membership.as_ref(), event),
             Event::Uplink(event) => tell(actors.uplink.as_ref(), event),
             Event::Health(event) => tell(actors.health.as_ref(), event),
+            Event::Calls(event) => tell(actors.calls.as_ref(), event),
             Event::Module(module, event) => tell(actors.modules.get(&module), event),
             Event::Delivery(queue, event) => tell(actors.deliveries.get(&queue), event),
             Event::Deliveries(endpoint, event) => {
@@ -234,7 +243,12 @@ impl Device {
                 self.actors.borrow_mut().deliveries.remove(queue);
                 Event::Router(router::Event::DeliveryRestarted(queue.clone()))
             }
-            Actor::Reconciler | Actor::Router | Actor::Membership | Actor::Uplink | Actor::Health => {
+            Actor::Reconciler
+            | Actor::Router
+            | Actor::Membership
+            | Actor::Uplink
+            | Actor::Health
+            | Actor::Calls => {
                 // An error means that the daemon is ending already.
                 let _ = self.fatal.send(reason);
                 return;
@@ -259,6 +273,7 @@ impl Device {
             Actor::Membership => end(actors.membership.take()),
             Actor::Uplink => end(actors.uplink.take()),
             Actor::Health => end(actors.health.take()),
+            Actor::Calls => end(actors.calls.take()),
         }
     }
 
@@ -271,6 +286,7 @@ impl Device {
         futures_util::future::join_all(actors.modules.into_values().map(|a| drained(Some(a)))).await;
         drained(actors.reconciler).await;
         drained(actors.membership).await;
+        drained(actors.calls).await;
         drained(actors.health).await;
         drained(actors.uplink).await;
     }

@@ -3,6 +3,7 @@
 
 mod actor;
 mod adapters;
+mod calls;
 mod device;
 mod keep;
 mod mqtt;
@@ -11,8 +12,9 @@ mod start;
 mod tests;
 mod view;
 
-pub use adapters::Adapters;
 pub(crate) use adapters::DESIRED_ON_DISK;
+pub use adapters::{Adapters, SealedRequests};
+pub use calls::CallPort;
 pub use device::Device;
 pub use mqtt::MqttPort;
 pub use view::{Held, Tapped, View};

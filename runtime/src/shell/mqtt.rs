@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use wayside_actors::{
-    device::{access::Client, delivery, io, router, wiring::Event},
+    device::{access::Client, calls, delivery, io, router, wiring::Event},
     queue::Endpoint,
 };
 use wayside_config::{identity::DeviceId, workload::ModuleId};
@@ -38,6 +38,7 @@ impl MqttPort {
     /// The listener is gone, and its sessions with it.
     pub fn end(&self, device: &Rc<Device>) {
         self.listener.take();
+        device.tell(Event::Calls(calls::Event::ListenerGone));
         for client in &*self.clients.borrow() {
             device.tell(Event::Router(router::Event::Disconnected { module: client.id.clone() }));
             down(device, client.id.clone());
@@ -59,7 +60,9 @@ impl MqttPort {
             | io::Mqtt::Forward { .. }
             | io::Mqtt::Retained { .. }
             | io::Mqtt::Forget(_)
-            | io::Mqtt::AskUp { .. } => {}
+            | io::Mqtt::AskUp { .. }
+            | io::Mqtt::Call { .. }
+            | io::Mqtt::Withdraw { .. } => {}
         }
         if let Some(listener) = &*self.listener.borrow() {
             listener.perform(command);
@@ -68,7 +71,12 @@ impl MqttPort {
         match command {
             io::Mqtt::AskUp { module } => down(device, module),
             io::Mqtt::Forward { queue, .. } => device.adapters.lost.add(&queue.route, 1),
+            io::Mqtt::Call { call, .. } => {
+                let why = calls::Undelivered::NotConnected;
+                device.tell(Event::Calls(calls::Event::Undelivered { call, why }));
+            }
             io::Mqtt::Accept { .. }
+            | io::Mqtt::Withdraw { .. }
             | io::Mqtt::Deny { .. }
             | io::Mqtt::Refuse { .. }
             | io::Mqtt::Deliver { .. }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, rc::Rc};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use wayside_actors::{
     device::{
+        calls::Calls,
         delivery::Delivery,
         health::Health,
         membership::Membership,
@@ -28,6 +29,7 @@ impl Device {
     pub fn begin(self: &Rc<Self>, hello: Option<Hello>) {
         let id = self.adapters.device;
         let health = self.spawn(Actor::Health, || Ok(Health::default()), wiring::health);
+        let calls = self.spawn(Actor::Calls, || Ok(Calls::default()), wiring::calls);
         let membership = self.spawn(Actor::Membership, move || Ok(Membership::new(id)), wiring::membership);
         let reconciler = {
             let device = Rc::clone(self);
@@ -42,6 +44,7 @@ impl Device {
         {
             let mut actors = self.actors.borrow_mut();
             actors.health = Some(health);
+            actors.calls = Some(calls);
             actors.membership = Some(membership);
             actors.reconciler = Some(reconciler);
             actors.uplink = uplink;
@@ -78,7 +81,8 @@ impl Device {
             | Event::Deliveries(..)
             | Event::Membership(_)
             | Event::Uplink(_)
-            | Event::Health(_) => {}
+            | Event::Health(_)
+            | Event::Calls(_) => {}
         }
     }
 
@@ -144,5 +148,6 @@ fn name(actor: &Actor) -> String {
         Actor::Membership => "membership".into(),
         Actor::Uplink => "uplink".into(),
         Actor::Health => "health".into(),
+        Actor::Calls => "calls".into(),
     }
 }

@@ -92,6 +92,7 @@ impl Fixture {
             device: id,
             seed: 1,
             mqtt: MqttPort::default(),
+            calls: Arc::default(),
             blocking: Handle::current(),
             engine,
             mesh: None,
@@ -100,6 +101,7 @@ impl Fixture {
             trust: Arc::new(Trust::load(id, None, &[], None, Arc::clone(&state)).0),
             state,
             view: Arc::default(),
+            sealed: Default::default(),
         };
         let (device, _) = Device::new(Host::new(Clock::start()), adapters);
         device.begin(None);

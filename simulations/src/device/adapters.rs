@@ -38,6 +38,10 @@ impl Daemon {
             Io::LoadDesired => self.restore(host, nature),
             Io::Verify(desired) => self.answer(nature.now(), opened(desired, false), nature),
             Io::Publish(_) => {}
+            Io::Called { call, outcome } => {
+                let now = nature.now();
+                nature.broken.extend(nature.calls.settled(self.index, self.life, call, &outcome, now));
+            }
             Io::Answer(_) => unreachable!("nobody asks in a simulation"),
             Io::Store(io::Store::Commit(_)) | Io::SaveFloors(_) | Io::SaveDesired(_) => {
                 unreachable!("persist steps are committed: {io:?}")

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wayside_actors::{
     device::{
+        calls::Calls,
         delivery::Delivery,
         health::Health,
         membership::Membership,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     cloud::TOKEN,
-    happening::{Happening, OnDevice},
+    happening::{Happening, InDaemon, OnDevice},
     line::Hosted,
     links::device_id,
     world::Nature,
@@ -41,6 +42,7 @@ impl Daemon {
             membership: Hosted::new(Membership::new(id)),
             uplink: Hosted::new(Uplink::new(hello(host.index), nature.random.number())),
             health: Hosted::new(Health::default()),
+            calls: Hosted::new(Calls::default()),
             modules: BTreeMap::new(),
             deliveries: BTreeMap::new(),
         };
@@ -70,6 +72,21 @@ impl Daemon {
             }
         }
         self.tell(Event::Reconciler(reconciler::Event::EngineBack), host, nature);
+        self.plan_call(nature);
+    }
+
+    /// An operator calls a module of this device.
+    pub(super) fn call(&mut self, host: &mut Host, nature: &mut Nature) {
+        let event = nature.calls.make(self.index, self.life, nature.now());
+        self.tell(Event::Calls(event), host, nature);
+        self.plan_call(nature);
+    }
+
+    fn plan_call(&self, nature: &mut Nature) {
+        if nature.is_busy() {
+            let at = nature.now().plus_millis(nature.calls.pause_ms());
+            self.plan(at, InDaemon::Call, nature);
+        }
     }
 }
 

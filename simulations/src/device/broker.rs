@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_actors::{
-    device::{delivery, io, router, wiring::Event},
+    device::{calls, delivery, io, router, wiring::Event},
     queue::Endpoint,
 };
 use wayside_config::workload::ModuleId;
@@ -25,6 +25,8 @@ pub(super) struct Broker {
     /// Publishes and releases that wait for the router: whose, in which session, which.
     pub(super) tickets: BTreeMap<u64, Ticket>,
     pub(super) ticketed: u64,
+    /// Calls that are not answered, and whose they are.
+    pub(super) calls: BTreeMap<u64, ModuleId>,
 }
 
 /// What a router's answer is for.
@@ -81,6 +83,16 @@ impl Daemon {
                 let up = self.broker.sessions.contains_key(&module);
                 self.ready.push_back(reachable(module, up));
             }
+            io::Mqtt::Call { call, module, .. } => match self.broker.sessions.get(&module).copied() {
+                Some(session) => {
+                    self.broker.calls.insert(call, module.clone());
+                    self.to_module(module, session, ToModule::Call { call }, nature);
+                }
+                None => self.ready.push_back(undelivered(call, calls::Undelivered::NotConnected)),
+            },
+            io::Mqtt::Withdraw { call, .. } => {
+                self.broker.calls.remove(&call);
+            }
             io::Mqtt::Retained { .. } | io::Mqtt::Forget(_) | io::Mqtt::Names(_) => {}
         }
     }
@@ -106,6 +118,11 @@ impl Daemon {
     pub(super) fn disconnected(&mut self, module: &ModuleId, host: &mut Host, nature: &mut Nature) {
         if self.broker.sessions.remove(module).is_some() {
             self.broker.tickets.retain(|_, ticket| ticket.module != *module);
+            let of_module = self.broker.calls.iter().filter(|(_, whose)| *whose == module);
+            for call in of_module.map(|(call, _)| *call).collect::<Vec<_>>() {
+                self.broker.calls.remove(&call);
+                self.ready.push_back(undelivered(call, calls::Undelivered::Ended));
+            }
             self.ready.push_back(Event::Router(router::Event::Disconnected { module: module.clone() }));
             self.tell(reachable(module.clone(), false), host, nature);
         }
@@ -126,6 +143,13 @@ impl Daemon {
             ToBroker::Ack { queue, upto } => {
                 let event = delivery::Event::Acked { epoch: None, upto };
                 return self.tell(Event::Delivery(queue, event), host, nature);
+            }
+            ToBroker::Answer { call } => {
+                if self.broker.calls.remove(&call).is_some() {
+                    let answer = Ok(bytes::Bytes::from_static(b"{}"));
+                    self.tell(Event::Calls(calls::Event::Answered { call, module, answer }), host, nature);
+                }
+                return;
             }
             ToBroker::Publish { packet_id, number } => (packet_id, Some(number)),
             ToBroker::Release { packet_id } => (packet_id, None),
@@ -148,6 +172,10 @@ impl Daemon {
         };
         self.tell(Event::Router(event), host, nature);
     }
+}
+
+fn undelivered(call: u64, why: calls::Undelivered) -> Event {
+    Event::Calls(calls::Event::Undelivered { call, why })
 }
 
 fn reachable(module: ModuleId, up: bool) -> Event {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wayside_actors::{
     device::{
+        calls::Calls,
         delivery::{self, Delivery},
         health::Health,
         io::Io,
@@ -45,6 +46,7 @@ pub(super) struct Machines {
     pub(super) membership: Hosted<Membership, Out>,
     pub(super) uplink: Hosted<Uplink, Out>,
     pub(super) health: Hosted<Health, Out>,
+    pub(super) calls: Hosted<Calls, Out>,
     pub(super) modules: BTreeMap<ModuleId, Hosted<Module, Out>>,
     pub(super) deliveries: BTreeMap<Queue, Hosted<Delivery, Out>>,
 }
@@ -72,6 +74,7 @@ impl Daemon {
                 }
             }
             InDaemon::Tell(event) => self.tell(*event, host, nature),
+            InDaemon::Call => self.call(host, nature),
             InDaemon::Packet { module, session, packet } => {
                 self.packet(module, session, packet, host, nature);
             }
@@ -80,6 +83,7 @@ impl Daemon {
 
     /// What is being committed is on the disk afterwards, or not, by chance.
     pub(super) fn die(mut self, disk: &mut Disk, nature: &mut Nature) {
+        nature.calls.died(self.index, self.life);
         let machines = &self.machines;
         let modules = machines.modules.keys().cloned().map(Actor::Module);
         let deliveries = machines.deliveries.keys().cloned().map(Actor::Delivery);
@@ -162,7 +166,12 @@ impl Daemon {
                 self.machines.deliveries.remove(&queue);
             }
             Out::End(
-                Actor::Reconciler | Actor::Router | Actor::Membership | Actor::Uplink | Actor::Health,
+                Actor::Reconciler
+                | Actor::Router
+                | Actor::Membership
+                | Actor::Uplink
+                | Actor::Health
+                | Actor::Calls,
             ) => unreachable!("these live as long as the daemon"),
         }
     }
@@ -175,6 +184,7 @@ impl Daemon {
             Actor::Membership => Some(&mut machines.membership.line),
             Actor::Uplink => Some(&mut machines.uplink.line),
             Actor::Health => Some(&mut machines.health.line),
+            Actor::Calls => Some(&mut machines.calls.line),
             Actor::Module(module) => machines.modules.get_mut(module).map(|hosted| &mut hosted.line),
             Actor::Delivery(queue) => machines.deliveries.get_mut(queue).map(|hosted| &mut hosted.line),
         }
@@ -206,6 +216,7 @@ impl Machines {
             }
             Event::Uplink(event) => (Actor::Uplink, self.uplink.handle(now, event, wiring::uplink)),
             Event::Health(event) => (Actor::Health, self.health.handle(now, event, wiring::health)),
+            Event::Calls(event) => (Actor::Calls, self.calls.handle(now, event, wiring::calls)),
             Event::Module(id, event) => {
                 if starts && !self.modules.contains_key(&id) {
                     let machine = super::boot::module(nature);
@@ -238,6 +249,7 @@ fn woken(actor: Actor) -> Event {
         Actor::Membership => Event::Membership(Membership::woken()),
         Actor::Uplink => Event::Uplink(Uplink::woken()),
         Actor::Health => Event::Health(Health::woken()),
+        Actor::Calls => Event::Calls(Calls::woken()),
         Actor::Module(id) => Event::Module(id, module::Event::Woken),
         Actor::Delivery(queue) => Event::Delivery(queue, delivery::Event::Woken),
     }
@@ -259,6 +271,7 @@ impl Disk {
             | Io::LoadDesired
             | Io::Verify(_)
             | Io::Answer(_)
+            | Io::Called { .. }
             | Io::Publish(_) => unreachable!("not a persist step: {io:?}"),
         }
     }

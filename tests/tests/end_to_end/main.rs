@@ -6,6 +6,7 @@ mod adoption;
 mod apply;
 mod bad_input;
 mod browser;
+mod calls;
 mod clients;
 mod commands;
 mod compose;

@@ -76,9 +76,11 @@ enum State {
         until: Time,
     },
     Ended(Container),
+    /// `again`: to be started once it has ended.
     Stopping {
         container: Container,
         force_at: Time,
+        again: bool,
     },
     /// With a time to ask again when the engine failed to remove it.
     Removing {
@@ -110,6 +112,7 @@ impl Machine for Module {
             Event::Exited { container, code } => self.exited(&container, code, now, out),
             Event::Removed { container } => self.removed(&container, out),
             Event::Failed { container, problem } => self.failed(container, problem, now, out),
+            Event::Restart => self.restart(now, out),
             Event::Woken => self.awake(now, out),
         }
         self.report(out);
@@ -244,8 +247,11 @@ impl Module {
                 }
                 container.clone()
             }
-            State::Stopping { container, .. } => {
-                let container = container.clone();
+            State::Stopping { container, again, .. } => {
+                let (container, again) = (container.clone(), *again);
+                if again && self.fits(&container) {
+                    return self.start(container, out);
+                }
                 return self.remove(container, out);
             }
             State::Unknown
@@ -303,7 +309,7 @@ impl Module {
     fn awake(&mut self, now: Time, out: &mut Effects<Effect>) {
         match &self.state {
             State::BackOff { .. } => self.settle(now, out),
-            State::Stopping { container, force_at } if *force_at <= now => {
+            State::Stopping { container, force_at, .. } if *force_at <= now => {
                 let container = container.clone();
                 self.remove(container, out);
             }

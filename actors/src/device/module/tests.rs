@@ -222,3 +222,32 @@ fn somebody_who_forgot_is_told_again() {
     assert_eq!(state(&mut module, 1, wanted("1", Restart::Always)), ModuleState::Running);
     assert_eq!(asks(&mut Module::default(), 0, exited(0)), [Effect::Gone]);
 }
+
+#[test]
+fn an_operators_restart_ends_the_run_and_begins_another_with_the_same_container() {
+    for restart in [Restart::Always, Restart::No] {
+        let mut module = running(restart);
+        let stop = vec![Effect::Stop { container: "c".into(), grace_ms: 10_000 }];
+        assert_eq!(asks(&mut module, 1, Event::Restart), stop);
+        assert_eq!(asks(&mut module, 2, Event::Restart), []);
+        assert_eq!(asks(&mut module, 3, exited(143)), start());
+        let Some(Effect::Report(status)) = done(&mut module, 4, started()).pop() else { panic!("no report") };
+        assert_eq!((status.state, status.restarts), (ModuleState::Running, 1));
+    }
+    // Of what waits for its back-off, and of what its policy leaves ended.
+    let mut module = running(Restart::Always);
+    at(&mut module, 0, exited(1));
+    assert_eq!(asks(&mut module, 1, Event::Restart), start());
+    let mut module = running(Restart::No);
+    at(&mut module, 0, exited(0));
+    assert_eq!(asks(&mut module, 1, Event::Restart), start());
+    // A stop that hangs ends in a new container, and what is not wanted does not come back.
+    let mut module = running(Restart::Always);
+    at(&mut module, 0, Event::Restart);
+    assert_eq!(asks(&mut module, 15_000, Event::Woken), remove("c"));
+    assert!(matches!(asks(&mut module, 15_001, removed())[..], [Effect::Create { .. }]));
+    let mut module = running(Restart::Always);
+    at(&mut module, 0, Event::Restart);
+    at(&mut module, 1, Event::Unwanted);
+    assert_eq!(asks(&mut module, 2, exited(143)), remove("c"));
+}

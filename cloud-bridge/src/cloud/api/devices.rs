@@ -141,23 +141,33 @@ pub(super) async fn logs(
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<String, ApiError> {
     let Query(LogsQuery { module, tail, since_ms }) = query.map_err(|error| wrong_query(&error))?;
-    let key = find(&hub, &name)?;
+    let question = Question::Logs { module, tail: tail.min(MAX_TAIL), since_ms };
+    ask(&hub, &name, question, ANSWER).await
+}
+
+/// The answer of the device of this name or key, which may take `patience`.
+pub(super) async fn ask(
+    hub: &Hub,
+    name: &str,
+    question: Question,
+    patience: Duration,
+) -> Result<String, ApiError> {
+    let key = find(hub, name)?;
     let away = || {
-        let help = "look at its presence, or ask it on its own network: wayside logs --lan";
+        let help = "look at its presence, or ask it on its own network with --lan";
         ApiError::new(StatusCode::CONFLICT, format!("{name} is not connected"), help)
     };
     let session = hub.session(&key).ok_or_else(away)?;
     let (id, answer) = hub.await_answer();
-    let question = Question::Logs { module, tail: tail.min(MAX_TAIL), since_ms };
     session.address.send(session::Event::Ask(Ask { id, question }), 0).await.map_err(|_| away())?;
-    match timeout(ANSWER, answer).await {
+    match timeout(patience, answer).await {
         Ok(Ok(Ok(text))) => Ok(text),
         Ok(Ok(Err(reason))) => {
             Err(ApiError::new(StatusCode::BAD_GATEWAY, reason, format!("{name} answered so")))
         }
         Ok(Err(_)) => Err(ApiError::stopping()),
         Err(_) => {
-            let error = format!("{name} did not answer within {} s", ANSWER.as_secs());
+            let error = format!("{name} did not answer within {} s", patience.as_secs());
             Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, error, "it may be busy or cut off: try again"))
         }
     }

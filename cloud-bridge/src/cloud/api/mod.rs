@@ -10,6 +10,7 @@ mod events;
 mod listener;
 mod messages;
 mod page;
+mod requests;
 mod workloads;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     middleware,
-    routing::{delete, get},
+    routing::{delete, get, post},
 };
 use tokio::{net::TcpListener, sync::oneshot};
 use wayside_config::limits::SEALED_BYTES;
@@ -46,6 +47,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(devices::one))
         .route("/devices/{device}/logs", get(devices::logs))
+        .route("/devices/{device}/requests", post(requests::relay))
         .route("/workloads", get(workloads::list).post(workloads::apply))
         .route("/workloads/{name}", delete(workloads::remove))
         .route("/messages", get(messages::list))

@@ -5,14 +5,17 @@ use tracing::{debug, warn};
 use wayside_actors::message::{MAX_PAYLOAD_BYTES, Properties, property};
 use wayside_config::topic;
 
-use super::Session;
+use super::{
+    Session,
+    own::{self, Heard},
+};
 use crate::mqtt::{
     counts::Misdeed,
     event::MqttEvent,
     fault::Fault,
     link::End,
     outbox::Receipt,
-    packet::{Incoming, Publish, WhenRetained, Wish},
+    packet::{Incoming, Publish, Version, WhenRetained, Wish},
     pending::{Ack, Answer},
     subscription::{self, Subscription},
 };
@@ -90,7 +93,8 @@ impl Session {
         let Some(link) = &mut self.link else { return Ok(()) };
         let Publish { topic, payload, qos, retain, packet_id, alias, properties } = publish;
         let topic = link.aliases.resolve(topic, alias)?;
-        if !subscription::is_publishable(&topic) {
+        let own = Heard::of(&topic);
+        if own.is_none() && !subscription::is_publishable(&topic) {
             return Err(Fault::Topic(topic));
         }
         if payload.len() > MAX_PAYLOAD_BYTES {
@@ -106,8 +110,12 @@ impl Session {
         }
         let ticket = self.tickets.next();
         match ack {
-            None if properties.is_none() => return Err(Fault::Properties),
+            None if properties.is_none() && own.is_none() => return Err(Fault::Properties),
             ack => link.pending.publish(ticket, ack, payload.len()),
+        }
+        if let Some(heard) = own {
+            self.hear(heard, ticket, payload);
+            return Ok(());
         }
         let Some(properties) = properties else {
             self.answer(ticket, Answer::Refused(NOT_CARRIED.to_owned()));
@@ -126,16 +134,20 @@ impl Session {
     }
 
     fn subscribe(&mut self, wish: Wish, identifier: Option<u32>) -> SubackReasonCode {
-        if let Err(code) = wish.check() {
+        let version = self.link.as_ref().map_or(Version::V4, |link| link.encoder.version);
+        let own = own::check(&wish, version);
+        if let Err(code) = own.unwrap_or_else(|| wish.check()) {
             debug!(module = %self.module, filter = wish.filter, ?code, "subscription refused");
             return code;
         }
-        if !self.topics.iter().any(|topics| topic::overlap(topics, subscription::plain(&wish.filter))) {
+        let plain = subscription::plain(&wish.filter);
+        if own.is_none() && !self.topics.iter().any(|topics| topic::overlap(topics, plain)) {
             debug!(module = %self.module, filter = wish.filter, "a subscription that no route and no grant names");
             self.counts.add(Misdeed::DeniedSubscription);
             return SubackReasonCode::NotAuthorized;
         }
-        let Wish { filter, qos: granted, no_local, as_published, retained } = wish;
+        let Wish { filter, qos, no_local, as_published, retained } = wish;
+        let granted = if own.is_some() { 0 } else { qos };
         let subscription = Subscription { qos: granted, no_local, as_published, identifier };
         let before = self.subscriptions.insert(filter.clone(), subscription);
         if !self.kept().fits() {

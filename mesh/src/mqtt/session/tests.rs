@@ -1,5 +1,6 @@
 mod lasting;
 mod live;
+mod own;
 mod retained;
 mod version5;
 
@@ -155,7 +156,9 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
             | MqttEvent::Disconnected { .. }
             | MqttEvent::Online { .. }
             | MqttEvent::Offline { .. }
-            | MqttEvent::Acked { .. } => None,
+            | MqttEvent::Acked { .. }
+            | MqttEvent::Answered { .. }
+            | MqttEvent::Undelivered { .. } => None,
         })
         .collect()
 }
@@ -304,7 +307,9 @@ fn a_second_connection_takes_over() {
         | MqttEvent::Session { .. }
         | MqttEvent::Flights { .. }
         | MqttEvent::Subscribed { .. }
-        | MqttEvent::Acked { .. } => format!("{event:?}"),
+        | MqttEvent::Acked { .. }
+        | MqttEvent::Answered { .. }
+        | MqttEvent::Undelivered { .. } => format!("{event:?}"),
     };
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["disconnected", "gone", "offline", "online"]);
     assert_eq!(bench.session.poll(1, &mut BytesMut::new()), Polled::TakenOver);

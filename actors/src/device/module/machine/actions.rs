@@ -9,7 +9,7 @@ impl Module {
         match &self.state {
             State::Starting(held) | State::Running { container: held, .. } if !self.fits(held) => {
                 let held = held.clone();
-                self.stop(held, now, out);
+                self.stop(held, false, now, out);
             }
             State::BackOff { container: Some(held), .. } | State::Ended(held) if !self.fits(held) => {
                 let held = held.clone();
@@ -69,11 +69,38 @@ impl Module {
         self.state = State::Starting(container);
     }
 
-    pub(super) fn stop(&mut self, container: Container, now: Time, out: &mut Effects<Effect>) {
+    /// Ends a run to begin another with the same container. What is on its way to a run already needs no more.
+    pub(super) fn restart(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if self.wanted.is_none() {
+            return;
+        }
+        self.failures = 0;
+        match &mut self.state {
+            State::Running { container, .. } => {
+                let container = container.clone();
+                self.stop(container, true, now, out);
+            }
+            State::BackOff { until, .. } => {
+                *until = now;
+                self.settle(now, out);
+            }
+            State::Ended(container) => {
+                let container = container.clone();
+                self.start(container, out);
+            }
+            State::Unknown
+            | State::Creating { .. }
+            | State::Starting(_)
+            | State::Stopping { .. }
+            | State::Removing { .. } => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self, container: Container, again: bool, now: Time, out: &mut Effects<Effect>) {
         let force_at = now.plus_millis(self.grace_ms.saturating_add(STOP_SLACK_MS));
         out.push(Effect::Stop { container: container.id.clone(), grace_ms: self.grace_ms });
         out.wake_at(force_at);
-        self.state = State::Stopping { container, force_at };
+        self.state = State::Stopping { container, force_at, again };
     }
 
     pub(super) fn remove(&mut self, container: Container, out: &mut Effects<Effect>) {

@@ -81,6 +81,7 @@ enum Weather {
     SomebodyRemoves,
     AMinutePasses,
     Restarts,
+    OperatorRestarts,
 }
 
 fn weather() -> impl Strategy<Value = Vec<Weather>> {
@@ -95,6 +96,7 @@ fn weather() -> impl Strategy<Value = Vec<Weather>> {
         1 => Just(Weather::SomebodyRemoves),
         2 => Just(Weather::AMinutePasses),
         1 => Just(Weather::Restarts),
+        1 => Just(Weather::OperatorRestarts),
     ];
     prop::collection::vec(one, 0..120)
 }
@@ -177,6 +179,7 @@ impl Life {
                 }
             }
             Weather::AMinutePasses => self.pass(60_000),
+            Weather::OperatorRestarts => self.tell(Event::Restart),
             Weather::Restarts => {
                 if self.restarts_allowed {
                     self.module = Module::default();

@@ -13,7 +13,9 @@ fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
         | MqttEvent::Offline { .. }
         | MqttEvent::Flights { .. }
         | MqttEvent::Subscribed { .. }
-        | MqttEvent::Acked { .. } => None,
+        | MqttEvent::Acked { .. }
+        | MqttEvent::Answered { .. }
+        | MqttEvent::Undelivered { .. } => None,
     })
 }
 
