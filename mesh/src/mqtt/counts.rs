@@ -18,6 +18,7 @@ pub struct Counts {
     turned_away: Counter,
     silent: Counter,
     not_reading: Counter,
+    discarded: Counter,
 }
 
 /// What they stand at.
@@ -41,6 +42,9 @@ pub struct Counted {
     pub silent: u64,
     /// Connections that ended because the client took nothing of what was sent.
     pub not_reading: u64,
+    /// Messages that were not sent, for they are above the client's maximum packet size.
+    #[serde(default)]
+    pub discarded: u64,
 }
 
 /// Something that is counted.
@@ -54,6 +58,8 @@ pub(super) enum Misdeed {
     TurnedAway,
     Silent,
     NotReading,
+    /// The client's limit, and nobody's fault.
+    Discarded,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +85,7 @@ impl Counts {
             turned_away: self.turned_away.get(),
             silent: self.silent.get(),
             not_reading: self.not_reading.get(),
+            discarded: self.discarded.get(),
         }
     }
 
@@ -92,6 +99,7 @@ impl Counts {
             Misdeed::TurnedAway => &self.turned_away,
             Misdeed::Silent => &self.silent,
             Misdeed::NotReading => &self.not_reading,
+            Misdeed::Discarded => &self.discarded,
         };
         counter.0.fetch_add(1, Ordering::Relaxed);
     }

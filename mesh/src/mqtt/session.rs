@@ -313,6 +313,7 @@ impl Session {
                 warn!(module = %self.module, topic = parcel.topic, size, limit = link.max_packet,
                     "a message is larger than the client's maximum packet size and is discarded");
                 out.truncate(before);
+                self.counts.add(Misdeed::Discarded);
                 if matches!(alias, Some(Alias::New(_))) {
                     link.aliases.take_back(&parcel.topic);
                 }

@@ -20,7 +20,7 @@ use wayside_actors::{
         io::Mqtt,
         router::{flights_mark, session_mark},
     },
-    message::Message,
+    message::{Message, property},
     queue::{Endpoint, Queue},
 };
 use wayside_config::{identity::DeviceId, workload::ModuleId};
@@ -34,6 +34,8 @@ pub struct Disk {
     pub marks: BTreeMap<String, Vec<u8>>,
     /// Payloads of accepted publishes, in order.
     pub stored: Vec<String>,
+    /// The last publish of each topic that is to be retained, as if the sensor had made it.
+    pub retained: BTreeMap<String, Message>,
 }
 
 /// What the device saw and what it is to do.
@@ -154,6 +156,10 @@ pub fn until(what: &str, mut is_there: impl FnMut() -> bool) {
 async fn route(listener: Arc<Listener>, mut events: mpsc::Receiver<MqttEvent>, desk: Arc<Desk>) {
     while let Some(event) = events.recv().await {
         desk.events.lock().unwrap().push(event.clone());
+        if let MqttEvent::Subscribed { module } = &event {
+            let messages = desk.disk.lock().unwrap().retained.values().cloned().collect();
+            listener.perform(Mqtt::Retained { module: module.clone(), messages });
+        }
         let ticket = keep(&mut desk.disk.lock().unwrap(), event, &desk.acked);
         if let Some(ticket) = ticket.filter(|_| !desk.is_silent.load(Ordering::Relaxed)) {
             listener.perform(Mqtt::Accept { tickets: vec![ticket] });
@@ -165,7 +171,18 @@ async fn route(listener: Arc<Listener>, mut events: mpsc::Receiver<MqttEvent>, d
 fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
     let packet = |module: &ModuleId, id: u16| format!("qos2/{module}/{id}");
     match event {
-        MqttEvent::Published { ticket, module, payload, packet_id, .. } => {
+        MqttEvent::Published { ticket, module, topic, properties, payload, packet_id, .. } => {
+            if properties.contains_key(property::RETAIN) {
+                let message = Message {
+                    origin: DeviceId::from_bytes([7; 32]),
+                    source: "sensor".to_owned(),
+                    topic: topic.clone(),
+                    properties,
+                    payload: payload.clone(),
+                    accepted_ms: 0,
+                };
+                disk.retained.insert(topic, message);
+            }
             let mark = packet_id.map(|id| packet(&module, id));
             if !mark.as_ref().is_some_and(|mark| disk.marks.contains_key(mark)) {
                 disk.stored.push(String::from_utf8_lossy(&payload).into_owned());

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![allow(missing_docs, unreachable_pub, reason = "nobody but these tests sees it")]
 
-mod abuse;
 mod device;
 mod exactly_once;
 mod leaves;

@@ -109,6 +109,22 @@ fn mqtt_5_publishes_and_subscribes() {
 }
 
 #[test]
+fn what_is_retained_comes_with_a_later_subscription() {
+    let device = Device::start();
+    let (client, heard) = client(options(&device));
+    client.publish("t", QoS::AtLeastOnce, true, "kept").unwrap();
+    until("the answer", || count(&heard, "PubAck") == 1);
+    client.subscribe("+/sensor/#", QoS::ExactlyOnce).unwrap();
+    until("what is retained", || count(&heard, "dev/sensor/t kept") == 1);
+    client.unsubscribe("+/sensor/#").unwrap();
+    until("the end of it", || count(&heard, "UnsubAck") == 1);
+
+    let (client, heard) = client_v5(options_v5(&device));
+    client.subscribe("+/sensor/t", v5::mqttbytes::QoS::AtMostOnce).unwrap();
+    until("what is retained", || count(&heard, "dev/sensor/t kept") == 1);
+}
+
+#[test]
 fn what_waits_is_delivered_after_a_restart_without_subscribing_again() {
     let device = Device::start();
     let (client, heard) = client(options(&device).set_clean_session(false).clone());

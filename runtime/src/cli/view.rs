@@ -323,6 +323,7 @@ fn describe_mqtt(mqtt: &MqttStatus) -> String {
         (counted.silent, "silent"),
         (counted.not_reading, "not reading"),
         (counted.turned_away, "too many"),
+        (counted.discarded, "messages above a client's limit"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

@@ -27,7 +27,7 @@ pub struct Credentials {
 #[derive(Debug, Default)]
 struct Held {
     issued: Vec<Issued>,
-    /// How many were issued.
+    /// How often one was issued or its container made.
     count: u64,
 }
 
@@ -39,7 +39,7 @@ struct Issued {
     number: String,
     /// `None` until the engine has made it.
     container: Option<String>,
-    /// Which one it was of this daemon's; 0 for those of before.
+    /// When it was issued or its container made, counted by this daemon; 0 for those of before.
     #[serde(skip)]
     order: u64,
 }
@@ -102,8 +102,12 @@ impl Credentials {
         let mut held = self.held();
         match container {
             Some(container) => {
-                let issued = held.issued.iter_mut().filter(|issued| issued.number == number);
-                issued.for_each(|issued| issued.container = Some(container.to_owned()));
+                // A list that has begun may not have it.
+                held.count += 1;
+                let order = held.count;
+                for issued in held.issued.iter_mut().filter(|issued| issued.number == number) {
+                    (issued.container, issued.order) = (Some(container.to_owned()), order);
+                }
             }
             None => held.issued.retain(|issued| issued.number != number),
         }
@@ -120,15 +124,17 @@ impl Credentials {
         }
     }
 
-    /// How many were issued: those that come later are not on a list that begins now.
+    /// What has happened so far: what happens later is not on a list that begins now.
     pub(super) fn count(&self) -> u64 {
         self.held().count
     }
 
-    /// The engine has these, by a list that began when so many were issued.
+    /// The engine has these, by a list that began when so much had happened.
     pub(super) fn listed(&self, containers: Vec<Listed>, count: u64) {
         let mut held = self.held();
-        let later = held.issued.iter().filter(|issued| issued.order > count).cloned();
+        let is_later =
+            |issued: &&Issued| issued.order > count || (issued.order > 0 && issued.container.is_none());
+        let later = held.issued.iter().filter(is_later).cloned();
         let listed = containers.into_iter().map(|Listed { module, number, container }| Issued {
             module: module.to_string(),
             number,
@@ -195,10 +201,12 @@ mod tests {
         let credentials = Credentials::default();
         let gone = credentials.issue(&sensor()).unwrap();
         credentials.made(&gone, Some("c1"));
+        let [being_made, made] = [(), ()].map(|()| credentials.issue(&sensor()).unwrap());
         let count = credentials.count();
         let new = credentials.issue(&sensor()).unwrap();
+        credentials.made(&made, Some("c4"));
         credentials.listed(vec![listed("", "c0"), listed("5e", "c3")], count);
-        let mut expected = vec![String::new(), "5e".to_owned(), new];
+        let mut expected = vec![String::new(), "5e".to_owned(), new, being_made, made];
         expected.sort();
         let mut numbers = credentials.numbers(&sensor());
         numbers.sort();

@@ -280,6 +280,7 @@ fn a_message_above_the_client_s_limit_counts_as_sent() {
     let bytes = bench.bytes();
     assert!(bytes.ends_with(b"b") && bytes.len() < 40, "{bytes:x?}");
     assert_eq!(bench.events(), [MqttEvent::Acked { queue: queue(), upto: 1 }]);
+    assert_eq!(bench.session.counts.now().discarded, 1);
 }
 
 #[test]

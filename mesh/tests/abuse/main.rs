@@ -1,27 +1,50 @@
 //! Clients that do what they may not do: each gets what the standard says and is counted, and a neighbour hardly notices.
+//! Apart from the other tests, and one after the other: they measure.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(missing_docs, unreachable_pub, dead_code, reason = "shared with other tests of the listener")]
+
+#[path = "../mqtt/device.rs"]
+mod device;
+#[path = "../mqtt/raw.rs"]
+mod raw;
 
 use std::{
     net::TcpStream,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use device::{Device, PASSWORD, client, until};
+use raw::Raw;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wayside_actors::device::{access::Client, io::Mqtt};
-use wayside_mesh::mqtt::Settings;
-
-use super::{
-    device::{Device, PASSWORD, client, until},
-    last_ticket,
-    raw::{self, Raw},
-};
+use wayside_config::{leaf::Leaf, workload::ModuleId};
+use wayside_mesh::mqtt::{MqttEvent, Settings, password};
 
 /// Of both ends of each this process has a descriptor, until the listener turns it away.
 const CONNECTIONS: u64 = 10_000;
 /// What a busy machine may add to a neighbour's round trip, whatever happens.
 const SLACK: Duration = Duration::from_millis(50);
 
-fn device(settings: Settings) -> Device {
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn last_ticket(device: &Device) -> Option<u64> {
+    device
+        .desk
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .rev()
+        .find_map(|event| if let MqttEvent::Published { ticket, .. } = event { Some(*ticket) } else { None })
+}
+
+fn listening(settings: Settings) -> Device {
     let device = Device::start_at(([127, 0, 0, 1], 0).into(), Arc::default(), settings);
     let pump = Client { id: "plant/pump".parse().unwrap(), ..client() };
     device.perform(Mqtt::Clients(vec![client(), pump]));
@@ -62,7 +85,8 @@ fn hardly_notices(neighbour: &mut Raw, quiet: Duration, is_over: impl Fn() -> bo
 
 #[test]
 fn each_misdeed_has_its_answer_and_its_counter() {
-    let device = device(Settings { connect_timeout: Duration::from_millis(300), ..Settings::default() });
+    let _turn = turn();
+    let device = listening(Settings { connect_timeout: Duration::from_millis(300), ..Settings::default() });
     // A QoS that there is not; then a topic with a wildcard.
     for (bytes, reason) in [(&b"\x36\x03\0\x01t"[..], 0x81), (b"\x30\x05\0\x01#\0x", 0x90)] {
         let mut raw = Raw::connected(device.address, 5);
@@ -122,7 +146,8 @@ fn rss_bytes() -> usize {
 #[test]
 fn ten_thousand_connections_take_little_and_keep_nobody_away() {
     let count = CONNECTIONS.min(raise_limit().saturating_sub(2000));
-    let device = device(Settings::default());
+    let _turn = turn();
+    let device = listening(Settings::default());
     let mut neighbour = neighbour(&device);
     let (quiet, before, address) = (p99(&mut neighbour), rss_bytes(), device.address);
     let flood = std::thread::spawn(move || {
@@ -148,8 +173,40 @@ fn ten_thousand_connections_take_little_and_keep_nobody_away() {
 }
 
 #[test]
+fn guesses_of_a_leaf_s_password_wait_and_keep_nobody_busy() {
+    let _turn = turn();
+    let device = listening(Settings::default());
+    let password = Some(password::hash(b"secret", b"salt and pepper").unwrap());
+    let meter: ModuleId = "plant/meter".parse().unwrap();
+    let leaf = Leaf { password, ..Leaf::default() };
+    let leaf = Client { id: meter, leaf: Some(leaf), topics: Vec::new() };
+    let pump = Client { id: "plant/pump".parse().unwrap(), ..client() };
+    device.perform(Mqtt::Clients(vec![leaf, pump]));
+    let listener = device.listener.as_ref().unwrap();
+    let leaves = listener.listen_for_leaves(([127, 0, 0, 1], 0).into(), None).unwrap();
+    let mut neighbour = neighbour(&device);
+    let quiet = p99(&mut neighbour);
+    let guesses: Vec<_> = (0..20)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut raw = Raw::open(leaves);
+                raw.send(&raw::connect_as(5, "plant/meter", "guess"));
+                raw.packet().unwrap()[3]
+            })
+        })
+        .collect();
+    let is_over = || guesses.iter().all(std::thread::JoinHandle::is_finished);
+    hardly_notices(&mut neighbour, quiet, is_over);
+    for guess in guesses {
+        assert_eq!(guess.join().unwrap(), 0x86);
+    }
+    assert_eq!(device.counts.now().wrong_passwords, 20);
+}
+
+#[test]
 fn a_client_that_never_reads_is_sent_little_and_then_let_go() {
-    let device = device(Settings { write_timeout: Duration::from_secs(2), ..Settings::default() });
+    let _turn = turn();
+    let device = listening(Settings { write_timeout: Duration::from_secs(2), ..Settings::default() });
     let mut neighbour = neighbour(&device);
     let quiet = p99(&mut neighbour);
     let mut deaf = Raw::connected(device.address, 4);
