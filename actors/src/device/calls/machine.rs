@@ -178,6 +178,11 @@ impl Calls {
     }
 
     fn undelivered(&mut self, call: u64, why: Undelivered, out: &mut Effects<Effect>) {
+        // A restart is not delivered to anybody: of one there is nothing to say.
+        let is_method = |waiting: &Waiting| matches!(waiting.what, What::Method(_));
+        if !self.waiting.get(&call).is_some_and(is_method) {
+            return;
+        }
         let Some(waiting) = self.waiting.remove(&call) else { return };
         let (module, state) = (&waiting.module, self.state(&waiting.module));
         let What::Method(method) = &waiting.what else { return };
