@@ -9,7 +9,7 @@ use wayside_tests::{build::workspace, command::run};
 use super::Source;
 
 /// What a crate of ours may know of ours, also in its tests.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("wayside-config", &[]),
     ("wayside-actors", &["wayside-config"]),
     ("wayside-host", &["wayside-actors"]),
@@ -17,6 +17,10 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("wayside-cloud-bridge", &["wayside-config", "wayside-actors", "wayside-host"]),
     (
         "wayside-runtime",
+        &["wayside-config", "wayside-actors", "wayside-host", "wayside-mesh", "wayside-cloud-bridge"],
+    ),
+    (
+        "wayside-bench",
         &["wayside-config", "wayside-actors", "wayside-host", "wayside-mesh", "wayside-cloud-bridge"],
     ),
     ("wayside-simulations", &["wayside-config", "wayside-actors"]),
@@ -43,8 +47,8 @@ const IMPURE: [&str; 12] = [
 
 const PURE: [&str; 2] = ["wayside-actors", "wayside-config"];
 
-/// Only the host may use actix's actors; the two programs name it to start its system.
-const ACTIX: [&str; 3] = ["wayside-host", "wayside-cloud-bridge", "wayside-runtime"];
+/// Only the host may use actix's actors; the programs name it to start its system.
+const ACTIX: [&str; 4] = ["wayside-host", "wayside-cloud-bridge", "wayside-runtime", "wayside-bench"];
 
 /// How many packages `Cargo.lock` may hold.
 const MAX_PACKAGES: usize = 480;
