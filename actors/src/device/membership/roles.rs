@@ -57,8 +57,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Of every site. Up to here the links of peers, which grow with the square, cost less than routers are worth.
-    pub const USUAL: Self = Self { routed_from: 30, peers_below: 20 };
+    /// Of every site. Up to here the links of peers, which grow with the square, cost less than routers risk: decision 12.
+    pub const USUAL: Self = Self { routed_from: 50, peers_below: 40 };
 }
 
 struct Spread {
