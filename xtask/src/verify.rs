@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use wayside_tests::{
     command::{capture, watch},
-    ensure::{container_engine, find},
+    ensure::{container_engine, find, program},
 };
 
 use crate::{faults, tidy};
@@ -53,6 +53,8 @@ const KILLS: Check = ("kills", || faults::kill9(21, 1));
 /// When one failed.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     components()?;
+    // Unit tests of the store fail its system calls with it.
+    program("strace", &["strace"])?;
     let mut checks = CHECKS.to_vec();
     if !arguments.quick {
         container_engine()?;

@@ -7,8 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use tracing::{info, warn};
-use wayside_actors::queue::Queue;
+use tracing::warn;
 use wayside_config::workload::ModuleId;
 
 use super::{
@@ -21,12 +20,13 @@ use super::{
     outbox::{Outbox, Outgoing, Parcel},
     packet::{Connect, Incoming, Version, Will},
     pending::{Ack, Answer},
-    subscription::{self, Grant, Subscriptions},
+    subscription::{self, Subscriptions},
     ticket::Tickets,
     window::{CLIENT_ID_BYTES, OUT_BYTES},
 };
 use crate::lost::Lost;
 
+mod handing;
 mod keeping;
 mod own;
 mod packets;
@@ -232,51 +232,6 @@ impl Session {
     pub(super) fn deny(&mut self, ticket: u64) {
         self.counts.add(Misdeed::DeniedPublish);
         self.answer(ticket, Answer::Denied);
-    }
-
-    /// Messages for the module.
-    pub(super) fn deliver(&mut self, queue: Queue, first_seq: u64, messages: Vec<Parcel>) {
-        if let Some(link) = self.link.as_mut().filter(|link| link.is_online && !link.has_told_of_waiting) {
-            let waits = |parcel: &&Parcel| self.subscriptions.grant(parcel) == Grant::Nothing;
-            if let Some(parcel) = messages.iter().find(waits) {
-                link.has_told_of_waiting = true;
-                info!(module = %self.module, topic = parcel.topic, "a message waits until the module subscribes to its topic");
-            }
-        }
-        self.outbox.take(queue, first_seq, messages);
-        self.tell_progress();
-    }
-
-    /// A message for the module that nobody stores: sent at QoS 0 when the client is there, subscribes to it and
-    /// reads fast enough.
-    pub(super) fn forward(&mut self, route: String, parcel: Parcel) {
-        let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
-        match self.subscriptions.grant(&parcel) {
-            Grant::Send(_) if is_online => self.outbox.take_live(route, parcel),
-            Grant::NotWanted if is_online => {}
-            Grant::Send(_) | Grant::NotWanted | Grant::Nothing => self.outbox.lose(&route),
-        }
-    }
-
-    /// Somebody asks whether messages can be delivered.
-    pub(super) fn tell_online(&mut self) {
-        let is_online = self.link.as_ref().is_some_and(|link| link.is_online);
-        self.push_online(is_online);
-    }
-
-    /// What is retained of what routes bring to the module: new subscriptions get it.
-    pub(super) fn retained(&mut self, parcels: Vec<Parcel>) {
-        let fresh = std::mem::take(&mut self.fresh);
-        for parcel in parcels {
-            if let Grant::Send(qos) = fresh.grant(&parcel) {
-                self.outbox.take_retained(parcel, qos);
-            }
-        }
-    }
-
-    /// A queue of the module is closed.
-    pub(super) fn forget(&mut self, queue: &Queue) {
-        self.outbox.forget(queue);
     }
 
     /// Adds to `out` what may be written now, up to its bound.

@@ -1,3 +1,4 @@
+mod bounds;
 mod lasting;
 mod live;
 mod own;
@@ -5,7 +6,10 @@ mod retained;
 mod version5;
 
 use bytes::Bytes;
-use wayside_actors::{message::MAX_PAYLOAD_BYTES, queue::Endpoint};
+use wayside_actors::{
+    message::MAX_PAYLOAD_BYTES,
+    queue::{Endpoint, Queue},
+};
 
 use super::*;
 use crate::mqtt::packet::{Publish, WhenRetained, Will, Wish};
@@ -380,24 +384,4 @@ fn a_refused_publish_has_a_reason_or_ends_the_connection() {
 /// The remaining length of the PUBREC that refuses properties.
 fn bench_reason_length() -> u8 {
     u8::try_from(2 + 1 + 1 + 3 + super::packets::NOT_CARRIED.len()).unwrap()
-}
-
-#[test]
-fn more_than_the_receive_maximum_ends_an_mqtt_5_connection() {
-    let mut bench = Bench::connected(v5(true, 0));
-    for id in 1..=256 {
-        bench.receive(publish(1, id));
-    }
-    assert_eq!(bench.poll().1, Polled::Open { read: true });
-    bench.receive(publish(1, 257));
-    assert_eq!(bench.poll().1, Polled::Closing(End::Fault(Fault::ReceiveMaximum)));
-}
-
-#[test]
-fn a_3_1_1_client_is_read_no_further_with_256_publishes_open() {
-    let mut bench = Bench::connected(v4(true));
-    let asked: Vec<_> = (1..=256).flat_map(|id| bench.receive(publish(1, id))).collect();
-    assert_eq!(bench.poll().1, Polled::Open { read: false });
-    bench.session.accept(&[tickets(&asked)[0]]);
-    assert_eq!(bench.poll().1, Polled::Open { read: true });
 }

@@ -25,10 +25,8 @@ const CALLS: [(&str, u64); 5] =
 #[test]
 fn disk_errors() {
     let (count, seed) = asked(4);
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        println!("strace is missing, which makes the errors: `apt-get install strace`");
-        return;
-    }
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    assert!(strace.is_ok(), "strace is missing, which makes the errors: `apt-get install strace`");
     let (mut outcome, mut failed, mut wrong) = (Outcome::default(), 0, Vec::new());
     for run in 0..count {
         let mut dice = Dice(seed.wrapping_mul(1 << 32) + run);
