@@ -23,6 +23,9 @@ use wayside_mesh::store::QueueStore;
 
 use super::Adapters;
 
+/// Payload that is brought to the router at once, about: one message may exceed it.
+const AT_ONCE_BYTES: usize = 1 << 20;
+
 /// After a module's or a queue's machine was given up, until it is started again.
 const GIVEN_UP: Duration = Duration::from_secs(60);
 
@@ -141,8 +144,8 @@ impl Device {
         let _ = sending.await;
     }
 
-    /// Brings several events of modules, those for the router together. Among the events for one actor
-    /// order holds.
+    /// Brings several events of modules, those for the router together as far as they are not large: what waits for
+    /// room is bounded in bytes. Among the events for one actor order holds.
     pub async fn send_all(self: &Rc<Self>, events: impl Iterator<Item = Event>) {
         let (mut to_router, mut bytes, mut others) = (Vec::new(), 0, Vec::new());
         for event in events {
@@ -151,17 +154,24 @@ impl Device {
                     bytes += payload.len();
                 }
                 to_router.push(event);
+                if bytes >= AT_ONCE_BYTES {
+                    self.send_to_router(std::mem::take(&mut to_router), std::mem::take(&mut bytes)).await;
+                }
             } else {
                 others.push(event);
             }
         }
-        let router = self.actors.borrow().router.clone().filter(|_| !to_router.is_empty());
-        if let Some(router) = router {
-            // Only an actor that has ended does not take them: they are late.
-            let _ = router.send_all(to_router, bytes).await;
-        }
+        self.send_to_router(to_router, bytes).await;
         for event in others {
             self.send(event, 0).await;
+        }
+    }
+
+    async fn send_to_router(&self, events: Vec<router::Event>, bytes: usize) {
+        let router = self.actors.borrow().router.clone().filter(|_| !events.is_empty());
+        if let Some(router) = router {
+            // Only an actor that has ended does not take them: they are late.
+            let _ = router.send_all(events, bytes).await;
         }
     }
 
