@@ -126,7 +126,7 @@ impl Control {
                 "ping" => read::<Nothing>(body).map(|_| self.ping().to_string().into()),
                 "logs" => {
                     let Logs { module, tail, since_ms } = read(body)?;
-                    let module = self.module(&module)?;
+                    let module = self.reported(&module)?;
                     let text = self.engine.logs(&module, tail, since_ms).await;
                     text.map(Bytes::from).map_err(|reason| failed(Why::Refused, reason))
                 }
@@ -162,7 +162,12 @@ impl Control {
         })
     }
 
+    /// The module that `name` means, for the machine to know or not: the report may be a second behind it.
     fn module(&self, name: &str) -> Result<ModuleId, Failed> {
+        name.parse().or_else(|_| self.reported(name))
+    }
+
+    fn reported(&self, name: &str) -> Result<ModuleId, Failed> {
         logs::find(self.view.report().modules.keys(), name).map_err(|reason| failed(Why::Absent, reason))
     }
 }

@@ -39,7 +39,10 @@ fn running(lab: &Lab) -> Result<(Cloud, Device)> {
     let (cloud, mut devices) = lab.fleet(&["a"])?;
     let device = devices.remove(0);
     lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("probe", &probe())?])?;
-    device.wait_running("probe/idle")?;
+    until("the device to say that it runs both", Duration::from_secs(60), || {
+        let modules = device.status()?["modules"].clone();
+        Ok((modules["probe/idle"]["state"] == "running" && modules["probe/source"].is_object()).then_some(()))
+    })?;
     until("the module's credentials", Duration::from_secs(30), || {
         Ok(variable(&device.module("probe/source")?, "WAYSIDE_MQTT_PASSWORD").map(drop))
     })?;
@@ -146,7 +149,9 @@ fn a_device_answers_for_itself() -> Result<()> {
     let after = device.module("probe/idle")?;
     assert_eq!(before["Id"], after["Id"]);
     assert_ne!(before["State"]["StartedAt"], after["State"]["StartedAt"]);
-    assert_eq!(device.status()?["modules"]["probe/idle"]["restarts"], 1);
+    until("the device to count the restart", Duration::from_secs(10), || {
+        Ok((device.status()?["modules"]["probe/idle"]["restarts"] == 1).then_some(()))
+    })?;
     assert_eq!(why(operator, &cloud, &["a", "restart", r#"{"module": "nobody"}"#])?, "absent");
     assert_eq!(why(operator, &cloud, &["a", "restart", r#"{"modul": "idle"}"#])?, "malformed");
     assert_eq!(why(operator, &cloud, &["a", "dance"])?, "no-method");
