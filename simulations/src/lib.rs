@@ -12,6 +12,7 @@ mod happening;
 mod ledger;
 mod line;
 mod links;
+pub mod mqtt;
 pub mod outcome;
 mod program;
 mod random;

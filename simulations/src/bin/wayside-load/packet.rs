@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use wayside_simulations::mqtt::{packet, put};
+
 pub(crate) const CONNACK: u8 = 2;
 pub(crate) const PUBLISH: u8 = 3;
 pub(crate) const PUBACK: u8 = 4;
@@ -44,26 +46,6 @@ pub(crate) fn publish(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> V
 pub(crate) fn puback(packet_id: u16, out: &mut Vec<u8>) {
     out.extend([0x40, 2]);
     out.extend(packet_id.to_be_bytes());
-}
-
-fn put(body: &mut Vec<u8>, text: &str) {
-    body.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-    body.extend(text.as_bytes());
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    let mut left = body.len();
-    loop {
-        let byte = u8::try_from(left & 0x7f).unwrap_or_default();
-        left >>= 7;
-        out.push(if left > 0 { byte | 0x80 } else { byte });
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend(body);
-    out
 }
 
 /// Packets as they come out of a connection.

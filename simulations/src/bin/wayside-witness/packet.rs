@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use wayside_simulations::mqtt::{packet, put};
 
 use crate::Shared;
 
@@ -144,26 +145,6 @@ pub(crate) fn subscribe(filter: &str) -> Vec<u8> {
     put(&mut body, filter);
     body.push(2);
     packet(0x82, &body)
-}
-
-fn put(body: &mut Vec<u8>, text: &str) {
-    body.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
-    body.extend(text.as_bytes());
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![first];
-    let mut left = body.len();
-    loop {
-        let byte = u8::try_from(left & 0x7f).unwrap_or_default();
-        left >>= 7;
-        out.push(if left > 0 { byte | 0x80 } else { byte });
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend(body);
-    out
 }
 
 #[cfg(test)]
