@@ -109,14 +109,19 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot: with the command that would.
 pub fn program(program: &str, packages: &[&str]) -> Result<()> {
-    if find(program).is_some() {
-        return Ok(());
-    }
+    if find(program).is_some() { Ok(()) } else { bring(program, packages) }
+}
+
+/// Installs Debian packages for `what`, which is not there.
+///
+/// # Errors
+/// As [`program`].
+pub fn bring(what: &str, packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !(is_root()? && is_debian_like()) {
-        bail!("`{program}` is missing; `apt-get install {names}` brings it on Debian and Ubuntu");
+        bail!("`{what}` is missing; `apt-get install {names}` brings it on Debian and Ubuntu");
     }
-    eprintln!("no {program} here: installing {names}");
+    eprintln!("no {what} here: installing {names}");
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }

@@ -1,4 +1,5 @@
-//! The laboratory of the end-to-end tests, the demo and the benchmarks: hosts are containers.
+//! The laboratory of the end-to-end tests, the demo and the benchmarks: hosts are containers, or a process in a network
+//! namespace of its own.
 
 pub mod alone;
 pub mod build;

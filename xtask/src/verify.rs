@@ -18,7 +18,7 @@ use crate::{faults, tidy};
 /// What `cargo verify` takes.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Leave out the end-to-end tests, the only ones that need a container engine. Not for CI.
+    /// Leave out the end-to-end tests and the kills, which need a container engine and root. Not for CI.
     #[arg(long)]
     quick: bool,
 }

@@ -13,7 +13,7 @@ use wayside_tests::{
     alone::{Alone, LEAVES, PASSWORD},
     build::{Binaries, example},
     command::{Ended, capture, run, run_within, wait},
-    ensure::program,
+    ensure::{bring, program},
     wait::until_true,
 };
 
@@ -55,8 +55,8 @@ fn python() -> PathBuf {
     }
     let venv = || run_within(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), INSTALL);
     if venv().is_err() {
-        // Debian keeps the half of it that brings pip in a package of its own; `program` looks for something not there.
-        program("python3-venv-is-a-package", &["python3-venv"]).unwrap();
+        // Debian keeps the half of it that brings pip in a package of its own.
+        bring("python3 -m venv", &["python3-venv"]).unwrap();
         venv().unwrap();
     }
     let mut install = Command::new(&python);
