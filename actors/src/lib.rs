@@ -15,4 +15,5 @@ pub mod report;
 pub mod supervision;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod time;

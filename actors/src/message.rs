@@ -6,15 +6,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::identity::DeviceId;
 
-/// One published message. Cheap to clone: the payload is shared.
+use crate::text::Text;
+
+/// One published message. Cheap to clone: what is large or common is shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The device whose module published it.
     pub origin: DeviceId,
     /// The publishing module, without its workload: `sensor`.
-    pub source: String,
+    pub source: Text,
     /// The topic as the module published it: `observations`.
-    pub topic: String,
+    pub topic: Text,
     /// What its publisher says of the body, at most [`MAX_PROPERTIES`].
     pub properties: Properties,
     /// The body, at most [`MAX_PAYLOAD_BYTES`].

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use tokio::time::timeout;
+use wayside_actors::queue::{Endpoint, Queue};
 use wayside_config::identity::DeviceId;
 use wayside_mesh::{
     event::{MeshEvent, MeshEvents},
@@ -94,6 +95,7 @@ impl Pair {
     async fn turn(&self, turn: Duration, bytes: usize) -> Result<f64> {
         let (sender, stop) = (self.sender.clone(), Arc::new(AtomicBool::new(false)));
         let stopping = Arc::clone(&stop);
+        let queue = Queue::new("bench/observations", Endpoint::Device(device(2)));
         let sending = thread::spawn(move || {
             let bodies: Vec<_> =
                 (0..BODIES).map(|number| payload::message(device(1), Kind::Json, number, bytes)).collect();
@@ -101,7 +103,7 @@ impl Pair {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                if !sender.forward(device(2), "bench/observations".into(), message.clone()) {
+                if !sender.forward(device(2), queue.clone(), message.clone()) {
                     // What a publisher that is not held back would lose.
                     thread::sleep(Duration::from_micros(50));
                 }

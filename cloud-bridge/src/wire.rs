@@ -180,8 +180,8 @@ pub(crate) fn message(decoder: &mut Decoder) -> Result<Message, CodecError> {
     decoder.record("message", 6, |d| {
         Ok(Message {
             origin: key(d)?,
-            source: d.text(MAX_NAME_BYTES, "a module's name")?,
-            topic: d.text(TOPIC_BYTES, "a topic")?,
+            source: d.text(MAX_NAME_BYTES, "a module's name")?.into(),
+            topic: d.text(TOPIC_BYTES, "a topic")?.into(),
             payload: d.bytes(MAX_PAYLOAD_BYTES, "a payload")?,
             accepted_ms: d.uint()?,
             properties: d.list(MAX_PROPERTIES, "the number of properties", property)?,

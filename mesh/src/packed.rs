@@ -28,8 +28,8 @@ const COST_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + (64 << 10);
 const SOURCE_BYTES: usize = 63;
 
 /// Appends `messages` to `out`.
-pub(crate) fn put_messages<'a>(out: &mut Vec<u8>, messages: impl ExactSizeIterator<Item = &'a Message>) {
-    out.extend((messages.len() as u32).to_be_bytes());
+pub(crate) fn put_messages<'a>(out: &mut Vec<u8>, messages: impl Iterator<Item = &'a Message> + Clone) {
+    out.extend((messages.clone().count() as u32).to_be_bytes());
     let mut before: Option<&Message> = None;
     for message in messages {
         let differs = |flag, same: fn(&Message, &Message) -> bool| {
@@ -80,12 +80,12 @@ pub(crate) fn take_messages(cursor: &mut Cursor) -> Result<Vec<Message>, DecodeE
             before.ok_or_else(missing)?.origin
         };
         let source = if flags & SOURCE != 0 {
-            cursor.text(SOURCE_BYTES, "source")?
+            cursor.text(SOURCE_BYTES, "source")?.into()
         } else {
             before.ok_or_else(missing)?.source.clone()
         };
         let topic = if flags & TOPIC != 0 {
-            cursor.text(TOPIC_BYTES, "topic")?
+            cursor.text(TOPIC_BYTES, "topic")?.into()
         } else {
             before.ok_or_else(missing)?.topic.clone()
         };
@@ -132,7 +132,7 @@ mod tests {
         let message = Message {
             origin: PublicKey::from_bytes([1; 32]),
             source: "s".into(),
-            topic: "t".repeat(1024),
+            topic: "t".repeat(1024).into(),
             properties: (0..32).map(property).collect(),
             payload: Bytes::new(),
             accepted_ms: 0,

@@ -63,14 +63,15 @@ pub fn decode_batch(bytes: Bytes) -> Result<Batch, DecodeError> {
     Ok(Batch { route, epoch, after, first_seq, messages })
 }
 
-/// Messages of a best-effort route as bytes.
+/// Messages of a best-effort route as bytes: one, and those that go with it.
 #[must_use]
-pub fn encode_live(route: &str, messages: &[Message]) -> Vec<u8> {
-    let payload: usize = messages.iter().map(|message| message.payload.len() + 16).sum();
+pub fn encode_live(route: &str, first: &Message, others: &[Message]) -> Vec<u8> {
+    let messages = std::iter::once(first).chain(others);
+    let payload: usize = messages.clone().map(|message| message.payload.len() + 16).sum();
     let mut out = Vec::with_capacity(payload + 256);
     out.push(VERSION);
     put_text(&mut out, route);
-    put_messages(&mut out, messages.iter());
+    put_messages(&mut out, messages);
     out
 }
 
@@ -158,8 +159,10 @@ mod tests {
         let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
         assert_eq!(decode_confirm(encode_confirm(&confirm).into()), Ok(confirm));
         let messages = batch().messages;
-        assert_eq!(decode_live(encode_live("w/r", &messages).into()), Ok(("w/r".into(), messages)));
-        assert_eq!(decode_live(encode_live("w/r", &[]).into()), Err(DecodeError::Malformed("messages")));
+        let live = encode_live("w/r", &messages[0], &messages[1..]);
+        assert_eq!(decode_live(live.into()), Ok(("w/r".into(), messages)));
+        let none = [&[VERSION, 0, 3], b"w/r".as_slice(), &[0; 4]].concat();
+        assert_eq!(decode_live(none.into()), Err(DecodeError::Malformed("messages")));
     }
 
     #[test]

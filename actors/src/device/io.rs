@@ -115,8 +115,8 @@ pub enum Mesh {
     Forward {
         /// The destination.
         to: DeviceId,
-        /// `workload/route`.
-        route: String,
+        /// Names the route.
+        queue: Queue,
         /// What.
         message: Message,
     },

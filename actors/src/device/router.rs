@@ -28,6 +28,7 @@ use crate::{
     message::{Batch, Confirm, Message, Properties},
     queue::{Queue, StoreOp},
     report::{QueueStatus, RouteStatus},
+    text::Text,
 };
 
 /// The routes of all workloads on this device.
@@ -61,7 +62,7 @@ pub enum Event {
         /// Who.
         module: ModuleId,
         /// Its topic.
-        topic: String,
+        topic: Text,
         /// What it says of the body.
         properties: Properties,
         /// The body.

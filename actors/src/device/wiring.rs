@@ -200,9 +200,7 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         }
         E::Forward { queue, message } => match &queue.to {
             Endpoint::Module(_) => mqtt(io::Mqtt::Forward { queue, message }),
-            Endpoint::Device(to) => {
-                Out::Io(Io::Mesh(io::Mesh::Forward { to: *to, route: queue.route.clone(), message }))
-            }
+            Endpoint::Device(to) => Out::Io(Io::Mesh(io::Mesh::Forward { to: *to, queue, message })),
             // Compose files with such a route are refused: the cloud keeps what it gets.
             Endpoint::Cloud => return Vec::new(),
         },

@@ -228,7 +228,7 @@ prop_compose! {
         properties in collection::btree_map(".{0,9}", ".{0,9}", 0..3),
         payload in collection::vec(any::<u8>(), 0..300), accepted_ms in any::<u64>(),
     ) -> Message {
-        Message { origin, source, topic, properties, payload: payload.into(), accepted_ms }
+        Message { origin, source: source.into(), topic: topic.into(), properties, payload: payload.into(), accepted_ms }
     }
 }
 

@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(wire::decode_batch(wire::encode_batch(&batch).into()), Ok(batch));
     }
     if let Ok((route, messages)) = wire::decode_live(bytes.clone()) {
-        assert_eq!(wire::decode_live(wire::encode_live(&route, &messages).into()), Ok((route, messages)));
+        assert_eq!(wire::decode_live(wire::encode_live(&route, &messages[0], &messages[1..]).into()), Ok((route, messages)));
     }
     if let Ok(confirm) = wire::decode_confirm(bytes) {
         assert_eq!(wire::decode_confirm(wire::encode_confirm(&confirm).into()), Ok(confirm));

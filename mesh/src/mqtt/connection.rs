@@ -28,6 +28,8 @@ use super::{
     stream::{LINGER, Reader, Writer, finish},
 };
 
+/// The most packets that a session takes at once: others wait for it meanwhile.
+const AT_ONCE: usize = 64;
 /// Stands for "no limit" in a timer.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -105,6 +107,26 @@ struct Attendant<'a> {
 }
 
 impl Attendant<'_> {
+    /// Brings the session packets that have been read, as far as it takes them now. False if there is none.
+    fn receive<R>(&self, reader: &mut Reader<R>) -> bool {
+        let session = &mut self.slot.lock().session;
+        for taken in 0..AT_ONCE {
+            if taken > 0 && !session.may_receive(self.link) {
+                return true;
+            }
+            let raw = reader.framing.next();
+            match raw.and_then(|raw| raw.map(|raw| decode::packet(self.version, &raw)).transpose()) {
+                Ok(Some(packet)) => session.receive(self.link, packet),
+                Ok(None) => return taken > 0,
+                Err(fault) => {
+                    session.fail(self.link, fault);
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
     async fn run<R, W>(
         &mut self,
         reader: &mut Reader<R>,
@@ -127,22 +149,8 @@ impl Attendant<'_> {
                 Polled::Closing(end) => return Parting::End(end),
                 Polled::TakenOver => return Parting::TakenOver,
             };
-            if may_read {
-                let received = reader
-                    .framing
-                    .next()
-                    .and_then(|raw| raw.map(|raw| decode::packet(self.version, &raw)).transpose());
-                match received {
-                    Ok(Some(packet)) => {
-                        self.slot.lock().session.receive(self.link, packet);
-                        continue;
-                    }
-                    Ok(None) => {}
-                    Err(fault) => {
-                        self.slot.lock().session.fail(self.link, fault);
-                        continue;
-                    }
-                }
+            if may_read && self.receive(reader) {
+                continue;
             }
             if drain_until.is_some() && self.slot.lock().session.is_drained(self.link) {
                 self.slot.lock().session.evict(Fault::Stopping);

@@ -5,6 +5,7 @@ use wayside_actors::{
     device::{calls, delivery, router, wiring},
     message::Properties,
     queue::{Endpoint, Queue},
+    text::Text,
 };
 use wayside_config::workload::ModuleId;
 
@@ -18,7 +19,7 @@ pub enum MqttEvent {
         /// Who.
         module: ModuleId,
         /// A valid topic that does not begin with `$`.
-        topic: String,
+        topic: Text,
         /// What travels with it.
         properties: Properties,
         /// At most [`wayside_actors::message::MAX_PAYLOAD_BYTES`].

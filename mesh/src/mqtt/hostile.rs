@@ -173,7 +173,7 @@ impl Play {
         }
         let queue = Queue::new("w/r", Endpoint::Module(self.module.clone()));
         let message = |n| Parcel {
-            topic: format!("dev/m/{}", n % 3),
+            topic: format!("dev/m/{}", n % 3).into(),
             payload: Bytes::from(vec![n; usize::from(n) * 16]),
             ..Parcel::default()
         };
@@ -228,7 +228,7 @@ impl Play {
                 self.asked(ticket);
             }
             MqttEvent::Subscribed { .. } => {
-                let parcel = |n: u8| Parcel { topic: format!("dev/m/{n}"), ..Parcel::default() };
+                let parcel = |n: u8| Parcel { topic: format!("dev/m/{n}").into(), ..Parcel::default() };
                 self.session.retained((0..3).map(parcel).collect());
             }
             MqttEvent::Flights { ticket, kept, .. } => {

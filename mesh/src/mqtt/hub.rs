@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wayside_actors::{
     device::access::Client,
     message::{Message, property},
+    text::Text,
 };
 use wayside_config::{
     identity::DeviceId,
@@ -227,17 +228,38 @@ impl Hub {
         lock(&self.modules).wanted.get(client).is_some_and(|wanted| wanted.leaf.is_some())
     }
 
-    /// A message as its receiver sees it: a leaf as it was published, a module with where it was.
-    pub(super) fn parcel(&self, message: Message, client: &ModuleId, to_leaf: bool) -> Parcel {
-        let topic = if to_leaf {
-            message.topic.clone()
-        } else {
-            match lock(&self.names).get(&message.origin) {
-                Some(name) => message.topic_from(name),
-                None => message.topic_from(&message.origin.to_string()),
-            }
-        };
-        let is_own = Some(message.origin) == self.settings.device && message.source == client.module;
+    /// Messages as their receiver sees them: a leaf as they were published, a module with where it was.
+    pub(super) fn parcels(&self, messages: Vec<Message>, client: &ModuleId) -> Vec<Parcel> {
+        let to_leaf = self.has_leaf(client);
+        let names = lock(&self.names);
+        let mut parcels = Vec::with_capacity(messages.len());
+        // What a queue holds mostly comes from one place under one topic.
+        let mut before: Option<(DeviceId, Text, Text, Text)> = None;
+        for message in messages {
+            let topic = match &before {
+                _ if to_leaf => message.topic.clone(),
+                Some((origin, source, topic, seen))
+                    if (origin, source, topic) == (&message.origin, &message.source, &message.topic) =>
+                {
+                    seen.clone()
+                }
+                Some(_) | None => {
+                    let seen = Text::from(match names.get(&message.origin) {
+                        Some(name) => message.topic_from(name),
+                        None => message.topic_from(&message.origin.to_string()),
+                    });
+                    before =
+                        Some((message.origin, message.source.clone(), message.topic.clone(), seen.clone()));
+                    seen
+                }
+            };
+            parcels.push(self.parcel(message, topic, client));
+        }
+        parcels
+    }
+
+    fn parcel(&self, message: Message, topic: Text, client: &ModuleId) -> Parcel {
+        let is_own = Some(message.origin) == self.settings.device && message.source == client.module.as_str();
         let mut properties = message.properties;
         let is_retained = properties.remove(property::RETAIN).is_some();
         // Whose clocks differ does not matter: what is left is never more than there was.

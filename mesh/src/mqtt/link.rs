@@ -67,6 +67,11 @@ impl Link {
         }
     }
 
+    /// Whether what the client sends next can be kept until it is answered.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.has_room(self.encoder.version)
+    }
+
     /// Begins the end, with a DISCONNECT where the client may get one.
     pub(super) fn fail(&mut self, fault: Fault) {
         if self.end.is_none() {

@@ -125,22 +125,19 @@ impl Listener {
             }
             Mqtt::Deliver { queue, first_seq, messages } => {
                 if let Some(module) = module_of(&queue) {
-                    let to_leaf = hub.has_leaf(&module);
-                    let messages =
-                        messages.into_iter().map(|message| hub.parcel(message, &module, to_leaf)).collect();
+                    let messages = hub.parcels(messages, &module);
                     hub.with_module(&module, |session| session.deliver(queue, first_seq, messages));
                 }
             }
             Mqtt::Forward { queue, message } => {
                 if let Some(module) = module_of(&queue) {
-                    let parcel = hub.parcel(message, &module, hub.has_leaf(&module));
-                    hub.with_module(&module, |session| session.forward(queue.route.clone(), parcel));
+                    for parcel in hub.parcels(vec![message], &module) {
+                        hub.with_module(&module, |session| session.forward(queue.route.clone(), parcel));
+                    }
                 }
             }
             Mqtt::Retained { module, messages } => {
-                let to_leaf = hub.has_leaf(&module);
-                let parcels =
-                    messages.into_iter().map(|message| hub.parcel(message, &module, to_leaf)).collect();
+                let parcels = hub.parcels(messages, &module);
                 hub.with_module(&module, |session| session.retained(parcels));
             }
             Mqtt::Forget(queue) => {

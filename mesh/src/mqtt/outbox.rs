@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use wayside_actors::{message::Properties, queue::Queue};
+use wayside_actors::{message::Properties, queue::Queue, text::Text};
 
 pub(super) use self::exactly_once::Receipt;
 use self::{
@@ -49,7 +49,7 @@ pub(super) struct Outbox {
     live_bytes: usize,
     is_lives_turn: bool,
     /// What is retained and not sent yet, with its QoS, by topic: no more than the device retains.
-    retained: BTreeMap<String, (Parcel, u8)>,
+    retained: BTreeMap<Text, (Parcel, u8)>,
     /// Counts those that are not sent.
     lost: Lost,
     /// QoS 2 outlives the device.
@@ -65,7 +65,7 @@ pub(super) struct Outbox {
 /// A message as its module gets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parcel {
-    pub(super) topic: String,
+    pub(super) topic: Text,
     pub(super) properties: Properties,
     pub(super) payload: Bytes,
     /// How many seconds it may still wait, if that is bounded.

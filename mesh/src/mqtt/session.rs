@@ -265,7 +265,7 @@ impl Session {
             let size = link.encoder.publish(&parcel, &how, out);
             if size > link.max_packet {
                 // The standard: discard it and behave as if it had been sent.
-                warn!(module = %self.module, topic = parcel.topic, size, limit = link.max_packet,
+                warn!(module = %self.module, topic = %parcel.topic, size, limit = link.max_packet,
                     "a message is larger than the client's maximum packet size and is discarded");
                 out.truncate(before);
                 self.counts.add(Misdeed::Discarded);
@@ -277,9 +277,14 @@ impl Session {
         }
         self.keep_flights();
         let Some(link) = &self.link else { return Polled::TakenOver };
-        let read = out.len() < OUT_BYTES && link.pending.has_room(link.encoder.version);
+        let read = out.len() < OUT_BYTES && link.has_room();
         self.tell_progress();
         Polled::Open { read }
+    }
+
+    /// Whether another packet of the connection `id` may be read before the next poll.
+    pub(super) fn may_receive(&self, id: u64) -> bool {
+        self.link.as_ref().is_some_and(|link| link.id == id && link.end.is_none() && link.has_room())
     }
 
     /// The next thing to tell the device.

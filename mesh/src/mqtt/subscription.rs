@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn parcel(is_own: bool) -> Parcel {
-        Parcel { topic: "a/b".to_owned(), is_own, is_retained: true, ..Parcel::default() }
+        Parcel { topic: "a/b".into(), is_own, is_retained: true, ..Parcel::default() }
     }
 
     fn subscriptions(all: &[(&str, Subscription)]) -> Subscriptions {

@@ -4,15 +4,15 @@ use wayside_actors::message::MAX_PAYLOAD_BYTES;
 use wayside_config::limits::TOPIC_BYTES;
 
 /// Unanswered publishes of QoS 1 and 2 of one client: announced under MQTT 5; under 3.1.1 reading stops.
-pub(super) const RECEIVE_MAXIMUM: u16 = 256;
+pub(super) const RECEIVE_MAXIMUM: u16 = 1024;
 /// Unanswered publishes of QoS 0, after which reading stops.
-pub(super) const SILENT_MAXIMUM: usize = 256;
+pub(super) const SILENT_MAXIMUM: usize = 1024;
 /// Unanswered releases and subscriptions, after which reading stops.
 pub(super) const REQUEST_MAXIMUM: usize = 1024;
 /// Payload bytes of unanswered publishes, after which reading stops.
 pub(super) const UNANSWERED_BYTES: usize = 4 * MAX_PAYLOAD_BYTES;
 /// QoS 1 publishes to a client that it has not acknowledged; less where the client asks for less.
-pub(super) const INFLIGHT: usize = 128;
+pub(super) const INFLIGHT: usize = 512;
 /// The largest packet from a client: payload, topic, and room for headers and properties.
 pub(super) const MAX_PACKET_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (24 << 10);
 /// The largest packet from a client that has not shown a password, with room for a will.

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use wayside_actors::{
     device::membership::Role,
     message::{Batch, Confirm, Message},
+    queue::Queue,
 };
 use wayside_config::identity::DeviceId;
 
@@ -128,9 +129,9 @@ impl Mesh {
         self.outbox.push(Outgoing::Batch(to, batch))
     }
 
-    /// Sends a message of a best-effort route. `false` when it is lost, and counted: nobody sends it again.
-    pub fn forward(&self, to: DeviceId, route: String, message: Message) -> bool {
-        self.outbox.push(Outgoing::Live(to, route, vec![message]))
+    /// Sends a message of the best-effort route that `queue` names. `false` when it is lost, and counted: nobody sends it again.
+    pub fn forward(&self, to: DeviceId, queue: Queue, message: Message) -> bool {
+        self.outbox.push(Outgoing::Live(to, queue, message))
     }
 
     /// Confirms messages. `false` as in [`Self::send`].

@@ -11,7 +11,10 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc;
-use wayside_actors::message::{Batch, Confirm, Message};
+use wayside_actors::{
+    message::{Batch, Confirm, Message},
+    queue::Queue,
+};
 use wayside_config::identity::DeviceId;
 use zenoh::{Session, Wait, qos::CongestionControl};
 
@@ -34,8 +37,8 @@ const TOGETHER_BYTES: usize = 48 << 10;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Batch(DeviceId, Batch),
-    /// Messages of a best-effort route.
-    Live(DeviceId, String, Vec<Message>),
+    /// A message of a best-effort route, which the queue names.
+    Live(DeviceId, Queue, Message),
     Confirm(DeviceId, Confirm),
 }
 
@@ -108,7 +111,7 @@ impl Outbox {
         };
         let Some(back) = back else { return true };
         self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.shared.dropped(&back);
+        self.shared.dropped(&back, 0);
         false
     }
 
@@ -137,31 +140,35 @@ impl Outbox {
 impl Shared {
     fn send_all(&self, mut receiver: mpsc::Receiver<(usize, Outgoing)>) {
         let mut held = None;
-        while let Some((mut bytes, mut outgoing)) = held.take().or_else(|| receiver.blocking_recv()) {
-            held = outgoing.gather(&mut bytes, &mut receiver);
-            if self.send(&outgoing) {
+        while let Some((mut bytes, outgoing)) = held.take().or_else(|| receiver.blocking_recv()) {
+            let mut others = Vec::new();
+            held = outgoing.gather(&mut bytes, &mut others, &mut receiver);
+            if self.send(&outgoing, &others) {
                 self.counters.sent.fetch_add(1, Ordering::Relaxed);
             } else {
-                self.dropped(&outgoing);
+                self.dropped(&outgoing, others.len());
             }
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
-    fn dropped(&self, outgoing: &Outgoing) {
+    /// With how many others that went with it.
+    fn dropped(&self, outgoing: &Outgoing, others: usize) {
         self.counters.send_dropped.fetch_add(1, Ordering::Relaxed);
-        if let Outgoing::Live(_, route, messages) = outgoing {
-            self.lost.add(route, messages.len() as u64);
+        if let Outgoing::Live(_, queue, _) = outgoing {
+            self.lost.add(&queue.route, 1 + others as u64);
         }
     }
 
-    fn send(&self, outgoing: &Outgoing) -> bool {
+    fn send(&self, outgoing: &Outgoing, others: &[Message]) -> bool {
         let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return false;
         };
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
-            Outgoing::Live(to, route, messages) => (to, Kind::Live, wire::encode_live(route, messages)),
+            Outgoing::Live(to, queue, message) => {
+                (to, Kind::Live, wire::encode_live(&queue.route, message, others))
+            }
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
         };
         let put = session
@@ -177,17 +184,18 @@ impl Shared {
 
 impl Outgoing {
     /// Takes along what waits already and goes the same best-effort way, so that a busy one costs less by the message
-    /// and a quiet one waits for nothing. Gives what goes another way and was taken out in passing.
+    /// and a quiet one waits for nothing: into `others`. Gives what goes another way and was taken out in passing.
     fn gather(
-        &mut self,
+        &self,
         bytes: &mut usize,
+        others: &mut Vec<Message>,
         waiting: &mut mpsc::Receiver<(usize, Self)>,
     ) -> Option<(usize, Self)> {
-        let Self::Live(to, route, messages) = self else { return None };
-        while messages.len() < TOGETHER && *bytes < TOGETHER_BYTES {
+        let Self::Live(to, queue, _) = self else { return None };
+        while others.len() + 1 < TOGETHER && *bytes < TOGETHER_BYTES {
             match waiting.try_recv().ok()? {
-                (more, Self::Live(other, its_route, mut its)) if other == *to && its_route == *route => {
-                    messages.append(&mut its);
+                (more, Self::Live(its, its_queue, message)) if its == *to && its_queue == *queue => {
+                    others.push(message);
                     *bytes += more;
                 }
                 other => return Some(other),
@@ -198,9 +206,8 @@ impl Outgoing {
 
     fn cost_bytes(&self) -> usize {
         match self {
-            Self::Batch(_, Batch { messages, .. }) | Self::Live(_, _, messages) => {
-                messages.iter().map(Message::cost_bytes).sum()
-            }
+            Self::Batch(_, Batch { messages, .. }) => messages.iter().map(Message::cost_bytes).sum(),
+            Self::Live(_, _, message) => message.cost_bytes(),
             Self::Confirm(..) => wire::CONFIRM_BYTES,
         }
     }
@@ -208,6 +215,8 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use wayside_actors::queue::Endpoint;
+
     use super::*;
 
     fn live(to: u8, route: &str, payload: usize) -> Outgoing {
@@ -219,11 +228,8 @@ mod tests {
             payload: vec![0; payload].into(),
             accepted_ms: 0,
         };
-        Outgoing::Live(DeviceId::from_bytes([to; 32]), route.into(), vec![message])
-    }
-
-    fn count(outgoing: &Outgoing) -> usize {
-        if let Outgoing::Live(_, _, messages) = outgoing { messages.len() } else { 0 }
+        let to = DeviceId::from_bytes([to; 32]);
+        Outgoing::Live(to, Queue::new(route, Endpoint::Device(to)), message)
     }
 
     #[test]
@@ -231,9 +237,11 @@ mod tests {
         let (queue, mut waiting) = mpsc::channel(DEPTH);
         let push = |outgoing: Outgoing| queue.try_send((outgoing.cost_bytes(), outgoing)).unwrap();
         let take = |waiting: &mut mpsc::Receiver<(usize, Outgoing)>, held: &mut Option<(usize, Outgoing)>| {
-            let (mut bytes, mut first) = held.take().or_else(|| waiting.try_recv().ok())?;
-            *held = first.gather(&mut bytes, waiting);
-            Some((count(&first), bytes == first.cost_bytes()))
+            let (mut bytes, first) = held.take().or_else(|| waiting.try_recv().ok())?;
+            let mut others = Vec::new();
+            *held = first.gather(&mut bytes, &mut others, waiting);
+            let cost: usize = others.iter().map(Message::cost_bytes).sum();
+            Some((1 + others.len(), bytes == first.cost_bytes() + cost))
         };
         (0..3).for_each(|_| push(live(2, "w/r", 10)));
         push(live(3, "w/r", 10));

@@ -219,7 +219,7 @@ fn take_extents(cursor: &mut Cursor) -> Result<Vec<Extent>, DecodeError> {
     Ok(extents)
 }
 
-pub(super) fn encode_messages<'a>(messages: impl ExactSizeIterator<Item = &'a Message>) -> Vec<u8> {
+pub(super) fn encode_messages<'a>(messages: impl ExactSizeIterator<Item = &'a Message> + Clone) -> Vec<u8> {
     let mut out = Vec::new();
     put_messages(&mut out, messages);
     out

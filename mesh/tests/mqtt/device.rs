@@ -111,8 +111,8 @@ impl Device {
     pub fn deliver(&self, first_seq: u64, payloads: &[&str]) {
         let message = |payload: &&str| Message {
             origin: DeviceId::from_bytes([7; 32]),
-            source: "sensor".to_owned(),
-            topic: "t".to_owned(),
+            source: "sensor".into(),
+            topic: "t".into(),
             properties: Default::default(),
             payload: payload.as_bytes().to_vec().into(),
             accepted_ms: 0,
@@ -175,13 +175,13 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
             if properties.contains_key(property::RETAIN) {
                 let message = Message {
                     origin: DeviceId::from_bytes([7; 32]),
-                    source: "sensor".to_owned(),
+                    source: "sensor".into(),
                     topic: topic.clone(),
                     properties,
                     payload: payload.clone(),
                     accepted_ms: 0,
                 };
-                disk.retained.insert(topic, message);
+                disk.retained.insert(topic.to_string(), message);
             }
             let mark = packet_id.map(|id| packet(&module, id));
             if !mark.as_ref().is_some_and(|mark| disk.marks.contains_key(mark)) {

@@ -104,8 +104,8 @@ fn a_leaf_publishes_and_gets_topics_as_they_are() {
     let queue = Queue::new("plant/set", Endpoint::Module(meter()));
     let message = Message {
         origin: DeviceId::from_bytes([7; 32]),
-        source: "controller".to_owned(),
-        topic: "set/heat".to_owned(),
+        source: "controller".into(),
+        topic: "set/heat".into(),
         properties: Default::default(),
         payload: b"21".to_vec().into(),
         accepted_ms: 0,

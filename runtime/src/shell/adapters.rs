@@ -129,15 +129,15 @@ impl Device {
             return;
         }
         let Some(mesh) = &self.adapters.mesh else {
-            if let io::Mesh::Forward { route, .. } = command {
-                self.adapters.lost.add(&route, 1);
+            if let io::Mesh::Forward { queue, .. } = command {
+                self.adapters.lost.add(&queue.route, 1);
             }
             return;
         };
         // `false` is for what the link has no room for: whoever sent it sends it again, or it is counted as lost.
         let _sent = match command {
             io::Mesh::Send { to, batch } => mesh.send(to, batch),
-            io::Mesh::Forward { to, route, message } => mesh.forward(to, route, message),
+            io::Mesh::Forward { to, queue, message } => mesh.forward(to, queue, message),
             io::Mesh::Confirm { to, confirm } => mesh.confirm(to, confirm),
             io::Mesh::Role(role) => {
                 mesh.take_role(role);

@@ -29,6 +29,7 @@ use crate::{
     machine::{Effects, Machine},
     message::{Message, Properties},
     queue::{Queue, QueueState, StoreOp},
+    text::Text,
     time::Time,
 };
 
@@ -57,7 +58,7 @@ pub struct Router {
 struct Publish {
     ticket: u64,
     module: ModuleId,
-    topic: String,
+    topic: Text,
     properties: Properties,
     payload: Bytes,
     wall_ms: u64,
@@ -167,7 +168,7 @@ impl Router {
             return None;
         }
         let Publish { ticket, module, topic, properties, payload, wall_ms, packet_id } = publish;
-        let (origin, source) = (self.device, module.module.clone());
+        let (origin, source) = (self.device, Text::from(module.module.as_str()));
         let message = Message { origin, source, topic, properties, payload, accepted_ms: wall_ms };
         let choice = self.samples.choose(&routes, &module, &message, now);
         if choice.verdicts.is_empty() && !routes.is_granted(&module, &message.topic) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 use wayside_config::{cbor, hash::hex, identity::DeviceId, workload::ModuleId};
 
-use crate::{message::Message, queue::StoreOp};
+use crate::{message::Message, queue::StoreOp, text::Text};
 
 /// The most bytes of one retained message, by [`Message::cost_bytes`].
 pub const RETAINED_MESSAGE_BYTES: usize = 64 << 10;
@@ -30,7 +30,7 @@ pub(super) struct Retained {
 struct Name {
     source: ModuleId,
     origin: DeviceId,
-    topic: String,
+    topic: Text,
 }
 
 /// Whether a message could be retained.
@@ -60,7 +60,7 @@ impl Parts {
         for parts in self.0.into_values() {
             let bytes: Vec<u8> = parts.into_values().flatten().collect();
             if let Ok((workload, message)) = cbor::decode::<(String, Message)>(&bytes) {
-                let source = ModuleId { workload, module: message.source.clone() };
+                let source = ModuleId { workload, module: message.source.to_string() };
                 retained
                     .insert(Name { source, origin: message.origin, topic: message.topic.clone() }, message);
             }
@@ -137,7 +137,7 @@ fn key(name: &Name, part: usize) -> String {
         .chain_update(name.source.to_string())
         .chain_update([0])
         .chain_update(name.origin.as_bytes())
-        .chain_update(&name.topic)
+        .chain_update(name.topic.as_bytes())
         .finalize();
     format!("retain/{}/{part:02}", hex(&digest[..16]))
 }

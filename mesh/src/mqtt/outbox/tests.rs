@@ -14,7 +14,7 @@ fn queue(route: &str) -> Queue {
 
 fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<Parcel> {
     let parcel = |n: u64| Parcel {
-        topic: format!("dev/sensor/t{}", n % 2),
+        topic: format!("dev/sensor/t{}", n % 2).into(),
         payload: n.to_string().into(),
         ..Parcel::default()
     };

@@ -13,7 +13,7 @@ impl Session {
             let waits = |parcel: &&Parcel| self.subscriptions.grant(parcel) == Grant::Nothing;
             if let Some(parcel) = messages.iter().find(waits) {
                 link.has_told_of_waiting = true;
-                info!(module = %self.module, topic = parcel.topic, "a message waits until the module subscribes to its topic");
+                info!(module = %self.module, topic = %parcel.topic, "a message waits until the module subscribes to its topic");
             }
         }
         self.outbox.take(queue, first_seq, messages);

@@ -124,7 +124,7 @@ impl Session {
         self.events.push_back(MqttEvent::Published {
             ticket,
             module: self.module.clone(),
-            topic,
+            topic: topic.into(),
             properties: carried(properties, retain),
             payload,
             qos,

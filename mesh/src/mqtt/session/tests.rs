@@ -12,7 +12,10 @@ use wayside_actors::{
 };
 
 use super::*;
-use crate::mqtt::packet::{Publish, WhenRetained, Will, Wish};
+use crate::mqtt::{
+    packet::{Publish, WhenRetained, Will, Wish},
+    window::SILENT_MAXIMUM,
+};
 
 const NO_BYTES: &[u8] = &[];
 
@@ -80,7 +83,7 @@ impl Bench {
 
     fn deliver(&mut self, first_seq: u64, payloads: &[&'static str]) {
         let messages = payloads.iter().map(|text| Parcel {
-            topic: "dev/sensor/t".to_owned(),
+            topic: "dev/sensor/t".into(),
             payload: Bytes::from(*text),
             ..Parcel::default()
         });
@@ -224,7 +227,7 @@ fn at_most_once_is_not_answered_but_counted() {
     while matches!(bench.poll().1, Polled::Open { read: true }) {
         asked.extend(bench.receive(publish(0, 0)));
     }
-    assert_eq!(asked.len(), 256);
+    assert_eq!(asked.len(), SILENT_MAXIMUM);
     bench.accept_all(&asked);
     assert_eq!(bench.poll(), (Vec::new(), Polled::Open { read: true }));
 }
@@ -303,7 +306,7 @@ fn a_second_connection_takes_over() {
     let open = tickets(&bench.receive(publish(1, 5)))[0];
     let events = bench.connect(v4(false));
     let told = |event: &MqttEvent| match event {
-        MqttEvent::Published { topic, .. } => topic.clone(),
+        MqttEvent::Published { topic, .. } => topic.to_string(),
         MqttEvent::Disconnected { .. } => "disconnected".to_owned(),
         MqttEvent::Offline { .. } => "offline".to_owned(),
         MqttEvent::Online { .. } => "online".to_owned(),

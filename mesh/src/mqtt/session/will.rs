@@ -21,7 +21,7 @@ impl Session {
         self.events.push_back(MqttEvent::Published {
             ticket: self.tickets.next(),
             module: self.module.clone(),
-            topic: will.topic,
+            topic: will.topic.into(),
             properties: carried(will.properties.unwrap_or_default(), will.retain),
             payload: will.payload,
             qos: will.qos,

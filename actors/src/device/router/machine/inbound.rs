@@ -44,7 +44,7 @@ impl Router {
                 if message.is_to_be_retained()
                     && let Some((workload, _)) = batch.route.split_once('/')
                 {
-                    let source = ModuleId { workload: workload.into(), module: message.source.clone() };
+                    let source = ModuleId { workload: workload.into(), module: message.source.to_string() };
                     self.retain(&source, &message, out);
                 }
                 self.append(&target, message, out, &mut told);
@@ -112,7 +112,9 @@ impl Router {
         let is_sound = (inbound.delivery == delivery || delivery == Delivery::AtLeastOnce)
             && inbound.origins.contains(&from)
             && messages.iter().all(|message| {
-                message.origin == from && sources.contains(&message.source) && is_topic(&message.topic)
+                message.origin == from
+                    && sources.iter().any(|source| message.source == source.as_str())
+                    && is_topic(&message.topic)
             });
         is_sound.then_some(inbound)
     }

@@ -18,12 +18,7 @@ fn asks(bench: &mut Bench, subscribe: Incoming) -> bool {
 }
 
 fn parcel(topic: &str) -> Parcel {
-    Parcel {
-        topic: topic.to_owned(),
-        payload: Bytes::from_static(b"x"),
-        is_retained: true,
-        ..Parcel::default()
-    }
+    Parcel { topic: topic.into(), payload: Bytes::from_static(b"x"), is_retained: true, ..Parcel::default() }
 }
 
 #[test]

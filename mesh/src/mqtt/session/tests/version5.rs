@@ -84,7 +84,7 @@ fn identifiers_of_all_that_match_and_what_is_left_of_its_time_go_with_a_message(
         bench.accept_all(&events);
     }
     bench.bytes();
-    let parcel = Parcel { topic: "dev/sensor/t".to_owned(), expiry_s: Some(9), ..Parcel::default() };
+    let parcel = Parcel { topic: "dev/sensor/t".into(), expiry_s: Some(9), ..Parcel::default() };
     bench.session.deliver(queue(), 1, vec![parcel]);
     // In the order of the filters.
     assert_eq!(bench.bytes(), b"\x30\x19\0\x0cdev/sensor/t\x0a\x02\0\0\0\x09\x0b\xac\x02\x0b\x07");

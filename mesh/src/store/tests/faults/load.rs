@@ -18,7 +18,7 @@ pub(super) fn message_of(number: usize, seq: u64) -> Message {
     let mixed = Dice(seq * 3 + number as u64).next();
     let bytes = if mixed.is_multiple_of(40) { 20_000 } else { mixed % 1200 };
     let mut message = message(seq, bytes as usize);
-    message.topic = format!("queue/{number}");
+    message.topic = format!("queue/{number}").into();
     message
 }
 
