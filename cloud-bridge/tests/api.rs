@@ -104,6 +104,7 @@ async fn streams_show_what_comes_within_two_seconds() {
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&value["route"], &value["seq"]), (&"w/r".into(), &1.into()));
     assert_eq!(value["payload"], "{\"row\":1}");
+    assert_eq!(value["properties"], serde_json::json!({ "unit": "C" }));
     assert!(events.any(|line| line.unwrap().contains(r#""route":"w/r""#)));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }

@@ -216,7 +216,7 @@ impl Device {
             origin: self.id(),
             source: "sensor".into(),
             topic: "observations".into(),
-            properties: Default::default(),
+            properties: [("unit".into(), "C".into())].into(),
             payload: Bytes::from(format!("{{\"row\":{seq}}}")),
             accepted_ms: 1_000 + seq,
         };

@@ -19,9 +19,6 @@ use super::{
     writer::{Request, Writer},
 };
 
-/// Commits that wait at most; later ones wait for their turn to wait. Each actor has one under way.
-const WAITING: usize = 1024;
-
 /// A segment is closed at this size: damage takes no more, and room comes back in steps of it. A new one takes sled
 /// half a MiB and some syncs.
 const SEGMENT_BYTES: u64 = 32 << 20;
@@ -48,7 +45,8 @@ impl StoreSettings {
 /// The store of a device. Closed when dropped, after what was asked for is done.
 #[derive(Debug)]
 pub struct SledStore {
-    requests: Option<mpsc::Sender<Request>>,
+    /// No longer than there are callers, for each has one commit under way; and in the order of their calls.
+    requests: Option<mpsc::UnboundedSender<Request>>,
     shared: Arc<Shared>,
     max_bytes: u64,
     thread: Option<JoinHandle<()>>,
@@ -67,7 +65,7 @@ impl SledStore {
         let max_bytes = settings.max_bytes;
         let writer = Writer::open(shared.clone(), settings)?;
         let restored = shared.restored();
-        let (requests, receiver) = mpsc::channel(WAITING);
+        let (requests, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("queue-store".into())
             .spawn(move || writer.run(receiver))
@@ -84,21 +82,11 @@ impl SledStore {
 impl QueueStore for SledStore {
     fn commit(&self, changes: Vec<StoreOp>) -> Commit {
         let (waiter, answer) = oneshot::channel();
-        let asked = match &self.requests {
-            Some(requests) => match requests.try_send(Request::Commit(changes, waiter)) {
-                Ok(()) => None,
-                Err(
-                    mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request),
-                ) => Some((requests.clone(), request)),
-            },
-            None => None,
-        };
-        Box::pin(async move {
-            if let Some((requests, request)) = asked {
-                requests.send(request).await.map_err(|_| ended())?;
-            }
-            answer.await.unwrap_or_else(|_| Err(ended()))
-        })
+        if let Some(requests) = &self.requests {
+            // What is not taken drops the waiter, and the answer says so.
+            let _ = requests.send(Request::Commit(changes, waiter));
+        }
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(ended())) })
     }
 
     fn load(
@@ -114,7 +102,7 @@ impl QueueStore for SledStore {
     fn restored(&self) -> Result<Restored, StoreError> {
         let (waiter, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(ended)?;
-        requests.blocking_send(Request::Restored(waiter)).map_err(|_| ended())?;
+        requests.send(Request::Restored(waiter)).map_err(|_| ended())?;
         answer.blocking_recv().unwrap_or_else(|_| Err(ended()))
     }
 

@@ -73,7 +73,7 @@ impl Writer {
     }
 
     /// Does what is asked until nobody can ask any more.
-    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let mut kept = None;
         while let Some(request) = kept.take().or_else(|| requests.blocking_recv()) {
             match request {

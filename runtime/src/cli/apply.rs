@@ -86,11 +86,7 @@ impl ApplyArgs {
                 ))
             };
         }
-        let place = match self.device {
-            Some(_) => Place::Site(Box::new(self.place.find_site()?)),
-            None => self.place.find()?,
-        };
-        let applied = match place {
+        let applied = match self.find()? {
             Place::Cloud(cloud) => self.to_cloud(&cloud, workload)?,
             Place::Site(mut site) => self.to_site(&mut site, workload)?,
         };
@@ -101,6 +97,17 @@ impl ApplyArgs {
             "{} version {} is on {} device(s)",
             applied.name, applied.version, applied.devices
         ))
+    }
+
+    fn find(&self) -> Result<Place, Failure> {
+        if self.device.is_some() && self.place.cloud.is_some() && !self.place.lan {
+            return Err(Failure::Usage(
+                "`--device` is for a device of this LAN, and a cloud (`--cloud`, or WAYSIDE_CLOUD) sends a workload \
+                 where its `target` says: name the device there, or say `--lan`"
+                    .into(),
+            ));
+        }
+        self.place.find()
     }
 
     fn read(&self) -> Result<Workload, Failure> {

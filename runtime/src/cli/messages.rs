@@ -191,6 +191,7 @@ mod tests {
             seq: 1,
             accepted_ms: 0,
             stored_ms: None,
+            properties: [].into(),
             payload: Some("1\n\u{1b}[2J2".into()),
             payload_base64: None,
         };

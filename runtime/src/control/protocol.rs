@@ -19,7 +19,7 @@ use wayside_actors::{
         calls::{Failed, Outcome, Why},
         membership::Role,
     },
-    message::Message,
+    message::{Message, Properties},
     report::Report,
 };
 use wayside_config::{
@@ -285,6 +285,9 @@ pub struct MessageLine {
     /// When the cloud stored it; absent on a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_ms: Option<u64>,
+    /// What its publisher says of it.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
     /// The payload, when it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
@@ -308,6 +311,7 @@ impl MessageLine {
             seq,
             accepted_ms: message.accepted_ms,
             stored_ms: None,
+            properties: message.properties.clone(),
             payload_base64: payload.is_none().then(|| BASE64_STANDARD.encode(&message.payload)),
             payload,
         }

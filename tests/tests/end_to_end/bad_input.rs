@@ -46,5 +46,7 @@ fn usage_and_reach_have_their_own_exit_codes() -> Result<()> {
     let ended = capture(&mut nowhere)?;
     assert_eq!(ended.code, 3, "{ended}");
     assert!(ended.stderr.contains("127.0.0.1:9"), "{ended}");
+    let ended = capture(nowhere.args(["--device", "a"]))?;
+    assert!(ended.code == 2 && ended.stderr.contains("`target`"), "{ended}");
     Ok(())
 }

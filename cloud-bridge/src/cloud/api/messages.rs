@@ -12,6 +12,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use wayside_actors::message::Properties;
 use wayside_config::identity::DeviceId;
 
 use super::{
@@ -57,6 +58,8 @@ pub(super) struct Line {
     seq: u64,
     accepted_ms: u64,
     stored_ms: u64,
+    #[serde(skip_serializing_if = "Properties::is_empty")]
+    properties: Properties,
     #[serde(flatten)]
     payload: Payload,
 }
@@ -86,6 +89,7 @@ impl Line {
             seq,
             accepted_ms: message.accepted_ms,
             stored_ms,
+            properties: message.properties,
             payload,
         }
     }
