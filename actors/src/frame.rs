@@ -11,13 +11,18 @@
 //!                    <-  Confirm           cumulative, after the commit
 //!                    <-  Ask               an operator's question
 //!   Answer           ->                    its own, or sealed for an operator
+//!   TwinNames, Twin  ->                    all twins, then those that change
+//!                    <-  Twin              an operator's sealed change, until it is taken or void
 //! ```
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use wayside_config::workload::ModuleId;
+
 use crate::{
+    device::twins::Twin,
     message::{Batch, Confirm},
     report::Report,
 };
@@ -42,6 +47,10 @@ pub enum ToCloud {
     Batch(Batch),
     /// The answer to an [`Ask`].
     Answer(Answer),
+    /// The modules that have twins: others have none any more.
+    TwinNames(Vec<ModuleId>),
+    /// How a module's twin is now.
+    Twin(ModuleId, Box<Twin>),
 }
 
 /// From the cloud to a device.
@@ -60,6 +69,8 @@ pub enum ToDevice {
     Confirm(Confirm),
     /// An operator's question.
     Ask(Ask),
+    /// A sealed [`wayside_config::document::TwinChange`].
+    Twin(bytes::Bytes),
 }
 
 /// Who connects.

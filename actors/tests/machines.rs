@@ -23,6 +23,7 @@ fn every_actor_can_be_made_whole_again() {
         Actor::Uplink,
         Actor::Health,
         Actor::Calls,
+        Actor::Twins,
     ] {
         let outs = after_restart(&actor);
         assert!(!outs.is_empty(), "{actor:?}");

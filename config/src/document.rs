@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{identity::DeviceId, limits::VERSION_MAX, workload::Workload};
+use crate::{
+    identity::DeviceId,
+    limits::VERSION_MAX,
+    workload::{ModuleId, Workload},
+};
 
 /// A workload at a version, signed by an operator. Says what runs, not where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +89,27 @@ pub struct Reply {
     pub request: [u8; 32],
     /// The answer: JSON of the control protocol.
     pub body: String,
+}
+
+/// An operator's change of what is desired of one module: signed, for one version of one life of its twin, so that it
+/// needs no time after which it is void: nobody can have it taken twice, or by another twin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwinChange {
+    /// The device this is for; every other one refuses it.
+    pub device: DeviceId,
+    /// The name by which the operator means the device, whose key somebody else may have told: a device of another name
+    /// does not take it. `None` when it was meant by its key.
+    pub name: Option<String>,
+    /// Whose twin.
+    pub module: ModuleId,
+    /// The life of the twin, as the device told it.
+    pub life: u64,
+    /// The version of the desired properties that this makes: one above the version that it is a change of.
+    #[serde(deserialize_with = "version")]
+    pub version: u64,
+    /// A JSON merge patch: see [`crate::patch`].
+    pub patch: String,
 }
 
 fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

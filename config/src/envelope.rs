@@ -26,6 +26,8 @@ pub enum Kind {
     Request,
     /// [`crate::document::Reply`].
     Reply,
+    /// [`crate::document::TwinChange`].
+    TwinChange,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Assignment => b"wayside/v1/assignment",
             Self::Request => b"wayside/v1/request",
             Self::Reply => b"wayside/v1/reply",
+            Self::TwinChange => b"wayside/v1/twin-change",
         }
     }
 
@@ -42,7 +45,7 @@ impl Kind {
     #[must_use]
     pub const fn max_bytes(self) -> usize {
         match self {
-            Self::Release | Self::Assignment | Self::Request => SEALED_BYTES,
+            Self::Release | Self::Assignment | Self::Request | Self::TwinChange => SEALED_BYTES,
             Self::Reply => REPLY_BYTES,
         }
     }

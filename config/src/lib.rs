@@ -14,6 +14,7 @@ pub mod identity;
 pub mod join;
 pub mod leaf;
 pub mod limits;
+pub mod patch;
 pub mod route;
 pub mod settings;
 pub mod statefile;

@@ -57,6 +57,10 @@ pub const CONDITION_MARKS: usize = 200;
 pub const CONDITION_WORK: usize = 16;
 /// A message body that conditions may look into, in bytes: a comprehension over it must not hold up the router.
 pub const CONDITION_BODY_BYTES: usize = 64 << 10;
+/// One side of a twin, or a patch of it, in bytes.
+pub const TWIN_BYTES: usize = 64 << 10;
+/// Nesting of a twin's properties.
+pub const TWIN_DEPTH: usize = 16;
 /// The highest priority of a route; the lowest is 0.
 pub const PRIORITY_MAX: u8 = 9;
 /// The longest that a route may wait for a batch, in milliseconds.

@@ -9,6 +9,8 @@ mod condition;
 mod envelope;
 #[path = "hostile/join.rs"]
 mod join;
+#[path = "hostile/patch.rs"]
+mod patch;
 #[path = "hostile/settings.rs"]
 mod settings;
 #[path = "hostile/statefile.rs"]
@@ -35,6 +37,8 @@ store_max = '1GiB'
 [mesh]
 listen = ['10.0.0.1:7447']
 ";
+
+const PATCH: &[u8] = b"{\"a\":{\"b\":[1,2]},\"c\":\"x\"}\0{\"a\":{\"b\":null,\"d\":{\"e\":1.5}},\"c\":null}";
 
 const CONDITION: &[u8] = b"body.tags.exists(t, t.startsWith('a')) || has(body.b) && body.b[0] > 1.5\0{\"tags\": [\"ab\"], \"b\": [2]}";
 
@@ -75,6 +79,7 @@ proptest! {
         condition::read(&bytes);
         envelope::read(&bytes);
         join::read(&bytes);
+        patch::read(&bytes);
         settings::read(&bytes);
         statefile::read(&bytes);
         let _ = cbor::decode::<Request>(&bytes);
@@ -84,6 +89,7 @@ proptest! {
     fn damaged_files_break_no_parser(
         compose in damaged(COMPOSE.into()),
         condition in damaged(CONDITION.into()),
+        patch in damaged(PATCH.into()),
         settings in damaged(SETTINGS.into()),
         sealed in damaged(forged()),
         state in damaged(state()),
@@ -91,6 +97,7 @@ proptest! {
     ) {
         compose::read(&compose);
         condition::read(&condition);
+        patch::read(&patch);
         settings::read(&settings);
         envelope::read(&sealed);
         statefile::read(&state);

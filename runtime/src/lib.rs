@@ -11,3 +11,4 @@ mod logs;
 pub mod shell;
 pub mod state;
 pub mod trust;
+mod twins;

@@ -7,7 +7,7 @@ use std::{
 
 use wayside_actors::{device::reconciler::Assigner, frame::Desired};
 use wayside_config::{
-    document::{Assignment, Release},
+    document::{Assignment, Release, TwinChange},
     envelope::{self, EnvelopeError, Kind},
     hash::sha256,
     identity::{DeviceId, PublicKey},
@@ -123,6 +123,29 @@ impl Trust {
             *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = signers;
         }
         Ok(verified)
+    }
+}
+
+impl Trust {
+    /// Checks who signed a change of a twin, and for whom: `name` is what this device is called.
+    ///
+    /// # Errors
+    /// In words, with what to do.
+    pub fn verify_twin(&self, sealed: &[u8], name: &str) -> Result<TwinChange, String> {
+        let opened = envelope::open::<TwinChange>(sealed, Kind::TwinChange, &self.operators());
+        let (_, change) = opened.map_err(|error| {
+            format!("the change: {error}; let an operator make it whom the device obeys: `--operator KEY`")
+        })?;
+        if change.device != self.device {
+            let (theirs, ours) = (change.device.short(), self.device.short());
+            return Err(format!("the change is for device {theirs}, and this one is {ours}"));
+        }
+        match &change.name {
+            Some(meant) if meant != name => {
+                Err(format!("the change is for {meant}, and this device is called {name}"))
+            }
+            Some(_) | None => Ok(change),
+        }
     }
 }
 

@@ -20,5 +20,6 @@ mod run;
 pub mod scenario;
 mod schedule;
 mod trace;
+mod twinning;
 mod workload;
 mod world;

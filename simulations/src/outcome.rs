@@ -15,6 +15,8 @@ pub struct Outcome {
     pub(crate) totals: Totals,
     /// Calls that modules answered, and those that they did not.
     pub(crate) calls: (u64, u64),
+    /// Changes of twins that devices took.
+    pub(crate) twins_changed: u64,
     pub(crate) trace_lines: u64,
     pub(crate) fingerprint: u64,
     /// Laws that were broken, in words; empty when all hold.
@@ -41,6 +43,12 @@ impl Outcome {
         self.calls.0
     }
 
+    /// Changes of twins that devices took.
+    #[must_use]
+    pub const fn twins_changed(&self) -> u64 {
+        self.twins_changed
+    }
+
     /// One JSON object, all of it but the time it took decided by the seed.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
@@ -59,6 +67,7 @@ impl Outcome {
             "redelivered": self.totals.redelivered,
             "calls_answered": self.calls.0,
             "calls_failed": self.calls.1,
+            "twins_changed": self.twins_changed,
             "daemon_restarts": self.daemon_restarts(),
             "cloud_restarts": self.cloud_restarts(),
             "module_starts": self.counts.module_starts,

@@ -47,6 +47,7 @@ pub(crate) fn run(scenario: Scenario, trace: Trace) -> io::Result<Outcome> {
         counts: world.nature.counts,
         totals,
         calls: (world.nature.calls.answered, world.nature.calls.failed),
+        twins_changed: world.nature.twins.changed,
         trace_lines: world.nature.trace.lines(),
         fingerprint: world.nature.trace.fingerprint(),
         broken,

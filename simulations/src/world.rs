@@ -16,6 +16,7 @@ use crate::{
     scenario::Scenario,
     schedule::Schedule,
     trace::Trace,
+    twinning::Twinning,
     workload,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Nature {
     pub(crate) links: Links,
     pub(crate) ledger: Ledger,
     pub(crate) calls: Calling,
+    pub(crate) twins: Twinning,
     pub(crate) counts: Counts,
     /// The highest version of the workload that the cloud has settled.
     pub(crate) settled: u64,
@@ -91,6 +93,7 @@ impl World {
         }
         let nature = Nature {
             calls: Calling::new(scenario.seed),
+            twins: Twinning::new(scenario.seed),
             scenario: Arc::new(scenario),
             schedule,
             random,

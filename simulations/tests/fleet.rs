@@ -33,6 +33,7 @@ fn holds_for_seeds(kinds: &[FaultKind]) {
 fn a_healthy_fleet_delivers_everything() {
     let outcome = holds(Scenario::new(1, 3, 1));
     assert!(outcome.accepted() > 150, "a message a second and device");
+    assert!(outcome.twins_changed() > 20, "a change in three seconds and device");
     assert!(outcome.calls_answered() > 20, "a call in three seconds and device");
 }
 

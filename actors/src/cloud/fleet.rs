@@ -1,8 +1,10 @@
 //! All devices: what each should run, what each said last, and who has fallen silent.
 
+mod event;
 mod members;
 mod merge;
 mod presence;
+mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +12,15 @@ use serde::{Deserialize, Serialize};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
-    workload::{Destination, Target},
+    workload::{Destination, ModuleId, Target},
 };
 
-pub use self::merge::MAX_REPORTED_BYTES;
 use self::presence::Deadlines;
+pub use self::{
+    event::{Effect, Event},
+    merge::MAX_REPORTED_BYTES,
+    twins::{MAX_PENDING, MAX_TWIN_BYTES, Pending, TwinRecord},
+};
 use crate::{
     frame::Hello,
     machine::{Effects, Machine},
@@ -61,106 +67,6 @@ pub enum Presence {
     Silent,
 }
 
-/// What can happen to the fleet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    /// The first event of a fleet made from what was stored.
-    Started,
-    /// A device greets. `token_ok` says whether its join token is good (checked by the adapter in constant time).
-    Greeted {
-        /// Who.
-        device: DeviceId,
-        /// With what words.
-        hello: Hello,
-        /// Whether its token is good.
-        token_ok: bool,
-        /// The cloud's clock.
-        wall_ms: u64,
-    },
-    /// A device sent something.
-    Seen {
-        /// Who.
-        device: DeviceId,
-        /// The cloud's clock.
-        wall_ms: u64,
-    },
-    /// A device reported.
-    Reported {
-        /// Who.
-        device: DeviceId,
-        /// What.
-        report: Report,
-        /// The cloud's clock.
-        wall_ms: u64,
-    },
-    /// A device's session ended.
-    Gone {
-        /// Who.
-        device: DeviceId,
-    },
-    /// An operator applied a release; the adapter checked its signature.
-    Applied {
-        /// Answered by `Settled` with the same ticket.
-        ticket: u64,
-        /// What it says.
-        release: Box<Release>,
-        /// SHA-256 of the sealed bytes.
-        sha256: [u8; 32],
-        /// The bytes, to persist and to pass on.
-        sealed: bytes::Bytes,
-    },
-    /// An operator removed a workload.
-    Removed {
-        /// Answered by `Settled` with the same ticket.
-        ticket: u64,
-        /// Its name.
-        workload: String,
-    },
-    /// The time asked for has come.
-    Woken,
-}
-
-/// What the fleet wants done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Effect {
-    /// Keep what is known of a device: a persist step.
-    SaveDevice(DeviceId, Box<DeviceRecord>),
-    /// Keep a release in place of the workload's older one: a persist step.
-    SaveRelease {
-        /// What it says.
-        release: Box<Release>,
-        /// SHA-256 of the bytes.
-        sha256: [u8; 32],
-        /// The bytes.
-        sealed: bytes::Bytes,
-    },
-    /// Forget a workload's release: a persist step.
-    DropRelease {
-        /// Its name.
-        workload: String,
-    },
-    /// Tell the session whether the device may in.
-    Admit(DeviceId, Result<(), String>),
-    /// The device's reports have a gap: its next connection begins with a full one.
-    Hangup {
-        /// Whose connection.
-        device: DeviceId,
-        /// For the log and the peer.
-        reason: String,
-    },
-    /// Sign this assignment with the cloud's key, gather its releases, and send both.
-    Assign(Box<Assignment>),
-    /// What the operator asked for is stored, or refused with what to do.
-    Settled {
-        /// From the event.
-        ticket: u64,
-        /// How many devices get another assignment by it.
-        result: Result<u64, String>,
-    },
-    /// What is known of a device changed: for the page.
-    Changed(DeviceId, Box<DeviceRecord>),
-}
-
 /// All devices under one trust root.
 #[derive(Debug)]
 pub struct Fleet {
@@ -176,6 +82,7 @@ struct Device {
     heard: Time,
     /// The number that its next report must have; `None` while it is not connected or a full one is due.
     next_report: Option<u64>,
+    twins: twins::Twins,
 }
 
 /// The release that holds of a workload, and who runs it.
@@ -206,12 +113,24 @@ impl Fleet {
             if record.presence == Presence::Away {
                 fleet.deadlines.watch(device, now.plus_millis(SILENT_AFTER_MS));
             }
-            fleet.devices.insert(device, Device { record, heard: now, next_report: None });
+            let twins = twins::Twins::default();
+            fleet.devices.insert(device, Device { record, heard: now, next_report: None, twins });
         }
         for (release, sha256) in releases {
             fleet.take_release(&release, sha256);
         }
         fleet
+    }
+
+    /// With the twins that were stored. Those of devices that are not known are left out.
+    #[must_use]
+    pub fn with_twins(mut self, twins: impl IntoIterator<Item = ((DeviceId, ModuleId), TwinRecord)>) -> Self {
+        for ((id, module), record) in twins {
+            if let Some(device) = self.devices.get_mut(&id) {
+                device.twins.restore(module, record);
+            }
+        }
+        self
     }
 
     /// Every device with what is known of it, by key.
@@ -246,7 +165,16 @@ impl Machine for Fleet {
                 }
             }
             Event::Reported { device, report, wall_ms } => self.reported(now, device, report, wall_ms, out),
-            Event::Gone { device } => self.gone(now, device, out),
+            Event::TwinNames { device, modules } => self.twin_names(device, modules, out),
+            Event::TwinReported { device, module, twin } => self.twin_reported(device, module, *twin, out),
+            Event::TwinSet { ticket, change, sha256, sealed } => {
+                let result = self.twin_set(&change, sha256, sealed, out);
+                out.push(Effect::Settled { ticket, result });
+            }
+            Event::Gone { device } => {
+                self.gone(now, device, out);
+                self.save_twins(device, out);
+            }
             Event::Applied { ticket, release, sha256, sealed } => {
                 let result = self.applied(release, sha256, sealed, out);
                 out.push(Effect::Settled { ticket, result });
@@ -290,6 +218,7 @@ impl Fleet {
             record: DeviceRecord::default(),
             heard: now,
             next_report: None,
+            twins: twins::Twins::default(),
         });
         device.next_report = None;
         let labels: BTreeMap<_, _> = hello.labels.into_iter().collect();

@@ -6,9 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use wayside_config::{identity::DeviceId, limits, workload::is_name};
+use wayside_config::{
+    identity::DeviceId,
+    limits,
+    workload::{ModuleId, is_name},
+};
 
 use crate::{
+    device::twins::Twin,
     frame::{Answer, Ask, Desired, Hello, PROTOCOL, ToCloud, ToDevice},
     machine::{Effects, Machine},
     message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
@@ -53,6 +58,8 @@ pub enum Event {
     Admitted(Result<(), String>),
     /// What the device should run, when that changed.
     Desired(Desired),
+    /// A sealed change of a twin.
+    Twin(bytes::Bytes),
     /// An operator's question.
     Ask(Ask),
     /// The fleet wants the device to connect anew.
@@ -104,6 +111,10 @@ pub enum Effect {
     Seen(DeviceId, u64),
     /// The device reported, at this time of the cloud's clock.
     Reported(DeviceId, Report, u64),
+    /// The device says which modules have twins.
+    TwinNames(DeviceId, Vec<ModuleId>),
+    /// The device says how a twin is.
+    Twin(DeviceId, ModuleId, Box<Twin>),
     /// The device answered, or cannot.
     Answered(DeviceId, Answer),
     /// The session is over.
@@ -163,6 +174,11 @@ impl Machine for Session {
                     out.push(Effect::Send(self.device, ToDevice::Desired(desired)));
                 }
             }
+            Event::Twin(sealed) => {
+                if self.state == State::Welcomed {
+                    out.push(Effect::Send(self.device, ToDevice::Twin(sealed)));
+                }
+            }
             Event::Ask(ask) => self.ask(ask, out),
             Event::Hangup { reason } => self.close(reason, out),
             Event::Closed => self.closed(out),
@@ -205,6 +221,14 @@ impl Session {
                 self.seen = Some(now);
                 out.push(Effect::Reported(self.device, report, wall_ms));
             }
+            (State::Welcomed, ToCloud::TwinNames(modules)) => {
+                self.see(now, wall_ms, out);
+                out.push(Effect::TwinNames(self.device, modules));
+            }
+            (State::Welcomed, ToCloud::Twin(module, twin)) => {
+                self.see(now, wall_ms, out);
+                out.push(Effect::Twin(self.device, module, twin));
+            }
             (State::Welcomed, ToCloud::Answer(answer)) => {
                 self.see(now, wall_ms, out);
                 if self.questions.remove(&answer.id) {
@@ -213,7 +237,11 @@ impl Session {
             }
             (
                 State::Opening | State::AwaitingHello { .. } | State::Greeting,
-                ToCloud::Batch(_) | ToCloud::Report(_) | ToCloud::Answer(_),
+                ToCloud::Batch(_)
+                | ToCloud::Report(_)
+                | ToCloud::Answer(_)
+                | ToCloud::TwinNames(_)
+                | ToCloud::Twin(..),
             ) => self.close("a frame before Welcome".into(), out),
             (State::Opening | State::Greeting | State::Welcomed, ToCloud::Hello(_)) => {
                 self.close("a Hello out of turn".into(), out);

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
+    workload::ModuleId,
 };
 
 use crate::{
     cloud::{
-        fleet::{self, DeviceRecord},
+        fleet::{self, DeviceRecord, TwinRecord},
         session::{self, Window},
     },
     frame::{Answer, Hello, ToDevice},
@@ -113,6 +114,12 @@ pub enum Io {
         /// See [`fleet::Effect::Settled`].
         result: Result<u64, String>,
     },
+    /// Keep what is known of a twin: always a persist step.
+    SaveTwin(DeviceId, ModuleId, Box<TwinRecord>),
+    /// Forget a twin: always a persist step.
+    DropTwin(DeviceId, ModuleId),
+    /// What is known of a twin changed; `None` when it is gone.
+    TwinChanged(DeviceId, ModuleId, Option<Box<TwinRecord>>),
     /// What is known of a device changed: for the page.
     Changed(DeviceId, Box<DeviceRecord>),
 }
@@ -132,6 +139,8 @@ pub fn session(effect: session::Effect) -> Vec<Out> {
         Effect::Reported(device, report, wall_ms) => {
             tell_fleet(fleet::Event::Reported { device, report, wall_ms })
         }
+        Effect::TwinNames(device, modules) => tell_fleet(fleet::Event::TwinNames { device, modules }),
+        Effect::Twin(device, module, twin) => tell_fleet(fleet::Event::TwinReported { device, module, twin }),
         Effect::Answered(device, answer) => Out::Io(Io::Answered(device, answer)),
         Effect::Gone(device) => {
             return vec![tell_fleet(fleet::Event::Gone { device }), Out::End(Actor::Session(device))];
@@ -154,6 +163,10 @@ pub fn fleet(effect: fleet::Effect) -> Out {
         Effect::Hangup { device, reason } => tell_session(device, session::Event::Hangup { reason }),
         Effect::Assign(assignment) => Out::Io(Io::Assign(assignment)),
         Effect::Settled { ticket, result } => Out::Io(Io::Settled { ticket, result }),
+        Effect::SaveTwin(device, module, record) => Out::Io(Io::SaveTwin(device, module, record)),
+        Effect::DropTwin(device, module) => Out::Io(Io::DropTwin(device, module)),
+        Effect::SendTwin(device, sealed) => tell_session(device, session::Event::Twin(sealed)),
+        Effect::TwinChanged(device, module, record) => Out::Io(Io::TwinChanged(device, module, record)),
         Effect::Changed(device, record) => Out::Io(Io::Changed(device, record)),
     }
 }

@@ -13,7 +13,7 @@ use wayside_config::{
 };
 
 use crate::{
-    device::{access::Client, calls, membership::Role, reconciler::Floors},
+    device::{access::Client, calls, membership::Role, reconciler::Floors, twins::Twin},
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -38,6 +38,20 @@ pub enum Io {
     SaveFloors(Floors),
     /// Replaces the persisted desired state as a whole, atomically: always a persist step.
     SaveDesired(Desired),
+    /// Keeps a module's twin: always a persist step. The twins are made from them.
+    SaveTwin(ModuleId, Box<Twin>),
+    /// Forgets a module's twin: always a persist step.
+    DropTwin(ModuleId),
+    /// Check the signature of a twin's change that came from the cloud; when it holds, answered by
+    /// `twins::Event::Change` without a question.
+    VerifyTwin(Bytes),
+    /// A module's twin, for the operator who asked.
+    TwinShown {
+        /// The question's number.
+        question: u64,
+        /// The twin, or why not, and what to do.
+        result: Result<Box<Twin>, String>,
+    },
     /// Read the persisted desired state; answered by `reconciler::Event::Desired` with `restored`,
     /// or not at all where there is none.
     LoadDesired,
@@ -203,6 +217,13 @@ pub enum Mqtt {
         call: u64,
         /// Whose.
         module: ModuleId,
+    },
+    /// Tell the module's client what is desired of it, if it wants to hear; in place of what it was not told yet.
+    Desired {
+        /// Whose.
+        module: ModuleId,
+        /// JSON: `{"version": 3, "desired": {...}}`.
+        body: Bytes,
     },
     /// The names of devices in the topics that modules see. A device without one goes by its key.
     Names(BTreeMap<DeviceId, String>),

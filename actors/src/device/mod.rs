@@ -3,7 +3,7 @@
 //! ```text
 //! device -> reconciler -> one module machine per module
 //!        -> router     -> one delivery machine per queue
-//!        -> membership, uplink, health, calls
+//!        -> membership, uplink, health, calls, twins
 //! ```
 //!
 //! A machine is a file with what can happen to it (`Event`) and what it wants done (`Effect`), and a type
@@ -31,5 +31,6 @@ pub mod module;
 pub mod reconciler;
 pub mod router;
 pub mod spec_hash;
+pub mod twins;
 pub mod uplink;
 pub mod wiring;

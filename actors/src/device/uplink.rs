@@ -4,6 +4,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::machine::{HELLO_MS, RECONNECT, Uplink};
@@ -62,6 +63,8 @@ pub enum Effect {
     Confirm(Confirm),
     /// An operator's question; the adapter answers it.
     Ask(Ask),
+    /// An operator's change of a twin; the adapter checks its signature and tells the twins.
+    Twin(Bytes),
     /// The cloud refuses this device; shown as a problem of the device. Empty clears it.
     Problem(String),
 }

@@ -8,7 +8,8 @@
 //! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes` | router |
 //! | reconciler | `Assigned`, `Problems` | health |
-//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
+//! | reconciler | `Clients` | MQTT, twins |
+//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names` | state files, engine, MQTT |
 //! | module | `Report` | health, calls |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |
@@ -22,17 +23,21 @@
 //! | delivery | `Load`, `Store` | store |
 //! | membership | `Up`, `Down` | all deliveries to that device |
 //! | membership | `Peers` | health |
-//! | uplink | `Up`, `Down`, `Confirm` | all deliveries to the cloud, or the one confirmed |
+//! | uplink | `Up`, `Down`, `Confirm` | all deliveries to the cloud, or the one confirmed; twins |
+//! | uplink | `Twin` | verification, then twins |
 //! | uplink | `FullWanted`, `Problem` | health |
 //! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask` | uplink adapter, verification, answers |
 //! | health | `Report` | uplink, and whoever asks on this device |
 //! | calls | `Restart` | that module |
+//! | twins | `Save`, `Drop`, `Deliver`, `Accept`, `Refuse`, `Shown` | state files, MQTT, the operator who waits |
+//! | twins | `Tell`, `TellNames`, `Problems` | uplink adapter, health |
 //! | calls | `Deliver`, `Withdraw`, `Settled` | MQTT, the operator who waits |
 //!
 //! What adapters bring is an [`Event`] as it is: a confirmation from a neighbour is `Acked` for the
 //! delivery of (its route, that device); a session that comes is `Up` for all deliveries to its module.
 
 mod condensed;
+mod restart;
 
 use serde::{Deserialize, Serialize};
 use wayside_config::workload::ModuleId;
@@ -41,14 +46,14 @@ use crate::{
     device::{
         calls, delivery, health,
         io::{self, Io},
-        membership, module, reconciler, router, uplink,
+        membership, module, reconciler, router, twins, uplink,
     },
     frame::ToCloud,
     message::Batch,
     queue::{Endpoint, Queue},
 };
 
-pub use self::condensed::condensed;
+pub use self::{condensed::condensed, restart::after_restart};
 
 /// An actor of the device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -69,6 +74,8 @@ pub enum Actor {
     Health,
     /// See [`mod@calls`].
     Calls,
+    /// See [`mod@twins`].
+    Twins,
 }
 
 /// An event and the actor that it is for. For a module or a queue that has no actor, one is started
@@ -93,6 +100,8 @@ pub enum Event {
     Health(health::Event),
     /// For the calls under way.
     Calls(calls::Event),
+    /// For the twins.
+    Twins(twins::Event),
 }
 
 /// What one effect leads to.
@@ -120,7 +129,8 @@ impl Event {
             | Self::Membership(_)
             | Self::Uplink(_)
             | Self::Health(_)
-            | Self::Calls(_) => false,
+            | Self::Calls(_)
+            | Self::Twins(_) => false,
         }
     }
 }
@@ -142,7 +152,11 @@ pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
         E::Missing(module) => to_module(module, module::Event::Missing),
         E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),
         E::Routes(table) => to_router(router::Event::Routes(table)),
-        E::Clients(clients) => mqtt(io::Mqtt::Clients(clients)),
+        E::Clients(clients) => {
+            let modules = clients.iter().filter(|client| client.leaf.is_none());
+            let modules = modules.map(|client| client.id.clone()).collect();
+            return vec![mqtt(io::Mqtt::Clients(clients)), to_twins(twins::Event::Modules(modules))];
+        }
         E::Names(names) => mqtt(io::Mqtt::Names(names)),
         E::Assigned(version) => to_health(health::Event::Assignment(version)),
         E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
@@ -275,8 +289,9 @@ pub fn uplink(effect: uplink::Effect) -> Vec<Out> {
         E::Connect => Out::Io(Io::Uplink(io::Uplink::Connect)),
         E::Close => Out::Io(Io::Uplink(io::Uplink::Close)),
         E::Send(frame) => Out::Io(Io::Uplink(io::Uplink::Send(frame))),
-        E::Up => deliveries(delivery::Event::Up),
-        E::Down => deliveries(delivery::Event::Down),
+        E::Up => return vec![deliveries(delivery::Event::Up), to_twins(twins::Event::CloudUp)],
+        E::Down => return vec![deliveries(delivery::Event::Down), to_twins(twins::Event::CloudDown)],
+        E::Twin(sealed) => Out::Io(Io::VerifyTwin(sealed)),
         E::FullWanted => to_health(health::Event::FullWanted),
         E::Desired(desired) => Out::Io(Io::Verify(desired)),
         E::Confirm(confirm) => {
@@ -315,37 +330,22 @@ pub fn calls(effect: calls::Effect) -> Vec<Out> {
     }]
 }
 
-/// What makes an actor whole again that was rebuilt after a failure and has forgotten what it was
-/// told. For the reconciler and the uplink it is also what begins their first life; an uplink
-/// is there only when there is a cloud to talk to. Problems that adapters told health are told
-/// again by whoever hosts them.
+/// What follows from an effect of the twins.
 #[must_use]
-pub fn after_restart(actor: &Actor) -> Vec<Out> {
-    match actor {
-        Actor::Reconciler => vec![Out::Io(Io::LoadDesired)],
-        Actor::Module(module) => {
-            let event = reconciler::Event::ModuleRestarted(module.clone());
-            vec![Out::Tell(Event::Reconciler(event))]
-        }
-        // The tickets of waiting publishes are forgotten: clients come again and send anew.
-        Actor::Router => vec![
-            mqtt(io::Mqtt::Clients(Vec::new())),
-            Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted)),
-        ],
-        Actor::Delivery(queue) => vec![to_router(router::Event::DeliveryRestarted(queue.clone()))],
-        Actor::Membership => vec![Out::Io(Io::Mesh(io::Mesh::Tokens))],
-        Actor::Uplink => {
-            vec![Out::Io(Io::Uplink(io::Uplink::Close)), Out::Tell(Event::Uplink(uplink::Event::Start))]
-        }
-        Actor::Health => vec![
-            Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted)),
-            to_router(router::Event::HealthRestarted),
-            Out::Tell(Event::Membership(membership::Event::HealthRestarted)),
-            Out::Tell(Event::Uplink(uplink::Event::HealthRestarted)),
-        ],
-        // Whoever waits is told by the adapter, when the time is up; each module reports again.
-        Actor::Calls => vec![Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted))],
-    }
+pub fn twins(effect: twins::Effect) -> Vec<Out> {
+    use twins::Effect as E;
+    let to_cloud = |frame| Out::Io(Io::Uplink(io::Uplink::Send(frame)));
+    vec![match effect {
+        E::Save(module, twin) => Out::Io(Io::SaveTwin(module, twin)),
+        E::Drop(module) => Out::Io(Io::DropTwin(module)),
+        E::Deliver { module, body } => mqtt(io::Mqtt::Desired { module, body }),
+        E::Accept { ticket } => mqtt(io::Mqtt::Accept { tickets: vec![ticket] }),
+        E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
+        E::Shown { question, result } => Out::Io(Io::TwinShown { question, result }),
+        E::TellNames(modules) => to_cloud(ToCloud::TwinNames(modules)),
+        E::Tell(module, twin) => to_cloud(ToCloud::Twin(module, twin)),
+        E::Problems(problems) => to_health(health::Event::Problems { source: "twins".into(), problems }),
+    }]
 }
 
 fn engine(engine: io::Engine) -> Out {
@@ -366,6 +366,10 @@ fn to_router(event: router::Event) -> Out {
 
 fn to_calls(event: calls::Event) -> Out {
     Out::Tell(Event::Calls(event))
+}
+
+fn to_twins(event: twins::Event) -> Out {
+    Out::Tell(Event::Twins(event))
 }
 
 fn to_health(event: health::Event) -> Out {

@@ -205,7 +205,8 @@ impl Node {
             | Event::Module(..)
             | Event::Membership(_)
             | Event::Uplink(_)
-            | Event::Calls(_) => {}
+            | Event::Calls(_)
+            | Event::Twins(_) => {}
         }
     }
 
@@ -271,7 +272,8 @@ impl Node {
                 | Actor::Membership
                 | Actor::Uplink
                 | Actor::Health
-                | Actor::Calls => {}
+                | Actor::Calls
+                | Actor::Twins => {}
             }
         }
     }

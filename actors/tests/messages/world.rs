@@ -192,6 +192,7 @@ impl World {
                     | io::Mqtt::AskUp { .. }
                     | io::Mqtt::Call { .. }
                     | io::Mqtt::Withdraw { .. }
+                    | io::Mqtt::Desired { .. }
                     | io::Mqtt::Names(_)
                     | io::Mqtt::Clients(_),
                 )
@@ -205,6 +206,10 @@ impl World {
                 | Io::Verify(_)
                 | Io::Answer(_)
                 | Io::Called { .. }
+                | Io::SaveTwin(..)
+                | Io::DropTwin(_)
+                | Io::VerifyTwin(_)
+                | Io::TwinShown { .. }
                 | Io::Publish(_) => panic!("not expected of a router or a delivery"),
             }
         }

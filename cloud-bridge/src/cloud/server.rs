@@ -232,6 +232,10 @@ fn payload_bytes(frame: &ToCloud) -> usize {
         ToCloud::Batch(batch) => {
             batch.messages.iter().map(wayside_actors::message::Message::cost_bytes).sum()
         }
+        ToCloud::Twin(_, twin) => twin.cost_bytes(),
+        ToCloud::TwinNames(modules) => {
+            modules.iter().map(|module| module.workload.len() + module.module.len() + 48).sum()
+        }
         ToCloud::Answer(answer) => answer.result.as_ref().map_or_else(String::len, String::len),
         ToCloud::Report(report) => report.cost_bytes(),
         // At most MAX_HELLO_BYTES, and one of its own a connection.

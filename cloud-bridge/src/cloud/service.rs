@@ -109,7 +109,11 @@ async fn serve(
     if let Some(problem) = state.operators_problem() {
         tracing::error!("{problem}");
     }
-    let hub = Arc::new(Hub::new(state, store.clone(), View::new(store.devices()?), store.releases()?));
+    let view = View::new(store.devices()?);
+    for ((device, module), record) in store.twins()? {
+        view.put_twin(device, module, Some(Box::new(record)));
+    }
+    let hub = Arc::new(Hub::new(state, store.clone(), view, store.releases()?));
 
     let (host, clock) = {
         let clock = Clock::start();

@@ -45,13 +45,15 @@ impl Shell<Fleet> for FleetShell {
     fn rebuild(&self) -> LocalBoxFuture<'_, Result<Fleet, String>> {
         let (store, now) = (self.hub.store.clone(), self.clock.now());
         async move {
-            let read = tokio::task::spawn_blocking(move || Ok((store.devices()?, store.releases()?)));
-            let (devices, releases) = read
+            let read = tokio::task::spawn_blocking(move || {
+                Ok((store.devices()?, store.releases()?, store.twins()?))
+            });
+            let (devices, releases, twins) = read
                 .await
                 .map_err(|error| error.to_string())?
                 .map_err(|error: super::store::StoreError| error.to_string())?;
             let releases = releases.into_iter().map(|stored| (*stored.release, stored.sha256));
-            Ok(Fleet::new(now, devices, releases))
+            Ok(Fleet::new(now, devices, releases).with_twins(twins))
         }
         .boxed_local()
     }
@@ -91,6 +93,9 @@ impl FleetShell {
                 }
             },
             Out::Io(Io::Settled { ticket, result }) => self.hub.settle(ticket, result),
+            Out::Io(Io::TwinChanged(device, module, record)) => {
+                self.hub.view.put_twin(device, module, record)
+            }
             Out::Io(Io::Changed(device, record)) => self.hub.view.put(device, *record),
             out @ (Out::Io(_) | Out::End(_)) => not_ours(&out),
         }
@@ -196,7 +201,7 @@ async fn commit(hub: &Hub, group: Vec<Out>) -> Result<(), CommitError> {
         match change {
             Change::Release(release) => hub.put_release(release),
             Change::DropRelease(workload) => hub.drop_release(&workload),
-            Change::Messages { .. } | Change::Device(..) => {}
+            Change::Messages { .. } | Change::Device(..) | Change::Twin(..) | Change::DropTwin(..) => {}
         }
     }
     Ok(())
@@ -208,6 +213,8 @@ fn change(out: Out) -> Option<Change> {
             Change::Messages { device, route, messages, window, stored_ms: wall_ms }
         }
         Out::Io(Io::SaveDevice(device, record)) => Change::Device(device, record),
+        Out::Io(Io::SaveTwin(device, module, record)) => Change::Twin(device, module, record),
+        Out::Io(Io::DropTwin(device, module)) => Change::DropTwin(device, module),
         Out::Io(Io::SaveRelease { release, sha256, sealed }) => {
             Change::Release(StoredRelease { release, sha256, sealed })
         }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use tokio::sync::watch;
-use wayside_actors::cloud::fleet::DeviceRecord;
-use wayside_config::identity::DeviceId;
+use wayside_actors::cloud::fleet::{DeviceRecord, TwinRecord};
+use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 /// Seconds of history behind the sparklines.
 pub(super) const HISTORY: usize = 120;
@@ -18,6 +18,7 @@ const ROUTES: usize = 500;
 /// Everything that is shown. Cheap to read: nothing here touches the disk.
 pub(super) struct View {
     devices: Mutex<Devices>,
+    twins: Mutex<BTreeMap<(DeviceId, ModuleId), Arc<TwinRecord>>>,
     rates: Mutex<BTreeMap<String, Rate>>,
     tick: watch::Sender<u64>,
 }
@@ -55,7 +56,12 @@ pub(super) enum NotOne {
 
 impl View {
     pub(super) fn new(devices: Vec<(DeviceId, DeviceRecord)>) -> Self {
-        let view = Self { devices: Mutex::default(), rates: Mutex::default(), tick: watch::Sender::new(0) };
+        let view = Self {
+            devices: Mutex::default(),
+            twins: Mutex::default(),
+            rates: Mutex::default(),
+            tick: watch::Sender::new(0),
+        };
         for (device, record) in devices {
             view.put(device, record);
         }
@@ -72,6 +78,28 @@ impl View {
             devices.changes.remove(&before.version);
         }
         devices.changes.insert(version, device);
+    }
+
+    /// Takes in what is known of a twin; `None` when it is gone.
+    pub(super) fn put_twin(&self, device: DeviceId, module: ModuleId, record: Option<Box<TwinRecord>>) {
+        let mut twins = lock(&self.twins);
+        match record {
+            Some(record) => twins.insert((device, module), Arc::from(record)),
+            None => twins.remove(&(device, module)),
+        };
+    }
+
+    /// One twin.
+    pub(super) fn twin(&self, device: DeviceId, module: &ModuleId) -> Option<Arc<TwinRecord>> {
+        lock(&self.twins).get(&(device, module.clone())).cloned()
+    }
+
+    /// A device's twins, by module.
+    pub(super) fn twins(&self, device: DeviceId) -> Vec<(ModuleId, Arc<TwinRecord>)> {
+        let first = ModuleId { workload: String::new(), module: String::new() };
+        let twins = lock(&self.twins);
+        let of_device = twins.range((device, first)..).take_while(|((of, _), _)| *of == device);
+        of_device.map(|((_, module), record)| (module.clone(), Arc::clone(record))).collect()
     }
 
     /// One device.

@@ -79,6 +79,16 @@ fn bytes_are_pinned() {
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
     assert_eq!(hex(&body(&answer)), "840405f4626e6f");
 
+    let module: wayside_config::workload::ModuleId = "w/m".parse().unwrap();
+    assert_eq!(hex(&body(&ToCloud::TwinNames(vec![module.clone()]))), "82068163772f6d");
+    let twin = Box::new(wayside_actors::device::twins::Twin::new(7));
+    let zeros = "00".repeat(32);
+    assert_eq!(
+        hex(&body(&ToCloud::Twin(module, twin))),
+        format!("880763772f6d0700627b7d00627b7d5820{zeros}")
+    );
+    assert_eq!(hex(&body(&ToDevice::Twin(Bytes::from_static(b"c")))), "8218454163");
+
     assert_eq!(hex(&body(&ToDevice::Welcome)), "811840");
     assert_eq!(hex(&body(&ToDevice::Refused { reason: "no".into() })), "821841626e6f");
     let desired = Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"r")] };
@@ -307,7 +317,24 @@ fn any_to_cloud() -> impl Strategy<Value = ToCloud> {
         any_report().prop_map(ToCloud::Report),
         any_batch().prop_map(ToCloud::Batch),
         answer.prop_map(ToCloud::Answer),
+        any_twin(),
+        collection::vec(any_module_id(), 0..4).prop_map(ToCloud::TwinNames),
     ]
+}
+
+fn any_module_id() -> impl Strategy<Value = wayside_config::workload::ModuleId> {
+    ("[a-z]{1,9}", "[a-z]{1,9}")
+        .prop_map(|(workload, module)| wayside_config::workload::ModuleId { workload, module })
+}
+
+fn any_twin() -> impl Strategy<Value = ToCloud> {
+    use wayside_actors::device::twins::{Side, Twin};
+    let side = || (any::<u64>(), ".{0,30}").prop_map(|(version, properties)| Side { version, properties });
+    (any_module_id(), any::<u64>(), side(), side(), any::<[u8; 32]>()).prop_map(
+        |(module, life, desired, reported, changed_by)| {
+            ToCloud::Twin(module, Box::new(Twin { life, desired, reported, changed_by }))
+        },
+    )
 }
 
 fn any_bytes() -> impl Strategy<Value = Bytes> {
@@ -333,6 +360,7 @@ fn any_to_device() -> impl Strategy<Value = ToDevice> {
         desired.prop_map(ToDevice::Desired),
         confirm.prop_map(ToDevice::Confirm),
         ask.prop_map(ToDevice::Ask),
+        any_bytes().prop_map(ToDevice::Twin),
         (any::<u64>(), any_bytes())
             .prop_map(|(id, request)| ToDevice::Ask(Ask { id, question: Question::Sealed { request } })),
     ]

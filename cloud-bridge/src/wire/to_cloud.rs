@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use wayside_actors::{
+    device::twins::{Side, Twin},
     frame::{Answer, Hello, MAX_ANSWER_BYTES, PROTOCOL, ToCloud},
     message::Batch,
     report::{
@@ -9,7 +10,10 @@ use wayside_actors::{
         MAX_ROUTES, ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus,
     },
 };
-use wayside_config::limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES};
+use wayside_config::{
+    limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES, TWIN_BYTES},
+    workload::ModuleId,
+};
 
 use super::{
     Frame, MAX_FRAME_BYTES, WireError, batch, cut, framed, key,
@@ -22,6 +26,8 @@ const HELLO: u64 = 1;
 const REPORT: u64 = 2;
 const BATCH: u64 = 3;
 const ANSWER: u64 = 4;
+const TWIN_NAMES: u64 = 6;
+const TWIN: u64 = 7;
 const PACKED_BATCH: u64 = 5;
 
 impl Frame for ToCloud {
@@ -31,6 +37,10 @@ impl Frame for ToCloud {
             Self::Report(report) => framed(REPORT, 13, |e| put_report(e, report)),
             Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
+            Self::TwinNames(modules) => framed(TWIN_NAMES, 1, |e| {
+                put_list(e, MAX_MODULES, modules.iter(), |e, module| e.text(&module.to_string()));
+            }),
+            Self::Twin(module, twin) => framed(TWIN, 7, |e| put_twin(e, module, twin)),
         }
     }
 
@@ -45,6 +55,13 @@ impl Frame for ToCloud {
                     "packed batch",
                     d.fields("packed batch", fields, 2, |d| packed_batch(d, limit)).map(Self::Batch),
                 ),
+                TWIN_NAMES => (
+                    "twin names",
+                    d.fields("twin names", fields, 1, |d| {
+                        d.list(MAX_MODULES, "the number of twins", module_id).map(Self::TwinNames)
+                    }),
+                ),
+                TWIN => ("twin", d.fields("twin", fields, 7, twin)),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };
             read.map_err(|source| WireError::Malformed { kind, source })
@@ -218,6 +235,31 @@ fn route(decoder: &mut Decoder) -> Result<(String, RouteStatus), CodecError> {
         let (refused, failed) = (d.uint()?, d.uint()?);
         Ok((name, RouteStatus { refused, failed, left_out: d.uint()?, lost: d.uint()? }))
     })
+}
+
+fn put_twin(encoder: &mut Encoder, module: &ModuleId, twin: &Twin) {
+    encoder.text(&module.to_string());
+    encoder.uint(twin.life);
+    encoder.uint(twin.desired.version);
+    encoder.text(&twin.desired.properties);
+    encoder.uint(twin.reported.version);
+    encoder.text(&twin.reported.properties);
+    encoder.bytes(&twin.changed_by);
+}
+
+fn twin(decoder: &mut Decoder) -> Result<ToCloud, CodecError> {
+    let module = module_id(decoder)?;
+    let life = decoder.uint()?;
+    let mut side = || {
+        Ok(Side { version: decoder.uint()?, properties: decoder.text(TWIN_BYTES, "a twin's properties")? })
+    };
+    let (desired, reported) = (side()?, side()?);
+    let changed_by = decoder.array_of_bytes("a hash of 32 bytes")?;
+    Ok(ToCloud::Twin(module, Box::new(Twin { life, desired, reported, changed_by })))
+}
+
+fn module_id(decoder: &mut Decoder) -> Result<ModuleId, CodecError> {
+    name(decoder)?.parse().map_err(|_| CodecError::Expected("WORKLOAD/MODULE"))
 }
 
 fn put_answer(encoder: &mut Encoder, answer: &Answer) {

@@ -12,6 +12,7 @@ const REFUSED: u64 = 65;
 const DESIRED: u64 = 66;
 const CONFIRM: u64 = 67;
 const ASK: u64 = 68;
+const TWIN: u64 = 69;
 
 const LOGS: u64 = 1;
 const SEALED: u64 = 2;
@@ -24,6 +25,7 @@ impl Frame for ToDevice {
             Self::Desired(desired) => framed(DESIRED, 2, |e| put_desired(e, desired)),
             Self::Confirm(confirm) => framed(CONFIRM, 3, |e| put_confirm(e, confirm)),
             Self::Ask(ask) => framed(ASK, 2, |e| put_ask(e, ask)),
+            Self::Twin(sealed) => framed(TWIN, 1, |e| e.bytes(sealed)),
         }
     }
 
@@ -40,6 +42,10 @@ impl Frame for ToDevice {
                 DESIRED => ("desired", d.fields("desired", fields, 2, desired).map(Self::Desired)),
                 CONFIRM => ("confirm", d.fields("confirm", fields, 3, confirm).map(Self::Confirm)),
                 ASK => ("ask", d.fields("ask", fields, 2, ask).map(Self::Ask)),
+                TWIN => (
+                    "twin",
+                    d.fields("twin", fields, 1, |d| Ok(Self::Twin(d.bytes(SEALED_BYTES, "a change")?))),
+                ),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };
             read.map_err(|source| WireError::Malformed { kind, source })

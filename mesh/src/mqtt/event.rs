@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wayside_actors::{
-    device::{calls, delivery, router, wiring},
+    device::{calls, delivery, router, twins, wiring},
     message::Properties,
     queue::{Endpoint, Queue},
     text::Text,
@@ -98,6 +98,20 @@ pub enum MqttEvent {
         /// Its answer, or its refusal; at most [`wayside_actors::message::MAX_PAYLOAD_BYTES`].
         answer: Result<Bytes, Bytes>,
     },
+    /// It wants to hear what is desired of it. See `twins::Event::Wanted`.
+    TwinWanted {
+        /// Who.
+        module: ModuleId,
+    },
+    /// It says what of itself is different. See `twins::Event::Reported`.
+    Reported {
+        /// Answered by `Mqtt::Accept` or `Mqtt::Refuse`.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// At most [`wayside_config::limits::TWIN_BYTES`].
+        patch: Bytes,
+    },
     /// A call is not answered any more. See `calls::Event::Undelivered`.
     Undelivered {
         /// Which.
@@ -128,6 +142,12 @@ impl MqttEvent {
             Self::Offline { module } => return deliveries(module, delivery::Event::Down),
             Self::Answered { call, module, answer } => {
                 return wiring::Event::Calls(calls::Event::Answered { call, module, answer });
+            }
+            Self::TwinWanted { module } => {
+                return wiring::Event::Twins(twins::Event::Wanted { module });
+            }
+            Self::Reported { ticket, module, patch } => {
+                return wiring::Event::Twins(twins::Event::Reported { ticket, module, patch });
             }
             Self::Undelivered { call, why } => {
                 return wiring::Event::Calls(calls::Event::Undelivered { call, why });

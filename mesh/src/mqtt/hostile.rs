@@ -11,7 +11,7 @@ use wayside_actors::{
     message::MAX_PAYLOAD_BYTES,
     queue::{Endpoint, Queue},
 };
-use wayside_config::workload::ModuleId;
+use wayside_config::{limits::TWIN_BYTES, workload::ModuleId};
 
 use super::{
     decode,
@@ -238,6 +238,11 @@ impl Play {
             MqttEvent::Answered { call, .. } | MqttEvent::Undelivered { call, .. } => {
                 assert!(self.calls.remove(&call), "a call is over once");
             }
+            MqttEvent::Reported { ticket, patch, .. } => {
+                assert!(patch.len() <= TWIN_BYTES);
+                self.asked(ticket);
+            }
+            MqttEvent::TwinWanted { .. } => self.session.desired(Bytes::from_static(b"{}")),
             // What an ended connection asked is answered to nobody.
             MqttEvent::Disconnected { .. } => self.tickets.clear(),
             MqttEvent::Acked { upto, .. } => assert!(upto < self.seq, "only what was delivered"),

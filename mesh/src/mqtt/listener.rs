@@ -148,6 +148,7 @@ impl Listener {
             Mqtt::Call { call, module, method, body } => {
                 hub.with_module(&module, |session| session.call(call, &method, body));
             }
+            Mqtt::Desired { module, body } => hub.with_module(&module, |session| session.desired(body)),
             Mqtt::Withdraw { call, module } => hub.with_module(&module, |session| session.withdraw(call)),
             Mqtt::AskUp { module } => hub.with_module(&module, Session::tell_online),
             Mqtt::Names(names) => hub.set_names(names),

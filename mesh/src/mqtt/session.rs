@@ -193,6 +193,7 @@ impl Session {
             link.pending.request(ticket, connack);
         }
         self.link = Some(link);
+        self.ask_twin();
         self.settle();
     }
 

@@ -36,6 +36,10 @@ pub struct Disk {
     pub stored: Vec<String>,
     /// The last publish of each topic that is to be retained, as if the sensor had made it.
     pub retained: BTreeMap<String, Message>,
+    /// Patches of reported properties that were accepted, in order.
+    pub reported: Vec<String>,
+    /// What a client that asks is told to be desired of it.
+    pub desired: String,
 }
 
 /// What the device saw and what it is to do.
@@ -156,6 +160,10 @@ pub fn until(what: &str, mut is_there: impl FnMut() -> bool) {
 async fn route(listener: Arc<Listener>, mut events: mpsc::Receiver<MqttEvent>, desk: Arc<Desk>) {
     while let Some(event) = events.recv().await {
         desk.events.lock().unwrap().push(event.clone());
+        if let MqttEvent::TwinWanted { module } = &event {
+            let body = desk.disk.lock().unwrap().desired.clone().into();
+            listener.perform(Mqtt::Desired { module: module.clone(), body });
+        }
         if let MqttEvent::Subscribed { module } = &event {
             let messages = desk.disk.lock().unwrap().retained.values().cloned().collect();
             listener.perform(Mqtt::Retained { module: module.clone(), messages });
@@ -215,11 +223,16 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
             acked.store(upto, Ordering::Relaxed);
             None
         }
+        MqttEvent::Reported { ticket, patch, .. } => {
+            disk.reported.push(String::from_utf8_lossy(&patch).into_owned());
+            Some(ticket)
+        }
         MqttEvent::Subscribed { .. }
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }
         | MqttEvent::Offline { .. }
         | MqttEvent::Answered { .. }
+        | MqttEvent::TwinWanted { .. }
         | MqttEvent::Undelivered { .. } => None,
     }
 }

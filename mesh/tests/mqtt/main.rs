@@ -33,6 +33,8 @@ fn last_ticket(device: &Device) -> Option<u64> {
         | MqttEvent::Offline { .. }
         | MqttEvent::Acked { .. }
         | MqttEvent::Answered { .. }
+        | MqttEvent::TwinWanted { .. }
+        | MqttEvent::Reported { .. }
         | MqttEvent::Undelivered { .. } => None,
     })
 }

@@ -185,6 +185,8 @@ fn outcomes(device: &Device) -> Vec<(u64, Result<bytes::Bytes, calls::Undelivere
         MqttEvent::Answered { call, answer: Ok(body), .. } => Some((*call, Ok(body.clone()))),
         MqttEvent::Undelivered { call, why } => Some((*call, Err(*why))),
         MqttEvent::Answered { .. }
+        | MqttEvent::TwinWanted { .. }
+        | MqttEvent::Reported { .. }
         | MqttEvent::Published { .. }
         | MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }
@@ -255,4 +257,25 @@ fn mqtt_5_takes_a_call_as_a_request_and_answers_as_to_any() {
     call(&device, 0x2a);
     let answer = bytes::Bytes::from_static(b"$wayside/call/measure");
     until("the answer", || outcomes(&device) == [(0x2a, Ok(answer.clone()))]);
+}
+
+#[test]
+fn a_module_hears_what_is_desired_whenever_it_appears_and_reports_when_it_is_stored() {
+    let device = Device::start();
+    let desire = |text: &str| text.clone_into(&mut device.desk.disk.lock().unwrap().desired);
+    desire("{\"version\":1}");
+    let (client, heard) = client(options(&device).set_clean_session(false).clone());
+    client.subscribe("$wayside/twin/desired", QoS::AtLeastOnce).unwrap();
+    until("what is desired", || count(&heard, "$wayside/twin/desired {\"version\":1}") == 1);
+    let body = bytes::Bytes::from_static(b"{\"version\":2}");
+    device.perform(Mqtt::Desired { module: super::device::module(), body });
+    until("the change", || count(&heard, "$wayside/twin/desired {\"version\":2}") == 1);
+    client.publish("$wayside/twin/reported", QoS::AtLeastOnce, false, "{\"ready\":true}").unwrap();
+    until("the acknowledgement", || count(&heard, "PubAck") == 1);
+    assert_eq!(device.desk.disk.lock().unwrap().reported, ["{\"ready\":true}"]);
+    // Back after a restart, with its session: it is told without asking.
+    desire("{\"version\":3}");
+    let (address, desk) = device.kill();
+    let _device = Device::start_at(address, desk, wayside_mesh::mqtt::Settings::default());
+    until("what is desired now", || count(&heard, "$wayside/twin/desired {\"version\":3}") == 1);
 }

@@ -19,6 +19,7 @@ mod site;
 mod status;
 #[cfg(test)]
 mod tests;
+mod twin;
 mod up;
 mod view;
 mod visible;
@@ -58,6 +59,7 @@ enum Command {
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Call(call::CallArgs),
+    Twin(twin::TwinArgs),
     Messages(messages::MessagesArgs),
     Key(key::KeyArgs),
     Leaf(leaf::LeafArgs),
@@ -82,6 +84,7 @@ impl Cli {
             Command::Status(args) => args.run(),
             Command::Logs(args) => args.run(),
             Command::Call(args) => args.run(),
+            Command::Twin(args) => args.run(),
             Command::Messages(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Leaf(args) => args.run(),

@@ -9,19 +9,23 @@ use clap::{CommandFactory, Parser};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use wayside_actors::{
-    device::calls::{Failed as Missed, Why},
+    device::{
+        calls::{Failed as Missed, Why},
+        twins::{Side, Twin},
+    },
     report::{ModuleState, ModuleStatus, Report},
 };
 use wayside_config::{
-    document::{Assignment, Release},
+    document::{Assignment, Release, TwinChange},
     envelope::{Kind, claimed_signer, open},
     hash::sha256,
     identity::DeviceId,
+    patch::patched,
 };
 
 use super::{Cli, Failure};
 use crate::control::{
-    Answer, Ask, ControlHandler, MessageLine, Neighbour, Sealed, Status, Versions, bind, serve,
+    Answer, Ask, ControlHandler, MessageLine, Neighbour, Sealed, Status, TwinView, Versions, bind, serve,
 };
 
 const COMPOSE: &str = "
@@ -41,6 +45,7 @@ struct Fake {
 struct Held {
     assignment: Option<Assignment>,
     releases: Vec<Release>,
+    twin: Option<Twin>,
 }
 
 fn device() -> DeviceId {
@@ -64,6 +69,19 @@ impl Fake {
         let version = assignment.version;
         held.assignment = Some(assignment);
         Ok(Answer::Applied { version })
+    }
+
+    fn set_twin(&self, change: &Sealed) -> Result<Answer, String> {
+        let signer = [claimed_signer(&change.0).unwrap()];
+        let (_, change) =
+            open::<TwinChange>(&change.0, Kind::TwinChange, &signer).map_err(|e| e.to_string())?;
+        assert_eq!((change.device, change.life), (device(), 7));
+        let mut held = self.held.lock().unwrap();
+        let twin = held.twin.get_or_insert_with(|| Twin::new(7));
+        assert_eq!(change.version, twin.desired.version + 1);
+        let properties = patched(&twin.desired.properties, change.patch.as_bytes()).unwrap();
+        twin.desired = Side { version: change.version, properties };
+        Ok(Answer::Twin(TwinView::new(&change.module, twin)))
     }
 
     fn status(&self) -> Status {
@@ -130,6 +148,12 @@ impl ControlHandler for Fake {
                 let outcome = Err(Missed { why: Why::Deadline, reason });
                 Ok(Answer::Called { outcome: crate::control::Called::from(outcome) })
             }
+            Ask::Twin { module, .. } => {
+                let module = module.parse().unwrap();
+                let twin = self.held.lock().unwrap().twin.clone().unwrap_or_else(|| Twin::new(7));
+                Ok(Answer::Twin(TwinView::new(&module, &twin)))
+            }
+            Ask::SetTwin { change } => self.set_twin(&change),
             Ask::Messages => Err("a stream".into()),
         };
         Box::pin(async move { answer })
@@ -173,6 +197,15 @@ fn a_workload_comes_and_goes_on_the_device_of_this_machine() {
     failed(run(folder.path(), &["logs", "ewr/lamp"]), "`lamp`");
     run(folder.path(), &["call", "ewr", "ping"]).unwrap();
     failed(run(folder.path(), &["call", "ewr/sensor", "measure", "--json"]), "sensor is slow");
+    run(folder.path(), &["twin", "ewr/grid/sensor"]).unwrap();
+    run(folder.path(), &["twin", "set", "ewr/grid/sensor", r#"{"interval_ms": 500}"#]).unwrap();
+    run(folder.path(), &["twin", "set", "ewr/grid/sensor", r#"{"depth": 2}"#, "--json"]).unwrap();
+    let twin = fake.held.lock().unwrap().twin.clone().unwrap();
+    assert_eq!(
+        (twin.desired.version, twin.desired.properties.as_str()),
+        (2, r#"{"depth":2,"interval_ms":500}"#)
+    );
+    assert!(matches!(run(folder.path(), &["twin", "set", "ewr/grid/sensor", "[]"]), Err(Failure::Usage(_))));
     assert!(matches!(run(folder.path(), &["call", "ewr", "ping", "{"]), Err(Failure::Usage(_))));
     run(folder.path(), &["remove", "grid"]).unwrap();
     assert_eq!(fake.versions().releases, []);

@@ -18,6 +18,7 @@ use wayside_actors::{
     device::{
         calls::{Failed, Outcome, Why},
         membership::Role,
+        twins::Twin,
     },
     message::{Message, Properties},
     report::Report,
@@ -26,6 +27,7 @@ use wayside_config::{
     document::ReleaseRef,
     identity::{DeviceId, PublicKey},
     leaf::Fingerprint,
+    workload::ModuleId,
 };
 use wayside_mesh::mqtt::Counted;
 
@@ -73,6 +75,18 @@ pub enum Ask {
         /// How long an answer may take, at most [`wayside_actors::device::calls::MAX_DEADLINE_MS`].
         deadline_ms: u64,
     },
+    /// The twin of a module: [`Answer::Twin`]. It begins with the first look.
+    Twin {
+        /// As in [`Ask::Call`].
+        to: Option<String>,
+        /// As in [`Ask::Logs`].
+        module: String,
+    },
+    /// Change what is desired of a module: [`Answer::Twin`] when it is persisted.
+    SetTwin {
+        /// A sealed [`wayside_config::document::TwinChange`].
+        change: Sealed,
+    },
     /// What modules publish from now on: a stream of [`MessageLine`]. Over the unix socket only.
     Messages,
 }
@@ -110,11 +124,47 @@ pub enum Answer {
         /// Each line begins with its RFC 3339 time and a space, as `docker logs -t` has it.
         text: String,
     },
+    /// To [`Ask::Twin`] and [`Ask::SetTwin`].
+    Twin(TwinView),
     /// To [`Ask::Call`].
     Called {
         /// What came of it.
         outcome: Called,
     },
+}
+
+/// A module's twin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TwinView {
+    /// `workload/module`.
+    pub module: String,
+    /// Which twin of the module it is.
+    pub life: u64,
+    /// How often what is desired was changed.
+    pub desired_version: u64,
+    /// What operators want.
+    pub desired: serde_json::Value,
+    /// How often what is reported changed.
+    pub reported_version: u64,
+    /// What the module says of itself.
+    pub reported: serde_json::Value,
+}
+
+impl TwinView {
+    /// How a twin is shown.
+    #[must_use]
+    pub fn new(module: &ModuleId, twin: &Twin) -> Self {
+        // What the machine keeps is JSON.
+        let value = |text: &str| serde_json::from_str(text).unwrap_or_default();
+        Self {
+            module: module.to_string(),
+            life: twin.life,
+            desired_version: twin.desired.version,
+            desired: value(&twin.desired.properties),
+            reported_version: twin.reported.version,
+            reported: value(&twin.reported.properties),
+        }
+    }
 }
 
 /// What came of a call.
@@ -419,6 +469,7 @@ mod tests {
             Answer::Logs { text: "a\nb".into() },
             Answer::Called { outcome: Ok("{\"celsius\": 21.5}".into()).into() },
             Answer::Called { outcome: Ok("two words".into()).into() },
+            Answer::Twin(TwinView::new(&"w/m".parse().unwrap(), &Twin::new(7))),
             Answer::Called { outcome: Ok(vec![0xff].into()).into() },
             Answer::Called { outcome: Called::Failed { why: Why::Deadline, reason: "late".into() } },
         ] {

@@ -129,6 +129,8 @@ mod tests {
                     | Ask::Versions
                     | Ask::Apply { .. }
                     | Ask::Call { .. }
+                    | Ask::Twin { .. }
+                    | Ask::SetTwin { .. }
                     | Ask::Messages => Err("not now".into()),
                 }
             })

@@ -98,7 +98,9 @@ pub fn open_ask(
         | Ask::Versions
         | Ask::Apply { .. }
         | Ask::Logs { .. }
-        | Ask::Call { .. }) => Ok((signer, ask)),
+        | Ask::Call { .. }
+        | Ask::Twin { .. }
+        | Ask::SetTwin { .. }) => Ok((signer, ask)),
     }
 }
 

@@ -19,7 +19,7 @@ use wayside_config::{document::Assignment, envelope, identity::DeviceId, setting
 use wayside_host::Address;
 use wayside_mesh::{session::Mesh, store::QueueStore};
 
-use super::{UpOptions, call::Calls};
+use super::{UpOptions, call::Calls, twin::Twins};
 use crate::{
     control::{
         Answer, Answered, Ask, CloudStatus, ControlHandler, MeshStatus, MessageLine, Neighbour, Now, Sealed,
@@ -52,11 +52,12 @@ pub(super) struct Control {
     settings: Settings,
     started: Instant,
     pub(super) view: Arc<View>,
-    trust: Arc<Trust>,
+    pub(super) trust: Arc<Trust>,
     pub(super) engine: Engine,
     mesh: Option<Mesh>,
     reconciler: Option<Address<reconciler::Event>>,
     pub(super) calls: Calls,
+    pub(super) twins: Twins,
 }
 
 impl Control {
@@ -75,6 +76,7 @@ impl Control {
             mesh: adapters.mesh.clone(),
             reconciler: device.reconciler(),
             calls: Calls::new(device),
+            twins: Twins::new(device),
         })
     }
 
@@ -98,6 +100,11 @@ impl Control {
         seal_reply(&self.key, sealed, Err(reason))
     }
 
+    /// What the device is called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether somebody has said whom the device obeys.
     pub(super) fn obeys_somebody(&self) -> bool {
         !self.trust.operators().is_empty()
@@ -118,6 +125,11 @@ impl Control {
                 let outcome = self.call(module, method, body, deadline_ms).await.into();
                 Ok(Answer::Called { outcome })
             }
+            Ask::Twin { to, module } => {
+                self.check_name(to)?;
+                self.twin(&module).await
+            }
+            Ask::SetTwin { change } => self.set_twin(&change).await,
             Ask::Messages => Err("`messages` is a stream, not a question".into()),
         }
     }

@@ -10,6 +10,7 @@ mod options;
 mod relayed;
 mod run;
 mod store;
+mod twin;
 mod uplink;
 
 use anyhow::Context;

@@ -92,6 +92,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         mesh: mesh.as_ref().ok().cloned(),
         mqtt: MqttPort::default(),
         calls: Arc::default(),
+        twins: Arc::default(),
+        name: name.clone(),
         uplink: commands,
         lost,
         state: Arc::clone(&state),

@@ -9,7 +9,7 @@ use tokio::{
 };
 use wayside_actors::{
     device::{io, uplink, wiring::Event},
-    frame::ToDevice,
+    frame::{Ask, Question, ToDevice},
 };
 use wayside_cloud_bridge::device::{CloudAddress, Event as UplinkEvent, UplinkClient};
 use wayside_config::join::JoinLink;
@@ -70,6 +70,11 @@ fn size(frame: &ToDevice) -> usize {
         ToDevice::Desired(desired) => {
             desired.assignment.len() + desired.releases.iter().map(bytes::Bytes::len).sum::<usize>()
         }
-        ToDevice::Welcome | ToDevice::Refused { .. } | ToDevice::Confirm(_) | ToDevice::Ask(_) => 0,
+        ToDevice::Ask(Ask { question: Question::Sealed { request }, .. }) => request.len(),
+        ToDevice::Twin(sealed) => sealed.len(),
+        ToDevice::Welcome
+        | ToDevice::Refused { .. }
+        | ToDevice::Confirm(_)
+        | ToDevice::Ask(Ask { question: Question::Logs { .. }, .. }) => 0,
     }
 }

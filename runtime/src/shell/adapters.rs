@@ -11,16 +11,17 @@ use wayside_actors::{
         io::{self, Io},
         membership,
         reconciler::{self, Floors},
+        twins::{self, Twins},
         uplink,
         wiring::Event,
     },
     frame::{Answer, Ask, Desired, Question, ToCloud},
     queue::Queue,
 };
-use wayside_config::identity::DeviceId;
+use wayside_config::{hash::sha256, identity::DeviceId};
 use wayside_mesh::{lost::Lost, session::Mesh};
 
-use super::{CallPort, Device, Held, MqttPort, View};
+use super::{CallPort, Device, Held, MqttPort, TwinPort, View};
 use crate::{
     clock::wall_ms,
     desired,
@@ -37,6 +38,9 @@ pub(super) const DESIRED: &str = "desired state";
 /// damage stays to be said until the daemon ends.
 pub(crate) const DESIRED_ON_DISK: &str = "desired state on the disk";
 
+/// Who noticed that twins on the disk were damaged: that stays to be said until the daemon ends.
+const TWINS_ON_DISK: &str = "twins on the disk";
+
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";
 
@@ -50,12 +54,16 @@ pub trait SealedRequests {
 pub struct Adapters {
     /// This device.
     pub device: DeviceId,
+    /// What it is called.
+    pub name: String,
     /// Spreads repetitions of this device against those of others.
     pub seed: u64,
     /// The MQTT listener, as it comes and goes.
     pub mqtt: MqttPort,
     /// Who waits for what came of a call.
     pub calls: Arc<CallPort>,
+    /// Who waits for a twin.
+    pub twins: Arc<TwinPort>,
     /// For reads that block on the disk.
     pub blocking: Handle,
     /// The containers.
@@ -93,7 +101,11 @@ impl Device {
             Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }) => {
                 self.load(queue, from, max_messages, max_bytes);
             }
-            Io::Store(io::Store::Commit(_)) | Io::SaveFloors(_) | Io::SaveDesired(_) => {
+            Io::Store(io::Store::Commit(_))
+            | Io::SaveFloors(_)
+            | Io::SaveDesired(_)
+            | Io::SaveTwin(..)
+            | Io::DropTwin(_) => {
                 tracing::error!(
                     "an effect that must be persisted came as one to be done; please report this"
                 );
@@ -113,6 +125,20 @@ impl Device {
                 }
             },
             Io::Answer(ask) => self.answer(ask),
+            Io::TwinShown { question, result } => adapters.twins.settle(question, result),
+            Io::VerifyTwin(sealed) => match adapters.trust.verify_twin(&sealed, &adapters.name) {
+                Ok(change) => {
+                    let (sha256, change) = (sha256(&sealed), Box::new(change));
+                    self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a change of a twin from the cloud was not taken");
+                    self.problem(
+                        "trust",
+                        Some(format!("a change of a twin from the cloud was not taken: {error}")),
+                    );
+                }
+            },
             Io::Called { call, outcome } => adapters.calls.settle(call, outcome),
             Io::Publish(report) => adapters.view.reported(report),
         }
@@ -214,6 +240,20 @@ impl Device {
         }
         self.adapters.view.taken(floors.clone());
         floors
+    }
+
+    /// The twins that are on the disk.
+    pub(super) async fn load_twins(self: &Rc<Self>) -> Result<Twins, String> {
+        let state = Arc::clone(&self.adapters.state);
+        let reading = self.adapters.blocking.spawn_blocking(move || crate::twins::load(&state)).await;
+        let read = reading.map_err(|error| error.to_string())?;
+        let (twins, problems) = read.map_err(|error| format!("the twins could not be read: {error}"))?;
+        if !problems.is_empty() {
+            self.problems_of(TWINS_ON_DISK, problems);
+        }
+        // Without randomness a twin that begins anew could take an old change for its own.
+        let seed = getrandom::u64().map_err(|error| error.to_string())?;
+        Ok(Twins::new(twins, seed))
     }
 
     fn answer(self: &Rc<Self>, ask: Ask) {

@@ -1,4 +1,4 @@
-//! Who waits for what came of a call: operators' questions, on any thread.
+//! Who waits for what machines answer: operators' questions, on any thread.
 
 use std::{
     collections::BTreeMap,
@@ -6,24 +6,39 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use wayside_actors::device::calls::{MAX_CALLS, Outcome};
+use wayside_actors::device::{
+    calls::{MAX_CALLS, Outcome},
+    twins::Twin,
+};
+
+/// Who waits for what came of a call.
+pub type CallPort = Port<Outcome>;
+
+/// Who waits for a twin.
+pub type TwinPort = Port<Result<Box<Twin>, String>>;
 
 /// Questions by the number of their call.
-#[derive(Debug, Default)]
-pub struct CallPort(Mutex<Waiting>);
+#[derive(Debug)]
+pub struct Port<T>(Mutex<Waiting<T>>);
 
-#[derive(Debug, Default)]
-struct Waiting {
+#[derive(Debug)]
+struct Waiting<T> {
     /// The number given last; the first one is random, so that no answer to a call of an earlier daemon is one
     /// to a call of this one.
     last: Option<u64>,
-    senders: BTreeMap<u64, oneshot::Sender<Outcome>>,
+    senders: BTreeMap<u64, oneshot::Sender<T>>,
 }
 
-impl CallPort {
+impl<T> Default for Port<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Waiting { last: None, senders: BTreeMap::new() }))
+    }
+}
+
+impl<T> Port<T> {
     /// A number for a call, and where its outcome comes. `None` when as many wait as may, and some more than
     /// machines take.
-    pub fn wait(&self) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+    pub fn wait(&self) -> Option<(u64, oneshot::Receiver<T>)> {
         let mut waiting = self.lock();
         // Those who gave up are swept here, so that they do not pile up.
         waiting.senders.retain(|_, sender| !sender.is_closed());
@@ -38,14 +53,14 @@ impl CallPort {
     }
 
     /// Tells who waits for it.
-    pub(super) fn settle(&self, call: u64, outcome: Outcome) {
+    pub(super) fn settle(&self, call: u64, outcome: T) {
         if let Some(sender) = self.lock().senders.remove(&call) {
             // Who gave up does not need to know.
             let _ = sender.send(outcome);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

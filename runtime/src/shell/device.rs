@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::mpsc;
 use wayside_actors::{
     device::{
-        calls, delivery, health, membership, module, reconciler, router, uplink,
+        calls, delivery, health, membership, module, reconciler, router, twins, uplink,
         wiring::{self, Actor, Event, Out},
     },
     queue::{Endpoint, Queue},
@@ -64,6 +64,7 @@ pub(super) struct Actors {
     pub(super) uplink: Option<Address<uplink::Event>>,
     pub(super) health: Option<Address<health::Event>>,
     pub(super) calls: Option<Address<calls::Event>>,
+    pub(super) twins: Option<Address<twins::Event>>,
     pub(super) modules: BTreeMap<ModuleId, Address<module::Event>>,
     pub(super) deliveries: BTreeMap<Queue, Address<delivery::Event>>,
 }
@@ -120,6 +121,12 @@ impl Device {
         self.actors.borrow().calls.clone()
     }
 
+    /// The address of the twins, for those on other threads.
+    #[must_use]
+    pub fn twins(&self) -> Option<Address<twins::Event>> {
+        self.actors.borrow().twins.clone()
+    }
+
     /// Brings an event from outside, and waits while its actor has no room. One for an actor that is
     /// not there is dropped: it is late.
     pub async fn send(self: &Rc<Self>, event: Event, payload_bytes: usize) {
@@ -132,6 +139,7 @@ impl Device {
                 Event::Uplink(event) => sending(actors.uplink.as_ref(), event, payload_bytes),
                 Event::Health(event) => sending(actors.health.as_ref(), event, payload_bytes),
                 Event::Calls(event) => sending(actors.calls.as_ref(), event, payload_bytes),
+                Event::Twins(event) => sending(actors.twins.as_ref(), event, payload_bytes),
                 Event::Module(module, event) => sending(actors.modules.get(&module), event, payload_bytes),
                 Event::Delivery(queue, event) => sending(actors.deliveries.get(&queue), event, payload_bytes),
                 event @ Event::Deliveries(..) => {
@@ -188,6 +196,7 @@ impl Device {
             Event::Uplink(event) => tell(actors.uplink.as_ref(), event),
             Event::Health(event) => tell(actors.health.as_ref(), event),
             Event::Calls(event) => tell(actors.calls.as_ref(), event),
+            Event::Twins(event) => tell(actors.twins.as_ref(), event),
             Event::Module(module, event) => tell(actors.modules.get(&module), event),
             Event::Delivery(queue, event) => tell(actors.deliveries.get(&queue), event),
             Event::Deliveries(endpoint, event) => {
@@ -258,7 +267,8 @@ impl Device {
             | Actor::Membership
             | Actor::Uplink
             | Actor::Health
-            | Actor::Calls => {
+            | Actor::Calls
+            | Actor::Twins => {
                 // An error means that the daemon is ending already.
                 let _ = self.fatal.send(reason);
                 return;
@@ -284,6 +294,7 @@ impl Device {
             Actor::Uplink => end(actors.uplink.take()),
             Actor::Health => end(actors.health.take()),
             Actor::Calls => end(actors.calls.take()),
+            Actor::Twins => end(actors.twins.take()),
         }
     }
 
@@ -297,6 +308,7 @@ impl Device {
         drained(actors.reconciler).await;
         drained(actors.membership).await;
         drained(actors.calls).await;
+        drained(actors.twins).await;
         drained(actors.health).await;
         drained(actors.uplink).await;
     }

@@ -1,14 +1,16 @@
 //! Persist effects: one commit of the store for a whole group, and the desired state's file.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
 use wayside_actors::{
     device::{
         io::{Io, Store},
+        twins::Twin,
         wiring::Out,
     },
     queue::StoreOp,
 };
+use wayside_config::workload::ModuleId;
 use wayside_host::CommitError;
 use wayside_mesh::store::StoreError;
 
@@ -20,6 +22,8 @@ const NO_ROOM: Duration = Duration::from_millis(500);
 /// Everything in `outs` is on stable storage when this resolves with `Ok`.
 pub(super) async fn commit(device: &Rc<Device>, outs: Vec<Out>) -> Result<(), CommitError> {
     let mut ops = Vec::with_capacity(outs.len());
+    // Of several changes of one twin the last one is kept.
+    let mut twins = BTreeMap::new();
     for out in outs {
         match out {
             Out::Io(Io::Store(Store::Commit(op))) => ops.push(op),
@@ -38,12 +42,31 @@ pub(super) async fn commit(device: &Rc<Device>, outs: Vec<Out>) -> Result<(), Co
                 })?;
                 device.problem(DESIRED, None);
             }
+            Out::Io(Io::SaveTwin(module, twin)) => drop(twins.insert(module, Some(twin))),
+            Out::Io(Io::DropTwin(module)) => drop(twins.insert(module, None)),
             other @ (Out::Tell(_) | Out::Io(_) | Out::End(_)) => {
                 return Err(CommitError(format!("{other:?} is nothing to persist")));
             }
         }
     }
+    if !twins.is_empty() {
+        commit_twins(device, twins).await?;
+    }
     if ops.is_empty() { Ok(()) } else { commit_ops(device, ops).await }
+}
+
+/// On a thread of its own: several files may have to be synced.
+async fn commit_twins(
+    device: &Rc<Device>,
+    twins: BTreeMap<ModuleId, Option<Box<Twin>>>,
+) -> Result<(), CommitError> {
+    let state = Arc::clone(&device.adapters.state);
+    let writing = device.adapters.blocking.spawn_blocking(move || crate::twins::save(&state, twins)).await;
+    let written = writing.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
+    let problem =
+        written.err().map(|error| format!("a twin could not be written: {error}; make room on the disk"));
+    device.problem("twins on the disk, to write", problem.clone());
+    problem.map_or(Ok(()), |problem| Err(CommitError(problem)))
 }
 
 async fn commit_ops(device: &Rc<Device>, ops: Vec<StoreOp>) -> Result<(), CommitError> {

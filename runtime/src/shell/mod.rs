@@ -14,7 +14,7 @@ mod view;
 
 pub(crate) use adapters::DESIRED_ON_DISK;
 pub use adapters::{Adapters, SealedRequests};
-pub use calls::CallPort;
+pub use calls::{CallPort, Port, TwinPort};
 pub use device::Device;
 pub use mqtt::MqttPort;
 pub use view::{Held, Tapped, View};

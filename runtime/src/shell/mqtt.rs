@@ -62,7 +62,8 @@ impl MqttPort {
             | io::Mqtt::Forget(_)
             | io::Mqtt::AskUp { .. }
             | io::Mqtt::Call { .. }
-            | io::Mqtt::Withdraw { .. } => {}
+            | io::Mqtt::Withdraw { .. }
+            | io::Mqtt::Desired { .. } => {}
         }
         if let Some(listener) = &*self.listener.borrow() {
             listener.perform(command);
@@ -77,6 +78,7 @@ impl MqttPort {
             }
             io::Mqtt::Accept { .. }
             | io::Mqtt::Withdraw { .. }
+            | io::Mqtt::Desired { .. }
             | io::Mqtt::Deny { .. }
             | io::Mqtt::Refuse { .. }
             | io::Mqtt::Deliver { .. }

@@ -30,6 +30,14 @@ impl Device {
         let id = self.adapters.device;
         let health = self.spawn(Actor::Health, || Ok(Health::default()), wiring::health);
         let calls = self.spawn(Actor::Calls, || Ok(Calls::default()), wiring::calls);
+        let twins = {
+            let device = Rc::clone(self);
+            let make = move || {
+                let device = Rc::clone(&device);
+                async move { device.load_twins().await }.boxed_local()
+            };
+            self.spawn_with(Actor::Twins, make, wiring::twins)
+        };
         let membership = self.spawn(Actor::Membership, move || Ok(Membership::new(id)), wiring::membership);
         let reconciler = {
             let device = Rc::clone(self);
@@ -45,6 +53,7 @@ impl Device {
             let mut actors = self.actors.borrow_mut();
             actors.health = Some(health);
             actors.calls = Some(calls);
+            actors.twins = Some(twins);
             actors.membership = Some(membership);
             actors.reconciler = Some(reconciler);
             actors.uplink = uplink;
@@ -82,7 +91,8 @@ impl Device {
             | Event::Membership(_)
             | Event::Uplink(_)
             | Event::Health(_)
-            | Event::Calls(_) => {}
+            | Event::Calls(_)
+            | Event::Twins(_) => {}
         }
     }
 
@@ -149,5 +159,6 @@ fn name(actor: &Actor) -> String {
         Actor::Uplink => "uplink".into(),
         Actor::Health => "health".into(),
         Actor::Calls => "calls".into(),
+        Actor::Twins => "twins".into(),
     }
 }

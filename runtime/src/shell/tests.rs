@@ -93,6 +93,8 @@ impl Fixture {
             seed: 1,
             mqtt: MqttPort::default(),
             calls: Arc::default(),
+            twins: Arc::default(),
+            name: "ewr".into(),
             blocking: Handle::current(),
             engine,
             mesh: None,

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -46,7 +46,7 @@ impl StateFolder {
         }
     }
 
-    /// Replaces the file `name` as a whole. It is on the disk when this returns. Readable by its
+    /// Replaces the file `name`, which may be in a folder of this one that is there, as a whole. It is on the disk when this returns. Readable by its
     /// owner only.
     ///
     /// # Errors
@@ -57,8 +57,33 @@ impl StateFolder {
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&statefile::encode(name, version, value))?;
         file.sync_all()?;
-        fs::rename(&new, self.path().join(name))?;
-        fs::File::open(self.path())?.sync_all()
+        let path = self.path().join(name);
+        fs::rename(&new, &path)?;
+        fs::File::open(path.parent().unwrap_or(self.path()))?.sync_all()
+    }
+
+    /// Removes the file `name`, if it is there. It is gone from the disk when this returns.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        let path = self.path().join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        fs::File::open(path.parent().unwrap_or(self.path()))?.sync_all()
+    }
+
+    /// The folder `name` in this one, made when it is not there; for its owner only.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn folder(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.path().join(name);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        fs::File::open(self.path())?.sync_all()?;
+        Ok(path)
     }
 
     /// Moves the file `name` to `damaged/`. Gives that in words.
@@ -79,7 +104,7 @@ impl StateFolder {
 #[must_use]
 pub fn damaged_name(name: &str) -> PathBuf {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{name}-{}", now.as_millis()).into()
+    format!("{}-{}", name.replace('/', "-"), now.as_millis()).into()
 }
 
 #[cfg(test)]

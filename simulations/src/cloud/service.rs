@@ -51,7 +51,8 @@ impl Service {
     pub(super) fn start(life: u32, store: &mut Store, nature: &mut Nature) -> Self {
         let devices = store.devices.iter().map(|(id, record)| (*id, record.clone()));
         let releases = store.releases.values().map(|(release, sha256, _)| (release.clone(), *sha256));
-        let fleet = Hosted::new(Fleet::new(nature.now(), devices, releases));
+        let twins = store.twins.iter().map(|(of, record)| (of.clone(), record.clone()));
+        let fleet = Hosted::new(Fleet::new(nature.now(), devices, releases).with_twins(twins));
         let mut service = Self { life, fleet, sessions: BTreeMap::new(), ready: VecDeque::new() };
         service.tell(Event::Fleet(fleet::Event::Started), store, nature);
         service
@@ -272,8 +273,13 @@ impl Service {
                 Ok(_) => nature.settled = nature.settled.max(ticket),
                 Err(reason) => nature.broken.push(format!("the release was refused: {reason}")),
             },
-            Io::Answered(..) | Io::Changed(..) => {}
-            Io::Store { .. } | Io::SaveDevice(..) | Io::SaveRelease { .. } | Io::DropRelease { .. } => {
+            Io::Answered(..) | Io::Changed(..) | Io::TwinChanged(..) => {}
+            Io::Store { .. }
+            | Io::SaveDevice(..)
+            | Io::SaveRelease { .. }
+            | Io::DropRelease { .. }
+            | Io::SaveTwin(..)
+            | Io::DropTwin(..) => {
                 unreachable!("persist steps are committed: {io:?}")
             }
         }

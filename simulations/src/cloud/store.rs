@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use wayside_actors::cloud::{fleet::DeviceRecord, session::Window, wiring::Io};
-use wayside_config::{document::Release, identity::DeviceId};
+use wayside_actors::cloud::{
+    fleet::{DeviceRecord, TwinRecord},
+    session::Window,
+    wiring::Io,
+};
+use wayside_config::{document::Release, identity::DeviceId, workload::ModuleId};
 
 use crate::{links::device_index, program, world::Nature};
 
@@ -14,6 +18,7 @@ pub(super) struct Store {
     pub(super) devices: BTreeMap<DeviceId, DeviceRecord>,
     pub(super) releases: BTreeMap<String, (Release, [u8; 32], Bytes)>,
     pub(super) windows: BTreeMap<DeviceId, BTreeMap<String, Window>>,
+    pub(super) twins: BTreeMap<(DeviceId, ModuleId), TwinRecord>,
 }
 
 impl Store {
@@ -32,6 +37,12 @@ impl Store {
             Io::SaveRelease { release, sha256, sealed } => {
                 self.releases.insert(release.workload.name.clone(), (*release, sha256, sealed));
             }
+            Io::SaveTwin(device, module, record) => {
+                self.twins.insert((device, module), *record);
+            }
+            Io::DropTwin(device, module) => {
+                self.twins.remove(&(device, module));
+            }
             Io::DropRelease { workload } => {
                 self.releases.remove(&workload);
             }
@@ -41,6 +52,7 @@ impl Store {
             | Io::Answered(..)
             | Io::Assign(_)
             | Io::Settled { .. }
+            | Io::TwinChanged(..)
             | Io::Changed(..) => unreachable!("not a persist step: {io:?}"),
         }
     }

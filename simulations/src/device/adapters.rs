@@ -38,12 +38,22 @@ impl Daemon {
             Io::LoadDesired => self.restore(host, nature),
             Io::Verify(desired) => self.answer(nature.now(), opened(desired, false), nature),
             Io::Publish(_) => {}
+            Io::TwinShown { question, result } => {
+                let (next, broken) = nature.twins.shown(self.index, question, result);
+                nature.broken.extend(broken);
+                self.ready.extend(next.map(Event::Twins));
+            }
+            Io::VerifyTwin(_) => unreachable!("operators change twins on the LAN here"),
             Io::Called { call, outcome } => {
                 let now = nature.now();
                 nature.broken.extend(nature.calls.settled(self.index, self.life, call, &outcome, now));
             }
             Io::Answer(_) => unreachable!("nobody asks in a simulation"),
-            Io::Store(io::Store::Commit(_)) | Io::SaveFloors(_) | Io::SaveDesired(_) => {
+            Io::Store(io::Store::Commit(_))
+            | Io::SaveFloors(_)
+            | Io::SaveDesired(_)
+            | Io::SaveTwin(..)
+            | Io::DropTwin(_) => {
                 unreachable!("persist steps are committed: {io:?}")
             }
         }

@@ -12,6 +12,7 @@ use wayside_actors::{
         reconciler,
         reconciler::Reconciler,
         router::Router,
+        twins::Twins,
         uplink::Uplink,
         wiring::{self, Actor, Event},
     },
@@ -43,6 +44,7 @@ impl Daemon {
             uplink: Hosted::new(Uplink::new(hello(host.index), nature.random.number())),
             health: Hosted::new(Health::default()),
             calls: Hosted::new(Calls::default()),
+            twins: Hosted::new(Twins::new(host.disk.twins.clone(), nature.twins.seed())),
             modules: BTreeMap::new(),
             deliveries: BTreeMap::new(),
         };
@@ -79,6 +81,8 @@ impl Daemon {
     pub(super) fn call(&mut self, host: &mut Host, nature: &mut Nature) {
         let event = nature.calls.make(self.index, self.life, nature.now());
         self.tell(Event::Calls(event), host, nature);
+        let look = nature.twins.look(self.index);
+        self.tell(Event::Twins(look), host, nature);
         self.plan_call(nature);
     }
 

@@ -93,7 +93,10 @@ impl Daemon {
             io::Mqtt::Withdraw { call, .. } => {
                 self.broker.calls.remove(&call);
             }
-            io::Mqtt::Retained { .. } | io::Mqtt::Forget(_) | io::Mqtt::Names(_) => {}
+            io::Mqtt::Retained { .. }
+            | io::Mqtt::Forget(_)
+            | io::Mqtt::Names(_)
+            | io::Mqtt::Desired { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ use wayside_actors::{
         module::{self, Module},
         reconciler::Reconciler,
         router::Router,
+        twins::Twins,
         uplink::Uplink,
         wiring::{self, Actor, Event, Out},
     },
@@ -47,6 +48,7 @@ pub(super) struct Machines {
     pub(super) uplink: Hosted<Uplink, Out>,
     pub(super) health: Hosted<Health, Out>,
     pub(super) calls: Hosted<Calls, Out>,
+    pub(super) twins: Hosted<Twins, Out>,
     pub(super) modules: BTreeMap<ModuleId, Hosted<Module, Out>>,
     pub(super) deliveries: BTreeMap<Queue, Hosted<Delivery, Out>>,
 }
@@ -87,7 +89,7 @@ impl Daemon {
         let machines = &self.machines;
         let modules = machines.modules.keys().cloned().map(Actor::Module);
         let deliveries = machines.deliveries.keys().cloned().map(Actor::Delivery);
-        let others = [Actor::Reconciler, Actor::Router];
+        let others = [Actor::Reconciler, Actor::Router, Actor::Twins];
         for actor in modules.chain(deliveries).chain(others).collect::<Vec<_>>() {
             let group = self.line(&actor).map(Line::committed).unwrap_or_default();
             if nature.random.chance(500) {
@@ -171,7 +173,8 @@ impl Daemon {
                 | Actor::Membership
                 | Actor::Uplink
                 | Actor::Health
-                | Actor::Calls,
+                | Actor::Calls
+                | Actor::Twins,
             ) => unreachable!("these live as long as the daemon"),
         }
     }
@@ -185,6 +188,7 @@ impl Daemon {
             Actor::Uplink => Some(&mut machines.uplink.line),
             Actor::Health => Some(&mut machines.health.line),
             Actor::Calls => Some(&mut machines.calls.line),
+            Actor::Twins => Some(&mut machines.twins.line),
             Actor::Module(module) => machines.modules.get_mut(module).map(|hosted| &mut hosted.line),
             Actor::Delivery(queue) => machines.deliveries.get_mut(queue).map(|hosted| &mut hosted.line),
         }
@@ -217,6 +221,7 @@ impl Machines {
             Event::Uplink(event) => (Actor::Uplink, self.uplink.handle(now, event, wiring::uplink)),
             Event::Health(event) => (Actor::Health, self.health.handle(now, event, wiring::health)),
             Event::Calls(event) => (Actor::Calls, self.calls.handle(now, event, wiring::calls)),
+            Event::Twins(event) => (Actor::Twins, self.twins.handle(now, event, wiring::twins)),
             Event::Module(id, event) => {
                 if starts && !self.modules.contains_key(&id) {
                     let machine = super::boot::module(nature);
@@ -250,6 +255,7 @@ fn woken(actor: Actor) -> Event {
         Actor::Uplink => Event::Uplink(Uplink::woken()),
         Actor::Health => Event::Health(Health::woken()),
         Actor::Calls => Event::Calls(Calls::woken()),
+        Actor::Twins => Event::Twins(Twins::woken()),
         Actor::Module(id) => Event::Module(id, module::Event::Woken),
         Actor::Delivery(queue) => Event::Delivery(queue, delivery::Event::Woken),
     }
@@ -263,6 +269,12 @@ impl Disk {
             Io::Store(Store::Commit(op)) => self.commit(op),
             Io::SaveFloors(floors) => self.floors = floors,
             Io::SaveDesired(desired) => self.desired = Some(desired),
+            Io::SaveTwin(module, twin) => {
+                self.twins.insert(module, *twin);
+            }
+            Io::DropTwin(module) => {
+                self.twins.remove(&module);
+            }
             Io::Engine(_)
             | Io::Mesh(_)
             | Io::Mqtt(_)
@@ -272,6 +284,8 @@ impl Disk {
             | Io::Verify(_)
             | Io::Answer(_)
             | Io::Called { .. }
+            | Io::VerifyTwin(_)
+            | Io::TwinShown { .. }
             | Io::Publish(_) => unreachable!("not a persist step: {io:?}"),
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wayside_actors::{
-    device::{delivery, reconciler::Floors},
+    device::{delivery, reconciler::Floors, twins::Twin},
     frame::Desired,
     message::Message,
     queue::{Queue, QueueState, StoreOp},
 };
+use wayside_config::workload::ModuleId;
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -15,6 +16,7 @@ pub(super) struct Disk {
     pub(super) epoch: u64,
     pub(super) floors: Floors,
     pub(super) desired: Option<Desired>,
+    pub(super) twins: BTreeMap<ModuleId, Twin>,
     queues: BTreeMap<Queue, Kept>,
     marks: BTreeMap<String, Vec<u8>>,
 }
@@ -31,6 +33,7 @@ impl Disk {
             epoch,
             floors: Floors::default(),
             desired: None,
+            twins: BTreeMap::new(),
             queues: BTreeMap::new(),
             marks: BTreeMap::new(),
         }

@@ -35,7 +35,7 @@ fn probe() -> String {
 }
 
 /// A cloud and a device that runs the probe.
-fn running(lab: &Lab) -> Result<(Cloud, Device)> {
+pub(crate) fn running(lab: &Lab) -> Result<(Cloud, Device)> {
     let (cloud, mut devices) = lab.fleet(&["a"])?;
     let device = devices.remove(0);
     lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("probe", &probe())?])?;

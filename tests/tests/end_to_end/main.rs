@@ -16,6 +16,7 @@ mod mesh;
 mod mqtt;
 mod routes;
 mod state;
+mod twins;
 mod uplink;
 mod weather;
 mod workloads;

@@ -124,13 +124,15 @@ impl Uplink {
             (ToDevice::Desired(desired), State::Online { .. }) => out.push(Effect::Desired(desired)),
             (ToDevice::Confirm(confirm), State::Online { .. }) => out.push(Effect::Confirm(confirm)),
             (ToDevice::Ask(ask), State::Online { .. }) => out.push(Effect::Ask(ask)),
+            (ToDevice::Twin(sealed), State::Online { .. }) => out.push(Effect::Twin(sealed)),
             // From a connection that is given up, or out of turn.
             (
                 ToDevice::Welcome
                 | ToDevice::Refused { .. }
                 | ToDevice::Desired(_)
                 | ToDevice::Confirm(_)
-                | ToDevice::Ask(_),
+                | ToDevice::Ask(_)
+                | ToDevice::Twin(_),
                 State::Idle
                 | State::Connecting
                 | State::Greeting { .. }

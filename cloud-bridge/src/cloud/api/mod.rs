@@ -11,6 +11,7 @@ mod listener;
 mod messages;
 mod page;
 mod requests;
+mod twins;
 mod workloads;
 
 use std::sync::Arc;
@@ -47,6 +48,8 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(devices::one))
         .route("/devices/{device}/logs", get(devices::logs))
+        .route("/devices/{device}/twins", get(twins::list))
+        .route("/devices/{device}/twins/{workload}/{module}", get(twins::one).post(twins::set))
         .route("/devices/{device}/requests", post(requests::relay))
         .route("/workloads", get(workloads::list).post(workloads::apply))
         .route("/workloads/{name}", delete(workloads::remove))

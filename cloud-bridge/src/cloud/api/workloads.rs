@@ -21,7 +21,7 @@ use wayside_config::{
 use super::{super::hub::Hub, Shared, error::ApiError};
 
 /// The media type of a sealed release.
-const SEALED: &str = "application/cose";
+pub(super) const SEALED: &str = "application/cose";
 
 #[derive(Serialize)]
 pub(super) struct Listed {
@@ -118,7 +118,7 @@ pub(super) async fn remove(State(hub): Shared, Path(name): Path<String>) -> Resu
 }
 
 /// Brings the fleet an operator's wish and waits until it is stored or refused.
-async fn settle(hub: &Arc<Hub>, event: impl FnOnce(u64) -> Event) -> Result<u64, ApiError> {
+pub(super) async fn settle(hub: &Arc<Hub>, event: impl FnOnce(u64) -> Event) -> Result<u64, ApiError> {
     let (ticket, settled): (u64, oneshot::Receiver<_>) = hub.await_settlement();
     let fleet = hub.fleet().ok_or_else(ApiError::stopping)?;
     fleet.send(event(ticket), 0).await.map_err(|_| ApiError::stopping())?;

@@ -4,6 +4,7 @@
 //! ```text
 //! d device       -> its record
 //! r workload     -> SHA-256 and the sealed release
+//! t device module -> what is known of its twin
 //! w device route -> as in the log
 //! p id           -> nothing; the windows of this part of the log are here
 //! x              -> messages dropped
@@ -15,22 +16,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use wayside_actors::cloud::fleet::DeviceRecord;
+use wayside_actors::cloud::fleet::{DeviceRecord, TwinRecord};
 use wayside_config::{
     document::Release,
     envelope::{Kind, claimed_signer, open},
     hash::sha256,
     identity::DeviceId,
     statefile,
+    workload::ModuleId,
 };
 
 use super::{
-    Aside, StoreError, StoredRelease,
+    Aside, StoreError, StoredRelease, StoredTwin,
     database::{Database, OpenError},
     record::{self, RouteState, decode_state, encode_state},
 };
 
 const KIND: &str = "device";
+const TWIN: &str = "twin";
 const VERSION: u16 = 1;
 
 pub(super) struct FleetStore {
@@ -67,6 +70,19 @@ impl FleetStore {
 
     pub(super) fn drop_release(batch: &mut sled::Batch, workload: &str) {
         batch.remove(release_key(workload));
+    }
+
+    pub(super) fn put_twin(
+        batch: &mut sled::Batch,
+        device: &DeviceId,
+        module: &ModuleId,
+        record: &TwinRecord,
+    ) {
+        batch.insert(twin_key(device, module), statefile::encode(TWIN, VERSION, record));
+    }
+
+    pub(super) fn drop_twin(batch: &mut sled::Batch, device: &DeviceId, module: &ModuleId) {
+        batch.remove(twin_key(device, module));
     }
 
     pub(super) fn put_dropped(batch: &mut sled::Batch, dropped: u64) {
@@ -142,6 +158,25 @@ impl FleetStore {
         Ok(devices)
     }
 
+    pub(super) fn twins(&self) -> Result<Vec<StoredTwin>, StoreError> {
+        let mut twins = Vec::new();
+        for found in self.database.tree().scan_prefix(b"t") {
+            let (key, value) = found.map_err(read_error)?;
+            let Some((device, module)) = key[1..].split_first_chunk::<32>() else { continue };
+            let device = DeviceId::from_bytes(*device);
+            let Some(module) = std::str::from_utf8(module).ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match statefile::decode(TWIN, VERSION, &value) {
+                Ok(record) => twins.push(((device, module), record)),
+                Err(error) => {
+                    tracing::error!(%device, %module, %error, "what was known of a twin cannot be read; changes that waited have to be set again");
+                }
+            }
+        }
+        Ok(twins)
+    }
+
     pub(super) fn releases(&self) -> Result<Vec<StoredRelease>, StoreError> {
         let mut releases = Vec::new();
         for found in self.database.tree().scan_prefix(b"r") {
@@ -167,6 +202,10 @@ impl FleetStore {
 
 fn device_key(device: &DeviceId) -> Vec<u8> {
     [&b"d"[..], device.as_bytes()].concat()
+}
+
+fn twin_key(device: &DeviceId, module: &ModuleId) -> Vec<u8> {
+    [&b"t"[..], device.as_bytes(), module.to_string().as_bytes()].concat()
 }
 
 fn release_key(workload: &str) -> Vec<u8> {

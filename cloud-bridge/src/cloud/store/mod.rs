@@ -26,10 +26,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use wayside_actors::{
-    cloud::{fleet::DeviceRecord, session::Window},
+    cloud::{
+        fleet::{DeviceRecord, TwinRecord},
+        session::Window,
+    },
     message::Message,
 };
-use wayside_config::{document::Release, identity::DeviceId};
+use wayside_config::{document::Release, identity::DeviceId, workload::ModuleId};
 
 pub(crate) use database::sync_folder;
 use fleet::FleetStore;
@@ -82,6 +85,10 @@ pub enum Change {
     },
     /// What is known of a device.
     Device(DeviceId, Box<DeviceRecord>),
+    /// What is known of a twin.
+    Twin(DeviceId, ModuleId, Box<TwinRecord>),
+    /// A twin is gone.
+    DropTwin(DeviceId, ModuleId),
     /// A release, in place of the workload's older one.
     Release(StoredRelease),
     /// A workload is gone.
@@ -98,6 +105,9 @@ pub struct StoredRelease {
     /// The bytes.
     pub sealed: Bytes,
 }
+
+/// What is known of a twin, and whose it is.
+pub type StoredTwin = ((DeviceId, ModuleId), TwinRecord);
 
 /// A message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,6 +280,14 @@ impl Store {
     /// When they cannot be read.
     pub fn devices(&self) -> Result<Vec<(DeviceId, DeviceRecord)>, StoreError> {
         self.shared.fleet.devices()
+    }
+
+    /// All twins. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn twins(&self) -> Result<Vec<StoredTwin>, StoreError> {
+        self.shared.fleet.twins()
     }
 
     /// All releases. Blocks.

@@ -83,6 +83,10 @@ impl Writer {
                     continue;
                 }
                 Change::Device(device, record) => FleetStore::put_device(&mut fleet, &device, &record),
+                Change::Twin(device, module, record) => {
+                    FleetStore::put_twin(&mut fleet, &device, &module, &record);
+                }
+                Change::DropTwin(device, module) => FleetStore::drop_twin(&mut fleet, &device, &module),
                 Change::Release(release) => FleetStore::put_release(&mut fleet, &release),
                 Change::DropRelease(workload) => FleetStore::drop_release(&mut fleet, &workload),
             }
@@ -206,7 +210,8 @@ fn packs(messages: &[(u64, Message)]) -> Vec<&[(u64, Message)]> {
 fn cost(work: &Work) -> usize {
     let of = |change: &Change| match change {
         Change::Messages { messages, .. } => messages.iter().map(|(_, message)| message.cost_bytes()).sum(),
-        Change::Device(..) | Change::Release(_) | Change::DropRelease(_) => 1024,
+        Change::Device(..) | Change::Release(_) | Change::DropRelease(_) | Change::DropTwin(..) => 1024,
+        Change::Twin(_, _, record) => record.twin.cost_bytes() + 1024,
     };
     work.changes.iter().map(of).sum()
 }

@@ -6,6 +6,8 @@
 //! | `$wayside/call/METHOD/ID` | to any client | a call for those who take no properties; answered to `$wayside/answer/ID` |
 //! | `$wayside/answer/ID` | from the module | its answer |
 //! | `$wayside/answer/ID/error` | from the module | its refusal |
+//! | `$wayside/twin/desired` | to the module | what is desired of it: now, and whenever it connects or that changes |
+//! | `$wayside/twin/reported` | from the module | a merge patch of what it says of itself; acknowledged when it is stored |
 //!
 //! All of `$wayside/` is reserved: nothing else is published there, and no route begins there. What is sent goes at
 //! QoS 0 on the connection of the moment, for a call that is not answered on it is over, and never twice. A
@@ -18,8 +20,9 @@ use mqtt_protocol_core::mqtt::{
     packet::{CorrelationData, Property, ResponseTopic},
     result_code::SubackReasonCode,
 };
+use tracing::warn;
 use wayside_actors::device::calls::{Undelivered, is_method};
-use wayside_config::topic;
+use wayside_config::{limits::TWIN_BYTES, topic};
 
 use super::Session;
 use crate::mqtt::{
@@ -31,6 +34,8 @@ use crate::mqtt::{
 
 /// The first level of all that is reserved.
 const ROOT: &str = "$wayside/";
+const DESIRED: &str = "$wayside/twin/desired";
+const REPORTED: &str = "$wayside/twin/reported";
 /// Calls that wait to be written to one client, in bytes.
 const WAITING_BYTES: usize = 1 << 20;
 
@@ -41,6 +46,8 @@ pub(super) struct Own {
     calls: VecDeque<Call>,
     /// Handed over or about to be, and not answered.
     open: BTreeSet<u64>,
+    /// The newest desired properties, while they are not written.
+    desired: Option<Bytes>,
 }
 
 #[derive(Debug)]
@@ -57,8 +64,8 @@ pub(in crate::mqtt) struct OwnPublish {
     pub(in crate::mqtt) body: Bytes,
     /// For MQTT 5.
     pub(in crate::mqtt) properties: Vec<Property>,
-    /// The call that it is.
-    call: u64,
+    /// The call that it is, if it is one.
+    call: Option<u64>,
 }
 
 /// What a module may publish below `$wayside/`.
@@ -66,11 +73,16 @@ pub(in crate::mqtt) struct OwnPublish {
 pub(super) enum Heard {
     /// The answer to a call, or with `is_refusal` the word that there is none.
     Answer { call: u64, is_refusal: bool },
+    /// What the module says of itself.
+    Reported,
 }
 
 impl Heard {
     /// What a publish to this topic is; `None` where nothing of the kind may be published.
     pub(super) fn of(topic: &str) -> Option<Self> {
+        if topic == REPORTED {
+            return Some(Self::Reported);
+        }
         let (id, is_refusal) = match topic.strip_prefix(ROOT)?.strip_prefix("answer/")?.split_once('/') {
             None => (topic.rsplit_once('/')?.1, false),
             Some((id, "error")) => (id, true),
@@ -89,6 +101,7 @@ pub(super) fn check(wish: &Wish, version: Version) -> Option<Result<(), SubackRe
     let is_sent = |topic: &str| topic::matches(filter, topic);
     let is_sent = topic::is_filter(filter)
         && (is_sent(&format!("{ROOT}call/{method}/0"))
+            || is_sent(DESIRED)
             || (version == Version::V5 && is_sent(&format!("{ROOT}call/{method}"))));
     Some(if is_sent { Ok(()) } else { Err(SubackReasonCode::NotAuthorized) })
 }
@@ -96,14 +109,18 @@ pub(super) fn check(wish: &Wish, version: Version) -> Option<Result<(), SubackRe
 impl Own {
     /// What is to be written next.
     pub(super) fn next(&mut self) -> Option<OwnPublish> {
+        if let Some(body) = self.desired.take() {
+            return Some(OwnPublish { topic: DESIRED.into(), body, properties: Vec::new(), call: None });
+        }
         let Call { number, topic, body, has_properties } = self.calls.pop_front()?;
         let properties = if has_properties { answer_to(number) } else { Vec::new() };
-        Some(OwnPublish { topic, body, properties, call: number })
+        Some(OwnPublish { topic, body, properties, call: Some(number) })
     }
 
     /// The connection ended: the calls whose answers do not come any more.
     fn end(&mut self) -> BTreeSet<u64> {
         self.calls.clear();
+        self.desired = None;
         std::mem::take(&mut self.open)
     }
 }
@@ -140,9 +157,38 @@ impl Session {
         self.own.open.remove(&call);
     }
 
+    /// What is desired of the module, for a client that wants to hear it.
+    pub(in crate::mqtt) fn desired(&mut self, body: Bytes) {
+        if self.link.is_some() && self.wants_twin() {
+            self.own.desired = Some(body);
+        }
+    }
+
+    /// Asks for what is desired, for the client that has just connected or subscribed.
+    pub(super) fn ask_twin(&mut self) {
+        if self.wants_twin() {
+            self.events.push_back(MqttEvent::TwinWanted { module: self.module.clone() });
+        }
+    }
+
+    fn wants_twin(&self) -> bool {
+        let filters = self.subscriptions.by_filter();
+        filters.keys().any(|filter| filter.starts_with(ROOT) && topic::matches(filter, DESIRED))
+    }
+
     /// What the module published below `$wayside/`.
     pub(super) fn hear(&mut self, heard: Heard, ticket: u64, payload: Bytes) {
-        let Heard::Answer { call, is_refusal } = heard;
+        let (call, is_refusal) = match heard {
+            Heard::Answer { call, is_refusal } => (call, is_refusal),
+            Heard::Reported if payload.len() > TWIN_BYTES => {
+                let reason = format!("a patch of reported properties has at most {TWIN_BYTES} bytes");
+                return self.answer(ticket, Answer::Refused(reason));
+            }
+            Heard::Reported => {
+                let module = self.module.clone();
+                return self.events.push_back(MqttEvent::Reported { ticket, module, patch: payload });
+            }
+        };
         // Late, or a second one: it is nobody's, and the module is told that it was taken.
         if self.own.open.remove(&call) {
             let (module, answer) = (self.module.clone(), if is_refusal { Err(payload) } else { Ok(payload) });
@@ -162,8 +208,13 @@ impl Session {
             encoder.own(&publish, out);
             if out.len() - before > max_packet {
                 out.truncate(before);
-                self.own.open.remove(&publish.call);
-                self.not_delivered(publish.call, Undelivered::TooLarge);
+                let Some(call) = publish.call else {
+                    warn!(module = %self.module, limit = max_packet,
+                        "what is desired of the module is larger than its client's maximum packet size");
+                    continue;
+                };
+                self.own.open.remove(&call);
+                self.not_delivered(call, Undelivered::TooLarge);
             }
         }
     }

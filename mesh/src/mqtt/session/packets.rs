@@ -64,7 +64,11 @@ impl Session {
                 if filters.iter().any(|wish| wish.no_local && wish.filter.starts_with("$share/")) {
                     return Err(Fault::Protocol("a shared subscription cannot leave out what is its own"));
                 }
+                let asks = filters.iter().any(|wish| wish.filter.starts_with('$'));
                 let codes = filters.into_iter().map(|wish| self.subscribe(wish, identifier)).collect();
+                if asks {
+                    self.ask_twin();
+                }
                 if !self.fresh.is_empty() {
                     self.events.push_back(MqttEvent::Subscribed { module: self.module.clone() });
                 }

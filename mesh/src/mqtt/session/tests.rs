@@ -157,7 +157,8 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
             MqttEvent::Published { ticket, .. }
             | MqttEvent::Released { ticket, .. }
             | MqttEvent::Session { ticket, .. }
-            | MqttEvent::Flights { ticket, .. } => Some(*ticket),
+            | MqttEvent::Flights { ticket, .. }
+            | MqttEvent::Reported { ticket, .. } => Some(*ticket),
             MqttEvent::SessionCleared { .. }
             | MqttEvent::Subscribed { .. }
             | MqttEvent::Disconnected { .. }
@@ -165,6 +166,7 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
             | MqttEvent::Offline { .. }
             | MqttEvent::Acked { .. }
             | MqttEvent::Answered { .. }
+            | MqttEvent::TwinWanted { .. }
             | MqttEvent::Undelivered { .. } => None,
         })
         .collect()
@@ -317,6 +319,8 @@ fn a_second_connection_takes_over() {
         | MqttEvent::Subscribed { .. }
         | MqttEvent::Acked { .. }
         | MqttEvent::Answered { .. }
+        | MqttEvent::TwinWanted { .. }
+        | MqttEvent::Reported { .. }
         | MqttEvent::Undelivered { .. } => format!("{event:?}"),
     };
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["disconnected", "gone", "offline", "online"]);

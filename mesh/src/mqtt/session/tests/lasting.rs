@@ -15,6 +15,8 @@ fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
         | MqttEvent::Subscribed { .. }
         | MqttEvent::Acked { .. }
         | MqttEvent::Answered { .. }
+        | MqttEvent::TwinWanted { .. }
+        | MqttEvent::Reported { .. }
         | MqttEvent::Undelivered { .. } => None,
     })
 }

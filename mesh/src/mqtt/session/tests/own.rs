@@ -121,6 +121,9 @@ fn only_what_something_is_sent_to_can_be_subscribed_to() {
         ("$wayside/call/measure/+", true, true),
         ("$wayside/call/#", true, true),
         ("$wayside/#", true, true),
+        ("$wayside/twin/desired", true, true),
+        ("$wayside/twin/+", true, true),
+        ("$wayside/twin/reported", false, false),
         ("$wayside/call", false, false),
         ("$wayside/answer/+", false, false),
         ("$wayside/call/a b/+", false, false),
@@ -141,4 +144,45 @@ fn nothing_else_is_published_below_it() {
         assert_eq!(bench.receive(answer(topic)), [], "{topic}");
         assert!(matches!(bench.poll().1, Polled::Closing(End::Fault(Fault::Topic(_)))), "{topic}");
     }
+}
+
+#[test]
+fn only_the_newest_of_what_is_desired_is_told_and_only_to_who_wants_it() {
+    let mut bench = Bench::connected(v4(false));
+    bench.session.desired("1".into());
+    assert_eq!(bench.bytes(), NO_BYTES);
+    let events = bench.receive(subscribe(1, &[("$wayside/twin/desired", 1)]));
+    assert!(events.contains(&MqttEvent::TwinWanted { module: module() }), "{events:?}");
+    bench.accept_all(&events);
+    bench.bytes();
+    bench.session.desired("1".into());
+    bench.session.desired("2".into());
+    let sent = bench.bytes();
+    assert!(contains(&sent, "$wayside/twin/desired2") && !contains(&sent, "desired1"));
+    // The same client is back: it is told again, once it is let in.
+    bench.session.lost(bench.link, 0);
+    bench.events();
+    let events = bench.connect(v4(false));
+    assert!(events.contains(&MqttEvent::TwinWanted { module: module() }), "{events:?}");
+    bench.session.desired("3".into());
+    bench.accept_all(&events);
+    assert!(contains(&bench.bytes(), "$wayside/twin/desired3"));
+}
+
+#[test]
+fn what_is_reported_is_acknowledged_when_it_is_stored_and_refused_when_it_is_too_large() {
+    let mut bench = Bench::connected(v5(true, 0));
+    let report = |bytes: usize| {
+        altered(publish(1, 7), |report| {
+            report.topic = "$wayside/twin/reported".to_owned();
+            report.payload = vec![b'x'; bytes].into();
+        })
+    };
+    let events = bench.receive(report(10));
+    assert!(matches!(&events[..], [MqttEvent::Reported { .. }]), "{events:?}");
+    assert_eq!(bench.bytes(), NO_BYTES);
+    bench.accept_all(&events);
+    assert_eq!(bench.bytes(), [0x40, 2, 0, 7]);
+    assert_eq!(bench.receive(report(wayside_config::limits::TWIN_BYTES + 1)), []);
+    assert_eq!(bench.bytes()[4], 0x83);
 }

@@ -1,0 +1,260 @@
+//! What becomes of a change, and who hears of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use wayside_config::{document::TwinChange, limits::VERSION_MAX, patch::patched, workload::ModuleId};
+
+use super::{Effect, Event, Side, Twin};
+use crate::{
+    machine::{Effects, Machine},
+    time::Time,
+};
+
+/// The least time between two words to the cloud about changed twins, in milliseconds.
+pub const TELL_MS: u64 = 1_000;
+
+/// The machine that owns all twins of the device.
+#[derive(Clone, Debug)]
+pub struct Twins {
+    twins: BTreeMap<ModuleId, Twin>,
+    /// What the device runs; `None` until somebody has said: then nobody is known to be absent.
+    modules: Option<BTreeSet<ModuleId>>,
+    seed: u64,
+    /// Twins begun in this life of the machine.
+    begun: u64,
+    cloud: Cloud,
+    /// Why the last change that came through the cloud was not taken.
+    refused: BTreeMap<ModuleId, String>,
+}
+
+/// What the cloud knows.
+#[derive(Clone, Debug, Default)]
+struct Cloud {
+    is_up: bool,
+    /// Twins of which it does not know how they are.
+    changed: BTreeSet<ModuleId>,
+    /// Whether it does not know which there are.
+    names: bool,
+    told_at: Option<Time>,
+}
+
+impl Twins {
+    /// The twins that are on the disk. `seed` is random: it makes the lives of twins that begin different.
+    #[must_use]
+    pub fn new(twins: BTreeMap<ModuleId, Twin>, seed: u64) -> Self {
+        Self { twins, modules: None, seed, begun: 0, cloud: Cloud::default(), refused: BTreeMap::new() }
+    }
+}
+
+impl Machine for Twins {
+    type Event = Event;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
+        match event {
+            Event::Modules(modules) => self.set_modules(modules, out),
+            Event::Wanted { module } => {
+                if self.begin(&module, out).is_ok() {
+                    self.deliver(&module, out);
+                }
+            }
+            Event::Reported { ticket, module, patch } => self.reported(ticket, module, &patch, out),
+            Event::Look { question, module } => {
+                let result = self.begin(&module, out).map(|()| Box::new(self.twins[&module].clone()));
+                out.push(Effect::Shown { question, result });
+            }
+            Event::Change { question, change, sha256 } => self.changed(question, &change, sha256, out),
+            // Said again whenever somebody asks.
+            Event::CloudUp if self.cloud.is_up => {}
+            Event::CloudUp => {
+                let changed = self.twins.keys().cloned().collect();
+                self.cloud = Cloud { is_up: true, changed, names: true, told_at: None };
+            }
+            Event::CloudDown => self.cloud = Cloud::default(),
+            Event::Woken => {}
+        }
+        self.tell_cloud(now, out);
+    }
+
+    fn woken() -> Event {
+        Event::Woken
+    }
+}
+
+impl Twins {
+    fn set_modules(&mut self, modules: Vec<ModuleId>, out: &mut Effects<Effect>) {
+        let modules: BTreeSet<ModuleId> = modules.into_iter().collect();
+        let gone: Vec<_> = self.twins.keys().filter(|module| !modules.contains(module)).cloned().collect();
+        for module in gone {
+            self.twins.remove(&module);
+            out.persist(Effect::Drop(module));
+            self.cloud.names = true;
+        }
+        let before = self.refused.len();
+        self.refused.retain(|module, _| modules.contains(module));
+        if self.refused.len() != before {
+            self.tell_refused(out);
+        }
+        self.modules = Some(modules);
+    }
+
+    /// Makes sure that the module has a twin.
+    fn begin(&mut self, module: &ModuleId, out: &mut Effects<Effect>) -> Result<(), String> {
+        if self.twins.contains_key(module) {
+            return Ok(());
+        }
+        match &self.modules {
+            None => return Err("the device does not know yet what it runs: try again".into()),
+            Some(modules) if !modules.contains(module) => {
+                return Err(format!("this device runs no {module}: see `wayside status`"));
+            }
+            Some(_) => {}
+        }
+        self.begun += 1;
+        let twin = Twin::new(mix(self.seed, self.begun));
+        out.persist(Effect::Save(module.clone(), Box::new(twin.clone())));
+        self.twins.insert(module.clone(), twin);
+        self.cloud.names = true;
+        self.cloud.changed.insert(module.clone());
+        Ok(())
+    }
+
+    fn reported(&mut self, ticket: u64, module: ModuleId, patch: &Bytes, out: &mut Effects<Effect>) {
+        let merged = self.begin(&module, out).and_then(|()| {
+            let reported = &self.twins[&module].reported;
+            after(reported, patch).map_err(|error| format!("reported properties were not taken: {error}"))
+        });
+        match merged {
+            Ok(Some(side)) => self.keep(&module, out, |twin| twin.reported = side),
+            Ok(None) => {}
+            Err(reason) => return out.push(Effect::Refuse { ticket, reason }),
+        }
+        out.push(Effect::Accept { ticket });
+    }
+
+    fn changed(
+        &mut self,
+        question: Option<u64>,
+        change: &TwinChange,
+        sha256: [u8; 32],
+        out: &mut Effects<Effect>,
+    ) {
+        let module = &change.module;
+        // Without a question it came through the cloud, which may not know that it was taken.
+        let is_known = self.twins.get(module).is_some_and(|twin| twin.changed_by == sha256);
+        let result = if is_known { Ok(()) } else { self.change(change, sha256, out) };
+        if result.is_ok() && self.refused.remove(module).is_some() {
+            self.tell_refused(out);
+        }
+        match (question, result) {
+            (Some(question), result) => {
+                let result = result.map(|()| Box::new(self.twins[module].clone()));
+                out.push(Effect::Shown { question, result });
+            }
+            (None, Ok(())) => {}
+            (None, Err(reason)) => {
+                let is_of_here = self.modules.as_ref().is_some_and(|modules| modules.contains(module));
+                if is_of_here && self.refused.get(module) != Some(&reason) {
+                    self.refused.insert(module.clone(), reason);
+                    self.tell_refused(out);
+                }
+            }
+        }
+        // The cloud hears how the twin is, and drops what was taken or cannot be.
+        if question.is_none() && self.twins.contains_key(module) {
+            self.cloud.changed.insert(module.clone());
+        }
+    }
+
+    fn change(
+        &mut self,
+        change: &TwinChange,
+        sha256: [u8; 32],
+        out: &mut Effects<Effect>,
+    ) -> Result<(), String> {
+        let module = &change.module;
+        self.begin(module, out)?;
+        let twin = &self.twins[module];
+        let again = "look at it and set it again";
+        if change.life != twin.life {
+            return Err(format!("the change is for an earlier twin of {module}: {again}"));
+        }
+        if change.version <= twin.desired.version {
+            return Err(format!(
+                "the desired properties of {module} are at version {} already, and the change is for version {}: {again}",
+                twin.desired.version, change.version
+            ));
+        }
+        if change.version != twin.desired.version + 1 || change.version > VERSION_MAX {
+            return Err(format!(
+                "the change is for version {} of the desired properties of {module}, which are at version {}: {again}",
+                change.version, twin.desired.version
+            ));
+        }
+        let properties = patched(&twin.desired.properties, change.patch.as_bytes())
+            .map_err(|error| format!("the desired properties of {module} were not changed: {error}"))?;
+        let side = Side { version: change.version, properties };
+        self.keep(module, out, |twin| {
+            twin.desired = side;
+            twin.changed_by = sha256;
+        });
+        self.deliver(module, out);
+        Ok(())
+    }
+
+    fn keep(&mut self, module: &ModuleId, out: &mut Effects<Effect>, change: impl FnOnce(&mut Twin)) {
+        let Some(twin) = self.twins.get_mut(module) else { return };
+        change(twin);
+        out.persist(Effect::Save(module.clone(), Box::new(twin.clone())));
+        self.cloud.changed.insert(module.clone());
+    }
+
+    fn deliver(&self, module: &ModuleId, out: &mut Effects<Effect>) {
+        if let Some(twin) = self.twins.get(module) {
+            let Side { version, properties } = &twin.desired;
+            let body = format!("{{\"version\":{version},\"desired\":{properties}}}").into();
+            out.push(Effect::Deliver { module: module.clone(), body });
+        }
+    }
+
+    fn tell_refused(&self, out: &mut Effects<Effect>) {
+        let line = |reason: &String| format!("a change through the cloud was not taken: {reason}");
+        out.push(Effect::Problems(self.refused.values().map(line).collect()));
+    }
+
+    /// Tells the cloud what it does not know, at most once in [`TELL_MS`].
+    fn tell_cloud(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if !self.cloud.is_up || (self.cloud.changed.is_empty() && !self.cloud.names) {
+            return;
+        }
+        if let Some(told_at) = self.cloud.told_at
+            && now.millis_since(told_at) < TELL_MS
+        {
+            return out.wake_at(told_at.plus_millis(TELL_MS));
+        }
+        self.cloud.told_at = Some(now);
+        if std::mem::take(&mut self.cloud.names) {
+            out.push(Effect::TellNames(self.twins.keys().cloned().collect()));
+        }
+        for module in std::mem::take(&mut self.cloud.changed) {
+            if let Some(twin) = self.twins.get(&module) {
+                out.push(Effect::Tell(module, Box::new(twin.clone())));
+            }
+        }
+    }
+}
+
+/// One side after a patch; `None` where it changes nothing.
+fn after(side: &Side, patch: &[u8]) -> Result<Option<Side>, wayside_config::patch::PatchError> {
+    let properties = patched(&side.properties, patch)?;
+    Ok((properties != side.properties).then(|| Side { version: side.version + 1, properties }))
+}
+
+/// A number for a life, whole for JSON.
+const fn mix(seed: u64, count: u64) -> u64 {
+    let mut z = seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) & VERSION_MAX
+}

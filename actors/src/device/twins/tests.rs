@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use wayside_config::{document::TwinChange, hash::sha256, identity::DeviceId, workload::ModuleId};
+
+use super::{Effect, Event, TELL_MS, Twin, Twins};
+use crate::{
+    machine::Step,
+    testing::{assert_replays, at, done},
+};
+
+fn module(name: &str) -> ModuleId {
+    ModuleId { workload: "plant".into(), module: name.into() }
+}
+
+fn modules(names: &[&str]) -> Event {
+    Event::Modules(names.iter().map(|name| module(name)).collect())
+}
+
+fn twins() -> Twins {
+    let mut twins = Twins::new(BTreeMap::new(), 7);
+    at(&mut twins, 0, modules(&["sensor", "pump"]));
+    twins
+}
+
+fn look(twins: &mut Twins, name: &str) -> Result<Box<Twin>, String> {
+    let effect = done(twins, 0, Event::Look { question: 1, module: module(name) }).pop();
+    let Some(Effect::Shown { question: 1, result }) = effect else { panic!("not shown: {effect:?}") };
+    result
+}
+
+fn change(life: u64, version: u64, patch: &str) -> TwinChange {
+    let device = DeviceId::from_bytes([1; 32]);
+    TwinChange { device, name: None, module: module("sensor"), life, version, patch: patch.into() }
+}
+
+fn changed(question: Option<u64>, change: TwinChange) -> Event {
+    let sha256 = sha256(format!("{change:?}").as_bytes());
+    Event::Change { question, change: Box::new(change), sha256 }
+}
+
+/// What comes of a change that somebody waits for.
+fn set(twins: &mut Twins, ms: u64, change: TwinChange) -> Result<Box<Twin>, String> {
+    let effects = done(twins, ms, changed(Some(5), change));
+    let shown = effects.into_iter().find_map(|effect| {
+        if let Effect::Shown { question: 5, result } = effect { Some(result) } else { None }
+    });
+    shown.expect("an answer")
+}
+
+fn reported(ticket: u64, patch: &'static str) -> Event {
+    Event::Reported { ticket, module: module("sensor"), patch: Bytes::from_static(patch.as_bytes()) }
+}
+
+#[test]
+fn what_is_desired_is_kept_before_it_is_told_and_delivered() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    let steps = at(&mut twins, 1, changed(Some(5), change(life, 1, r#"{"interval_ms": 500}"#)));
+    let body = Bytes::from_static(br#"{"version":1,"desired":{"interval_ms":500}}"#);
+    assert!(matches!(&steps[0], Step::Persist(Effect::Save(_, twin)) if twin.desired.version == 1));
+    assert_eq!(steps[1], Step::Do(Effect::Deliver { module: module("sensor"), body: body.clone() }));
+    assert!(matches!(&steps[2], Step::Do(Effect::Shown { question: 5, result: Ok(_) })));
+    // And again when the module appears.
+    let wanted = Event::Wanted { module: module("sensor") };
+    assert_eq!(done(&mut twins, 2, wanted), [Effect::Deliver { module: module("sensor"), body }]);
+}
+
+#[test]
+fn a_change_is_taken_once_in_order_and_by_the_twin_that_it_is_for() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    assert!(set(&mut twins, 0, change(life, 2, "{}")).unwrap_err().contains("at version 0"));
+    assert_eq!(set(&mut twins, 0, change(life, 1, r#"{"a":1}"#)).unwrap().desired.version, 1);
+    // The very same one may come again; another one for the same version may not.
+    assert_eq!(set(&mut twins, 0, change(life, 1, r#"{"a":1}"#)).unwrap().desired.version, 1);
+    assert!(set(&mut twins, 0, change(life, 1, r#"{"a":2}"#)).unwrap_err().contains("already"));
+    assert_eq!(
+        set(&mut twins, 0, change(life, 2, r#"{"b":2}"#)).unwrap().desired.properties,
+        r#"{"a":1,"b":2}"#
+    );
+    // Taken off and back: what was signed for the twin before is nothing to this one.
+    at(&mut twins, 0, modules(&["pump"]));
+    assert!(look(&mut twins, "sensor").unwrap_err().contains("runs no plant/sensor"));
+    at(&mut twins, 0, modules(&["sensor", "pump"]));
+    assert!(set(&mut twins, 0, change(life, 1, r#"{"a":1}"#)).unwrap_err().contains("earlier twin"));
+    assert_eq!(look(&mut twins, "sensor").unwrap().desired.version, 0);
+}
+
+#[test]
+fn what_is_reported_is_kept_before_it_is_acknowledged() {
+    let mut twins = twins();
+    let steps = at(&mut twins, 0, reported(1, r#"{"firmware": "1.2", "ready": true}"#));
+    let [
+        Step::Persist(Effect::Save(..)),
+        Step::Persist(Effect::Save(_, twin)),
+        Step::Do(Effect::Accept { ticket: 1 }),
+    ] = &steps[..]
+    else {
+        panic!("{steps:?}")
+    };
+    assert_eq!((twin.reported.version, twin.desired.version), (1, 0));
+    // What says nothing new is acknowledged and not written again.
+    assert_eq!(
+        at(&mut twins, 0, reported(2, r#"{"ready": true}"#)),
+        [Step::Do(Effect::Accept { ticket: 2 })]
+    );
+    at(&mut twins, 0, reported(3, r#"{"ready": null}"#));
+    let twin = look(&mut twins, "sensor").unwrap();
+    assert_eq!((twin.reported.version, twin.reported.properties.as_str()), (2, r#"{"firmware":"1.2"}"#));
+    for bad in ["[]", "{", "7"] {
+        let effects = done(&mut twins, 0, reported(4, bad));
+        assert!(matches!(&effects[..], [Effect::Refuse { ticket: 4, .. }]), "{effects:?}");
+    }
+    let stranger = Event::Reported { ticket: 5, module: module("valve"), patch: Bytes::from_static(b"{}") };
+    assert!(matches!(&done(&mut twins, 0, stranger)[..], [Effect::Refuse { ticket: 5, .. }]));
+}
+
+#[test]
+fn twins_outlive_the_machine_and_end_with_their_modules() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    let twin = set(&mut twins, 0, change(life, 1, r#"{"a":1}"#)).unwrap();
+    let mut again = Twins::new(BTreeMap::from([(module("sensor"), (*twin).clone())]), 8);
+    // Nobody has said yet what runs, and nothing is thrown away.
+    assert_eq!(look(&mut again, "sensor"), Ok(twin));
+    assert!(look(&mut again, "pump").is_err());
+    assert_eq!(at(&mut again, 0, modules(&["sensor"])), []);
+    assert_eq!(at(&mut again, 0, modules(&[])), [Step::Persist(Effect::Drop(module("sensor")))]);
+}
+
+#[test]
+fn the_cloud_hears_of_all_twins_and_then_of_those_that_change_once_a_second() {
+    let mut twins = twins();
+    at(&mut twins, 0, reported(1, r#"{"n":0}"#));
+    let effects = done(&mut twins, 10, Event::CloudUp);
+    assert_eq!(effects[0], Effect::TellNames(vec![module("sensor")]));
+    assert!(matches!(&effects[1..], [Effect::Tell(of, _)] if *of == module("sensor")));
+    let steps = at(&mut twins, 20, reported(2, r#"{"n":1}"#));
+    assert!(matches!(steps.last(), Some(Step::WakeAt(at)) if at.as_millis() == 10 + TELL_MS));
+    at(&mut twins, 30, reported(3, r#"{"n":2}"#));
+    let told = done(&mut twins, 10 + TELL_MS, Event::Woken);
+    assert!(matches!(&told[..], [Effect::Tell(_, twin)] if twin.reported.version == 3), "{told:?}");
+    assert_eq!(at(&mut twins, 5000, Event::Woken), []);
+    assert!(done(&mut twins, 6000, modules(&["pump"])).contains(&Effect::TellNames(Vec::new())));
+    at(&mut twins, 7000, Event::CloudDown);
+    at(&mut twins, 7000, modules(&["sensor"]));
+    assert_eq!(done(&mut twins, 9000, reported(4, r#"{"n":3}"#)), [Effect::Accept { ticket: 4 }]);
+}
+
+#[test]
+fn a_change_through_the_cloud_that_is_not_taken_is_a_problem_until_one_is() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    let told = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
+    assert!(
+        matches!(&told[..], [Effect::Problems(problems)] if problems[0].contains("earlier twin")),
+        "{told:?}"
+    );
+    assert_eq!(done(&mut twins, 0, changed(None, change(life + 1, 1, "{}"))), []);
+    let told = done(&mut twins, 0, changed(None, change(life, 1, "{}")));
+    assert!(told.contains(&Effect::Problems(Vec::new())), "{told:?}");
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let patch = prop::sample::select(vec![r#"{"a":1}"#, r#"{"a":null}"#, r#"{"b":{"c":2}}"#, "[]", "{"]);
+    let names = prop::sample::subsequence(vec!["sensor", "pump"], 0..=2);
+    prop_oneof![
+        1 => names.prop_map(|names| modules(&names)),
+        2 => Just(Event::Wanted { module: module("sensor") }),
+        4 => (any::<u64>(), patch.clone()).prop_map(|(ticket, patch)| reported(ticket, patch)),
+        2 => Just(Event::Look { question: 1, module: module("sensor") }),
+        6 => (prop::option::of(Just(5)), 1u64..6, patch)
+            .prop_map(|(question, version, patch)| changed(question, change(0, version, patch))),
+        1 => Just(Event::CloudUp),
+        1 => Just(Event::CloudDown),
+        2 => Just(Event::Woken),
+    ]
+}
+
+proptest! {
+    /// Versions count each change by one, whatever comes in whatever order; what is told was persisted before; and
+    /// the disk always holds what the machine holds.
+    #[test]
+    fn versions_count_and_the_disk_is_never_behind(
+        events in prop::collection::vec((0u64..800, event()), 0..80),
+    ) {
+        let mut machine = twins();
+        let mut disk: BTreeMap<ModuleId, Twin> = BTreeMap::new();
+        let (mut now, mut log) = (0, vec![(0, modules(&["sensor", "pump"]))]);
+        for (after_ms, event) in events {
+            now += after_ms;
+            // Changes are for the twin that there is.
+            let event = if let Event::Change { question, mut change, .. } = event {
+                change.life = disk.get(&change.module).map_or(0, |twin| twin.life);
+                changed(question, *change)
+            } else {
+                event
+            };
+            log.push((now, event.clone()));
+            for step in at(&mut machine, now, event) {
+                match step {
+                    Step::Persist(Effect::Save(module, twin)) => {
+                        if let Some(before) = disk.get(&module).filter(|before| before.life == twin.life) {
+                            let by = (twin.desired.version - before.desired.version)
+                                + (twin.reported.version - before.reported.version);
+                            prop_assert_eq!(by, 1);
+                        } else {
+                            prop_assert_eq!((twin.desired.version, twin.reported.version), (0, 0));
+                        }
+                        disk.insert(module, *twin);
+                    }
+                    Step::Persist(Effect::Drop(module)) => {
+                        prop_assert!(disk.remove(&module).is_some());
+                    }
+                    Step::Persist(other) => prop_assert!(false, "not to be persisted: {:?}", other),
+                    Step::Do(Effect::Tell(module, twin)) => prop_assert_eq!(disk.get(&module), Some(&*twin)),
+                    Step::Do(Effect::Shown { result: Ok(twin), .. }) => {
+                        prop_assert_eq!(disk.get(&module("sensor")), Some(&*twin));
+                    }
+                    Step::Do(_) | Step::WakeAt(_) => {}
+                }
+            }
+        }
+        assert_replays(|| Twins::new(BTreeMap::new(), 7), &log);
+    }
+}
