@@ -24,6 +24,7 @@ fn release(version: u64) -> Release {
         target: Target::default(),
         modules: BTreeMap::from([("sensor".into(), spec)]),
         leaves: BTreeMap::new(),
+        twins: BTreeMap::new(),
         routes: Vec::new(),
     };
     Release { version, workload }

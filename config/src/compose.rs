@@ -18,6 +18,7 @@ mod route;
 mod service;
 #[cfg(test)]
 mod tests;
+mod twin;
 mod value;
 mod wayside;
 mod words;
@@ -102,7 +103,7 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
             wayside::Block::default()
         }
     };
-    let wayside::Block { target, leaves, routes } = block;
+    let wayside::Block { target, leaves, routes, twins } = block;
     if let Some(entry) = top.services
         && entries(&entry.value).is_some_and(<[Entry]>::is_empty)
         && leaves.is_empty()
@@ -110,7 +111,7 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
         let help = "write a service; only a workload with leaves under `x-wayside` may do without";
         problems.error(&entry.key_span, "`services` has 0 entries", help);
     }
-    Some(Workload { name: top.name?, target, modules, leaves, routes })
+    Some(Workload { name: top.name?, target, modules, leaves, routes, twins })
 }
 
 impl<'a> Top<'a> {

@@ -1,8 +1,36 @@
 //! JSON Merge Patch (RFC 7396) on the properties of twins: bounded JSON objects, kept as text.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits::{TWIN_BYTES, TWIN_DEPTH};
+
+/// The properties of one side of a twin: a bounded JSON object, as text in the form in which it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Properties(String);
+
+impl Properties {
+    /// The object.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Properties {
+    type Error = PatchError;
+
+    fn try_from(text: String) -> Result<Self, PatchError> {
+        patched("{}", text.as_bytes()).map(Self)
+    }
+}
+
+impl From<Properties> for String {
+    fn from(properties: Properties) -> Self {
+        properties.0
+    }
+}
 
 /// Why properties or a patch of them are not taken. Nothing changes then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

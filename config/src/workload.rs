@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
-use crate::{cbor, hash, leaf::Leaf};
+use crate::{cbor, hash, leaf::Leaf, patch::Properties};
 
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Workload {
     pub leaves: BTreeMap<String, Leaf>,
     /// Where messages go, in the order of the file.
     pub routes: Vec<Route>,
+    /// What is desired of a module when its twin begins, by module.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub twins: BTreeMap<String, Properties>,
 }
 
 /// Which devices run a workload. All conditions must hold; none means every device.

@@ -222,6 +222,7 @@ mod tests {
             target: Target::default(),
             modules: Default::default(),
             leaves: Default::default(),
+            twins: Default::default(),
             routes: Vec::new(),
         };
         let release =

@@ -32,6 +32,7 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         target: Target::default(),
         modules: BTreeMap::from([(SENSOR.into(), module(SENSOR)), (DETECTOR.into(), detector)]),
         leaves: BTreeMap::new(),
+        twins: BTreeMap::new(),
         routes: vec![route("up", Destination::Cloud), route("around", Destination::Site(DETECTOR.into()))],
     };
     Release { version, workload }

@@ -78,6 +78,7 @@ mod tests {
             target: Target::default(),
             modules: BTreeMap::from([("pump".into(), ModuleSpec::default())]),
             leaves: BTreeMap::from([("meter".into(), leaf.clone())]),
+            twins: BTreeMap::new(),
             routes: vec![
                 Route::new("a", "meter", "flow/+", Destination::Site("pump".into())),
                 Route::new("b", "pump", "set/#", Destination::Module("meter".into())),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
+    patch::Properties,
     workload::{ModuleId, ModuleSpec},
 };
 
@@ -125,6 +126,8 @@ pub enum Effect {
     Routes(Box<RouteTable>),
     /// The modules and leaves that may connect over MQTT.
     Clients(Vec<Client>),
+    /// All modules, and what is desired of each when its twin begins.
+    Twins(Vec<(ModuleId, Option<Properties>)>),
     /// The version of the assignment that holds now.
     Assigned(u64),
     /// The names of devices in the topics that modules see.

@@ -1,7 +1,7 @@
 //! Twins of modules: what operators want of each, and what it says of itself, changed without restarting it.
 //!
-//! One machine owns all twins of the device. A twin begins when its module, or an operator, first looks, and ends
-//! with its module. What is acknowledged is on the disk before. Both sides are JSON objects, changed by merge patches
+//! One machine owns all twins of the device. A twin begins when its module, or an operator, first looks, or with its
+//! module where the workload says what is desired at the beginning. It ends with its module. What is acknowledged is on the disk before. Both sides are JSON objects, changed by merge patches
 //! and counted by versions.
 //!
 //! A change of desired properties is an operator's signed document for one version of one life of one twin. So it is
@@ -14,7 +14,7 @@ mod tests;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wayside_config::{document::TwinChange, workload::ModuleId};
+use wayside_config::{document::TwinChange, patch::Properties, workload::ModuleId};
 
 pub use self::machine::{TELL_MS, Twins};
 
@@ -53,6 +53,13 @@ impl Twin {
         Self { life, desired: Side::default(), reported: Side::default(), changed_by: [0; 32] }
     }
 
+    /// One that begins with what its workload desires.
+    #[must_use]
+    pub fn desiring(life: u64, properties: Properties) -> Self {
+        let desired = Side { version: 0, properties: properties.into() };
+        Self { desired, ..Self::new(life) }
+    }
+
     /// Its texts and a fixed overhead.
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
@@ -63,8 +70,9 @@ impl Twin {
 /// What can happen to twins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The modules that the device runs: others have no twins any more.
-    Modules(Vec<ModuleId>),
+    /// The modules that the device runs, and what their workloads desire of them at the beginning. Others have no
+    /// twins any more.
+    Modules(Vec<(ModuleId, Option<Properties>)>),
     /// The module's client wants the desired properties: it has just connected or subscribed.
     Wanted {
         /// Whose.

@@ -8,8 +8,8 @@
 //! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes` | router |
 //! | reconciler | `Assigned`, `Problems` | health |
-//! | reconciler | `Clients` | MQTT, twins |
-//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names` | state files, engine, MQTT |
+//! | reconciler | `Twins` | twins |
+//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
 //! | module | `Report` | health, calls |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |
@@ -152,11 +152,8 @@ pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
         E::Missing(module) => to_module(module, module::Event::Missing),
         E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),
         E::Routes(table) => to_router(router::Event::Routes(table)),
-        E::Clients(clients) => {
-            let modules = clients.iter().filter(|client| client.leaf.is_none());
-            let modules = modules.map(|client| client.id.clone()).collect();
-            return vec![mqtt(io::Mqtt::Clients(clients)), to_twins(twins::Event::Modules(modules))];
-        }
+        E::Clients(clients) => mqtt(io::Mqtt::Clients(clients)),
+        E::Twins(modules) => to_twins(twins::Event::Modules(modules)),
         E::Names(names) => mqtt(io::Mqtt::Names(names)),
         E::Assigned(version) => to_health(health::Event::Assignment(version)),
         E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),

@@ -85,7 +85,7 @@ pub(super) const VOLUME: Keys = Keys {
 
 /// The `x-wayside` block.
 pub(super) const WAYSIDE: Keys =
-    Keys { place: "`x-wayside`", supported: &["target", "leaves", "routes"], refused: &[] };
+    Keys { place: "`x-wayside`", supported: &["target", "leaves", "routes", "twins"], refused: &[] };
 
 /// A leaf.
 pub(super) const LEAF: Keys = Keys {

@@ -2,6 +2,7 @@
 
 mod leaves;
 mod routes;
+mod twins;
 
 use std::collections::BTreeMap;
 

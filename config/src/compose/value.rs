@@ -129,7 +129,7 @@ impl Node {
 
     /// Text that reaches the container. A plain number must look as Compose would write it, so that
     /// a laptop and a device give a container the same.
-    fn literal(&self, what: &str, problems: &mut Problems) -> Option<String> {
+    pub(super) fn literal(&self, what: &str, problems: &mut Problems) -> Option<String> {
         if let Value::Scalar { text, plain: true } = &self.value
             && changes_in_compose(text)
         {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    keys, leaf, route,
+    keys, leaf, route, twin,
     yaml::{Entry, Node, Value},
 };
 use crate::{
     diagnostic::Problems,
     leaf::Leaf,
     limits::ROUTES,
+    patch::Properties,
     settings::{DEVICE_NAME_RULE, is_device_name},
     workload::{Route, Target},
 };
@@ -20,6 +21,7 @@ pub(super) struct Block {
     pub(super) target: Target,
     pub(super) leaves: BTreeMap<String, Leaf>,
     pub(super) routes: Vec<Route>,
+    pub(super) twins: BTreeMap<String, Properties>,
 }
 
 /// Reads the block. `services` are names that routes may use, beside those of leaves.
@@ -37,7 +39,8 @@ pub(super) fn read(node: &Node, services: &BTreeSet<&str>, problems: &mut Proble
         match key.as_str() {
             "target" => block.target = read_target(value, problems),
             "leaves" => {}
-            "routes" => block.routes = read_routes(value, &names, problems),
+            "routes" => block.routes = read_routes(value, &names, &block.leaves, problems),
+            "twins" => block.twins = twin::read(value, services, problems),
             other => keys::WAYSIDE.refuse(other, key_span, problems),
         }
     }
@@ -85,7 +88,12 @@ fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, (value, _))| (name, value)).collect()
 }
 
-fn read_routes(node: &Node, names: &BTreeSet<&str>, problems: &mut Problems) -> Vec<Route> {
+fn read_routes(
+    node: &Node,
+    names: &BTreeSet<&str>,
+    leaves: &BTreeMap<String, Leaf>,
+    problems: &mut Problems,
+) -> Vec<Route> {
     if node.is_null() {
         return Vec::new();
     }
@@ -94,5 +102,10 @@ fn read_routes(node: &Node, names: &BTreeSet<&str>, problems: &mut Problems) -> 
         let message = format!("the workload has {} routes", entries.len());
         problems.error(&node.span, message, format!("at most {ROUTES} are supported; use wildcards"));
     }
-    entries.iter().filter_map(|entry| route::read(entry, names, problems)).collect()
+    let routes = entries.iter().filter_map(|entry| {
+        let route = route::read(entry, names, problems)?;
+        twin::check_route(&route, leaves, &entry.key_span, problems);
+        Some(route)
+    });
+    routes.collect()
 }

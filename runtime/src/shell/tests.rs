@@ -140,6 +140,7 @@ fn desired(device: DeviceId) -> Desired {
         target: Target::default(),
         modules: BTreeMap::from([("sensor".into(), module)]),
         leaves: Default::default(),
+        twins: Default::default(),
         routes: vec![route],
     };
     let release = envelope::seal(&operator, Kind::Release, &Release { version: 1, workload }).unwrap();

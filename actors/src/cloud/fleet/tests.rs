@@ -51,6 +51,7 @@ fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
         target,
         modules: BTreeMap::new(),
         leaves: BTreeMap::new(),
+        twins: BTreeMap::new(),
         routes: vec![route],
     };
     Release { version, workload }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
-    workload::{ModuleId, ModuleSpec},
+    workload::{ModuleId, ModuleSpec, Workload},
 };
 
 use super::{
@@ -217,6 +217,14 @@ impl Reconciler {
         }
         out.push(Effect::Routes(Box::new(table)));
         out.push(Effect::Names(names));
+        let twins = held.releases.iter().flat_map(|release| {
+            let Workload { name, modules, twins, .. } = &release.workload;
+            modules.keys().map(move |module| {
+                let id = ModuleId { workload: name.clone(), module: module.clone() };
+                (id, twins.get(module).cloned())
+            })
+        });
+        out.push(Effect::Twins(twins.collect()));
         out.push(Effect::Clients(access::clients(held.releases.iter())));
     }
 

@@ -37,6 +37,7 @@ fn release(workload: &str, version: u64, image: &str) -> Release {
         target: Target::default(),
         modules,
         leaves: BTreeMap::new(),
+        twins: BTreeMap::new(),
         routes: vec![route],
     };
     Release { version, workload }
@@ -141,6 +142,7 @@ fn desired_state_is_persisted_before_anything_is_told() {
             Step::Do(Effect::Assigned(1)),
             Step::Do(Effect::Routes(_)),
             Step::Do(Effect::Names(_)),
+            Step::Do(Effect::Twins(_)),
             Step::Do(Effect::Clients(_)),
             Step::Do(Effect::List),
             Step::WakeAt(_),
@@ -326,7 +328,10 @@ fn who_forgot_is_told_again() {
     assert_eq!(effects, [Effect::Assigned(1), Effect::Problems(vec![]), Effect::List]);
     assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
     let effects = done(&mut reconciler, 0, Event::RouterRestarted);
-    assert!(matches!(effects[..], [Effect::Routes(_), Effect::Names(_), Effect::Clients(_)]));
+    assert!(matches!(
+        effects[..],
+        [Effect::Routes(_), Effect::Names(_), Effect::Twins(_), Effect::Clients(_)]
+    ));
     // Nobody wants it any more: it may end.
     at(&mut reconciler, 0, event(document(2, &[]), false));
     let effects = done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone()));

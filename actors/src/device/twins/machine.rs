@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use wayside_config::{document::TwinChange, limits::VERSION_MAX, patch::patched, workload::ModuleId};
+use wayside_config::{
+    document::TwinChange,
+    limits::VERSION_MAX,
+    patch::{Properties, patched},
+    workload::ModuleId,
+};
 
 use super::{Effect, Event, Side, Twin};
 use crate::{
@@ -18,8 +23,9 @@ pub const TELL_MS: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Twins {
     twins: BTreeMap<ModuleId, Twin>,
-    /// What the device runs; `None` until somebody has said: then nobody is known to be absent.
-    modules: Option<BTreeSet<ModuleId>>,
+    /// What the device runs, and what is desired of each at the beginning; `None` until somebody has said: then nobody
+    /// is known to be absent.
+    modules: Option<BTreeMap<ModuleId, Option<Properties>>>,
     seed: u64,
     /// Twins begun in this life of the machine.
     begun: u64,
@@ -83,20 +89,31 @@ impl Machine for Twins {
 }
 
 impl Twins {
-    fn set_modules(&mut self, modules: Vec<ModuleId>, out: &mut Effects<Effect>) {
-        let modules: BTreeSet<ModuleId> = modules.into_iter().collect();
-        let gone: Vec<_> = self.twins.keys().filter(|module| !modules.contains(module)).cloned().collect();
+    fn set_modules(&mut self, modules: Vec<(ModuleId, Option<Properties>)>, out: &mut Effects<Effect>) {
+        let modules: BTreeMap<_, _> = modules.into_iter().collect();
+        let gone: Vec<_> =
+            self.twins.keys().filter(|module| !modules.contains_key(module)).cloned().collect();
         for module in gone {
             self.twins.remove(&module);
             out.persist(Effect::Drop(module));
             self.cloud.names = true;
         }
         let before = self.refused.len();
-        self.refused.retain(|module, _| modules.contains(module));
+        self.refused.retain(|module, _| modules.contains_key(module));
         if self.refused.len() != before {
             self.tell_refused(out);
         }
+        // Not with the first look, which may come after another version of the workload.
+        let beginning: Vec<_> = modules
+            .iter()
+            .filter(|(_, desired)| desired.is_some())
+            .map(|(module, _)| module.clone())
+            .collect();
         self.modules = Some(modules);
+        for module in beginning {
+            // All of them run here.
+            let _ = self.begin(&module, out);
+        }
     }
 
     /// Makes sure that the module has a twin.
@@ -104,15 +121,13 @@ impl Twins {
         if self.twins.contains_key(module) {
             return Ok(());
         }
-        match &self.modules {
-            None => return Err("the device does not know yet what it runs: try again".into()),
-            Some(modules) if !modules.contains(module) => {
-                return Err(format!("this device runs no {module}: see `wayside status`"));
-            }
-            Some(_) => {}
-        }
+        let modules = self.modules.as_ref().ok_or("the device does not know yet what it runs: try again")?;
+        let desired = modules
+            .get(module)
+            .ok_or_else(|| format!("this device runs no {module}: see `wayside status`"))?;
         self.begun += 1;
-        let twin = Twin::new(mix(self.seed, self.begun));
+        let life = mix(self.seed, self.begun);
+        let twin = desired.clone().map_or_else(|| Twin::new(life), |desired| Twin::desiring(life, desired));
         out.persist(Effect::Save(module.clone(), Box::new(twin.clone())));
         self.twins.insert(module.clone(), twin);
         self.cloud.names = true;
@@ -154,7 +169,7 @@ impl Twins {
             }
             (None, Ok(())) => {}
             (None, Err(reason)) => {
-                let is_of_here = self.modules.as_ref().is_some_and(|modules| modules.contains(module));
+                let is_of_here = self.modules.as_ref().is_some_and(|modules| modules.contains_key(module));
                 if is_of_here && self.refused.get(module) != Some(&reason) {
                     self.refused.insert(module.clone(), reason);
                     self.tell_refused(out);

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use wayside_config::{document::TwinChange, hash::sha256, identity::DeviceId, workload::ModuleId};
+use wayside_config::{
+    document::TwinChange, hash::sha256, identity::DeviceId, patch::Properties, workload::ModuleId,
+};
 
 use super::{Effect, Event, TELL_MS, Twin, Twins};
 use crate::{
@@ -15,7 +17,7 @@ fn module(name: &str) -> ModuleId {
 }
 
 fn modules(names: &[&str]) -> Event {
-    Event::Modules(names.iter().map(|name| module(name)).collect())
+    Event::Modules(names.iter().map(|name| (module(name), None)).collect())
 }
 
 fn twins() -> Twins {
@@ -128,6 +130,30 @@ fn twins_outlive_the_machine_and_end_with_their_modules() {
     assert!(look(&mut again, "pump").is_err());
     assert_eq!(at(&mut again, 0, modules(&["sensor"])), []);
     assert_eq!(at(&mut again, 0, modules(&[])), [Step::Persist(Effect::Drop(module("sensor")))]);
+}
+
+#[test]
+fn a_twin_begins_with_what_its_workload_desires_and_only_operators_change_it_then() {
+    let mut twins = Twins::new(BTreeMap::new(), 7);
+    let desiring = |text: &str| {
+        let properties = Properties::try_from(text.to_owned()).unwrap();
+        Event::Modules(vec![(module("sensor"), Some(properties)), (module("pump"), None)])
+    };
+    let steps = at(&mut twins, 0, desiring(r#"{"a":1}"#));
+    assert!(
+        matches!(&steps[..], [Step::Persist(Effect::Save(of, _))] if *of == module("sensor")),
+        "{steps:?}"
+    );
+    let twin = look(&mut twins, "sensor").unwrap();
+    assert_eq!((twin.desired.version, twin.desired.properties.as_str()), (0, r#"{"a":1}"#));
+    assert_eq!(look(&mut twins, "pump").unwrap().desired.properties, "{}");
+    // A later version of the file is for twins that begin later, and changes nothing of this one.
+    assert_eq!(at(&mut twins, 0, desiring(r#"{"a":2}"#)), []);
+    let twin = set(&mut twins, 0, change(twin.life, 1, r#"{"b":3}"#)).unwrap();
+    assert_eq!(twin.desired.properties, r#"{"a":1,"b":3}"#);
+    at(&mut twins, 0, modules(&["pump"]));
+    at(&mut twins, 0, desiring(r#"{"a":2}"#));
+    assert_eq!(look(&mut twins, "sensor").unwrap().desired.properties, r#"{"a":2}"#);
 }
 
 #[test]
