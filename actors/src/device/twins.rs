@@ -80,12 +80,14 @@ pub enum Event {
     },
     /// The module says what of itself is different now.
     Reported {
-        /// Answered by `Accept` or `Refuse` with the same ticket.
+        /// Answered by `Refuse` with the same ticket, or by the router, for which it goes into `Publish`.
         ticket: u64,
         /// Who.
         module: ModuleId,
         /// A JSON merge patch.
         patch: Bytes,
+        /// Wall clock at arrival, milliseconds since the Unix epoch.
+        wall_ms: u64,
     },
     /// An operator looks. Answered by `Shown`.
     Look {
@@ -125,10 +127,17 @@ pub enum Effect {
         /// JSON: `{"version": 3, "desired": {...}}`.
         body: Bytes,
     },
-    /// See [`crate::device::io::Mqtt::Accept`].
-    Accept {
-        /// The ticket.
+    /// What the module reports goes where routes lead, as if it had published the whole to
+    /// [`wayside_config::topic::TWIN_REPORTED`]; the router answers the ticket.
+    Publish {
+        /// From `Reported`.
         ticket: u64,
+        /// Whose.
+        module: ModuleId,
+        /// JSON: `{"version": 12, "reported": {...}}`.
+        body: Bytes,
+        /// From `Reported`.
+        wall_ms: u64,
     },
     /// See [`crate::device::io::Mqtt::Refuse`].
     Refuse {

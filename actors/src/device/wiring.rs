@@ -29,7 +29,8 @@
 //! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask` | uplink adapter, verification, answers |
 //! | health | `Report` | uplink, and whoever asks on this device |
 //! | calls | `Restart` | that module |
-//! | twins | `Save`, `Drop`, `Deliver`, `Accept`, `Refuse`, `Shown` | state files, MQTT, the operator who waits |
+//! | twins | `Publish` | router |
+//! | twins | `Save`, `Drop`, `Deliver`, `Refuse`, `Shown` | state files, MQTT, the operator who waits |
 //! | twins | `Tell`, `TellNames`, `Problems` | uplink adapter, health |
 //! | calls | `Deliver`, `Withdraw`, `Settled` | MQTT, the operator who waits |
 //!
@@ -40,7 +41,7 @@ mod condensed;
 mod restart;
 
 use serde::{Deserialize, Serialize};
-use wayside_config::workload::ModuleId;
+use wayside_config::{topic::TWIN_REPORTED, workload::ModuleId};
 
 use crate::{
     device::{
@@ -49,7 +50,7 @@ use crate::{
         membership, module, reconciler, router, twins, uplink,
     },
     frame::ToCloud,
-    message::Batch,
+    message::{Batch, property},
     queue::{Endpoint, Queue},
 };
 
@@ -336,7 +337,22 @@ pub fn twins(effect: twins::Effect) -> Vec<Out> {
         E::Save(module, twin) => Out::Io(Io::SaveTwin(module, twin)),
         E::Drop(module) => Out::Io(Io::DropTwin(module)),
         E::Deliver { module, body } => mqtt(io::Mqtt::Desired { module, body }),
-        E::Accept { ticket } => mqtt(io::Mqtt::Accept { tickets: vec![ticket] }),
+        E::Publish { ticket, module, body: payload, wall_ms } => {
+            // Retained, for who subscribes later wants it too.
+            let properties = [(property::RETAIN, ""), (property::CONTENT_TYPE, "application/json")];
+            let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let topic = TWIN_REPORTED.into();
+            let packet_id = None;
+            to_router(router::Event::Published {
+                ticket,
+                module,
+                topic,
+                properties,
+                payload,
+                wall_ms,
+                packet_id,
+            })
+        }
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
         E::Shown { question, result } => Out::Io(Io::TwinShown { question, result }),
         E::TellNames(modules) => to_cloud(ToCloud::TwinNames(modules)),

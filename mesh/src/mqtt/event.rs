@@ -147,7 +147,7 @@ impl MqttEvent {
                 return wiring::Event::Twins(twins::Event::Wanted { module });
             }
             Self::Reported { ticket, module, patch } => {
-                return wiring::Event::Twins(twins::Event::Reported { ticket, module, patch });
+                return wiring::Event::Twins(twins::Event::Reported { ticket, module, patch, wall_ms });
             }
             Self::Undelivered { call, why } => {
                 return wiring::Event::Calls(calls::Event::Undelivered { call, why });

@@ -9,17 +9,23 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rumqttc::{Client, Event, Packet, QoS};
 use serde_json::{Value, json};
-use wayside_tests::{device::Device, lab::Lab, wait::until};
+use wayside_tests::{build::WEATHER_IMAGE, device::Device, lab::Lab, wait::until};
 
-use crate::{calls::running, mqtt::options};
+use crate::{
+    calls::running,
+    mqtt::{options, variable},
+};
 
 const TARGET: &str = "a/probe/source";
+const DESIRED: &str = "$wayside/twin/desired";
+const REPORTED: &str = "$wayside/twin/reported";
 
-/// The module `probe/source`: what it is told to be desired of it.
-fn module(device: &Device) -> Result<(Client, Receiver<Value>)> {
-    let (client, mut connection) = Client::new(options(device, &device.module("probe/source")?)?, 10);
-    client.subscribe("$wayside/twin/desired", QoS::AtLeastOnce)?;
-    let (told, desired) = channel();
+/// A module, `probe/NAME`: the JSON that it is told where it subscribes.
+fn module(device: &Device, name: &str, filter: &str) -> Result<(Client, Receiver<Value>)> {
+    let (client, mut connection) =
+        Client::new(options(device, &device.module(&format!("probe/{name}"))?)?, 10);
+    client.subscribe(filter, QoS::AtLeastOnce)?;
+    let (told, heard) = channel();
     thread::spawn(move || {
         for event in connection.iter() {
             match event {
@@ -34,17 +40,21 @@ fn module(device: &Device) -> Result<(Client, Receiver<Value>)> {
             }
         }
     });
-    Ok((client, desired))
+    Ok((client, heard))
 }
 
 /// The next word that has this version.
-fn wait_desired(desired: &Receiver<Value>, version: u64) -> Result<Value> {
+fn wait(heard: &Receiver<Value>, version: u64) -> Result<Value> {
     loop {
-        let told = desired.recv_timeout(Duration::from_secs(60)).context("nothing is desired")?;
+        let told = heard.recv_timeout(Duration::from_secs(60)).context("nothing is told")?;
         if told["version"] == version {
-            return Ok(told["desired"].clone());
+            return Ok(told);
         }
     }
+}
+
+fn wait_desired(desired: &Receiver<Value>, version: u64) -> Result<Value> {
+    Ok(wait(desired, version)?["desired"].clone())
 }
 
 fn twin(device: &Device) -> Result<Value> {
@@ -57,7 +67,7 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
     let lab = Lab::open()?;
     let (cloud, device) = running(&lab)?;
     let operator = lab.operator();
-    let (client, desired) = module(&device)?;
+    let (client, desired) = module(&device, "source", DESIRED)?;
     assert_eq!(wait_desired(&desired, 0)?, json!({}));
 
     let set = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"interval_ms": 500, "depth": 1}"#])?;
@@ -68,7 +78,7 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
     lab.on_lan(operator, &compose, &["twin", "set", TARGET, r#"{"depth": null}"#, "--lan"])?;
     assert_eq!(wait_desired(&desired, 2)?, json!({ "interval_ms": 500 }));
 
-    client.publish("$wayside/twin/reported", QoS::AtLeastOnce, false, r#"{"interval_ms": 500}"#)?;
+    client.publish(REPORTED, QoS::AtLeastOnce, false, r#"{"interval_ms": 500}"#)?;
     until("what the module reports", Duration::from_secs(30), || {
         Ok((twin(&device)?["reported"] == json!({ "interval_ms": 500 })).then_some(()))
     })?;
@@ -100,4 +110,47 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
         ensure!(known["problem"] == "", "{known}");
         Ok((known["desired_version"] == 4 && known["pending"] == json!([])).then_some(()))
     })
+}
+
+#[test]
+fn a_neighbour_hears_what_a_module_reports_and_a_workload_says_how_twins_begin() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, devices) = lab.fleet(&["a", "b"])?;
+    let still = format!(
+        "{{ image: {WEATHER_IMAGE}, command: [/weather-sensor], environment: {{ SENSOR_RATE: x }}, restart: \"no\" }}"
+    );
+    let text = format!(
+        "name: probe\n\
+         services:\n\
+         \x20 source: {still}\n\
+         \x20 reader: {still}\n\
+         x-wayside:\n\
+         \x20 target: all\n\
+         \x20 twins: {{ source: {{ interval_ms: 500 }} }}\n\
+         \x20 routes:\n\
+         \x20   how: {{ from: source/${REPORTED}, to: site/reader }}\n"
+    );
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("probe", &text)?])?;
+    for device in &devices {
+        for name in ["probe/source", "probe/reader"] {
+            until("the module's credentials", Duration::from_secs(60), || {
+                let container = device.module(name).ok();
+                Ok(container.and_then(|container| variable(&container, "WAYSIDE_MQTT_PASSWORD")).map(drop))
+            })?;
+        }
+    }
+    let (source, desired) = module(&devices[0], "source", DESIRED)?;
+    assert_eq!(wait_desired(&desired, 0)?, json!({ "interval_ms": 500 }));
+    source.publish(REPORTED, QoS::AtLeastOnce, false, r#"{"celsius": 20, "ready": true}"#)?;
+
+    let filter = format!("+/source/{REPORTED}");
+    let (_reader, heard) = module(&devices[1], "reader", &filter)?;
+    assert_eq!(wait(&heard, 1)?["reported"], json!({ "celsius": 20, "ready": true }));
+    source.publish(REPORTED, QoS::AtLeastOnce, false, r#"{"celsius": 21}"#)?;
+    assert_eq!(wait(&heard, 2)?["reported"], json!({ "celsius": 21, "ready": true }));
+    // What a neighbour said stays to be read when it is gone.
+    devices[0].signal("KILL")?;
+    let (_again, heard) = module(&devices[1], "reader", &filter)?;
+    assert_eq!(wait(&heard, 2)?["reported"]["celsius"], 21);
+    Ok(())
 }

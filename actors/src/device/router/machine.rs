@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use wayside_config::{
     identity::DeviceId,
+    topic::TWIN_REPORTED,
     workload::{ModuleId, WhenFull},
 };
 
@@ -171,7 +172,9 @@ impl Router {
         let (origin, source) = (self.device, Text::from(module.module.as_str()));
         let message = Message { origin, source, topic, properties, payload, accepted_ms: wall_ms };
         let choice = self.samples.choose(&routes, &module, &message, now);
-        if choice.verdicts.is_empty() && !routes.is_granted(&module, &message.topic) {
+        // What a module reports is in its twin, wherever else it goes.
+        let is_kept = message.topic == TWIN_REPORTED;
+        if choice.verdicts.is_empty() && !is_kept && !routes.is_granted(&module, &message.topic) {
             out.push(Effect::Deny { ticket });
             return None;
         }
@@ -180,7 +183,10 @@ impl Router {
             return Some(Publish { ticket, module, topic, properties, payload, wall_ms, packet_id });
         }
         self.samples.count(&choice, now);
-        if message.is_to_be_retained() {
+        if is_kept && choice.verdicts.is_empty() {
+            // What was retained when a route took it is old now.
+            self.retain(&module, &Message { payload: Bytes::new(), ..message.clone() }, out);
+        } else if message.is_to_be_retained() {
             self.retain(&module, &message, out);
         }
         self.changed.count(&choice);

@@ -65,7 +65,9 @@ impl Machine for Twins {
                     self.deliver(&module, out);
                 }
             }
-            Event::Reported { ticket, module, patch } => self.reported(ticket, module, &patch, out),
+            Event::Reported { ticket, module, patch, wall_ms } => {
+                self.reported(ticket, module, &patch, wall_ms, out);
+            }
             Event::Look { question, module } => {
                 let result = self.begin(&module, out).map(|()| Box::new(self.twins[&module].clone()));
                 out.push(Effect::Shown { question, result });
@@ -135,7 +137,14 @@ impl Twins {
         Ok(())
     }
 
-    fn reported(&mut self, ticket: u64, module: ModuleId, patch: &Bytes, out: &mut Effects<Effect>) {
+    fn reported(
+        &mut self,
+        ticket: u64,
+        module: ModuleId,
+        patch: &Bytes,
+        wall_ms: u64,
+        out: &mut Effects<Effect>,
+    ) {
         let merged = self.begin(&module, out).and_then(|()| {
             let reported = &self.twins[&module].reported;
             after(reported, patch).map_err(|error| format!("reported properties were not taken: {error}"))
@@ -145,7 +154,10 @@ impl Twins {
             Ok(None) => {}
             Err(reason) => return out.push(Effect::Refuse { ticket, reason }),
         }
-        out.push(Effect::Accept { ticket });
+        // Also what changes nothing: it is said again when the device died before the routes had it.
+        let Side { version, properties } = &self.twins[&module].reported;
+        let body = format!("{{\"version\":{version},\"reported\":{properties}}}").into();
+        out.push(Effect::Publish { ticket, module, body, wall_ms });
     }
 
     fn changed(

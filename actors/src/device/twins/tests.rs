@@ -52,7 +52,8 @@ fn set(twins: &mut Twins, ms: u64, change: TwinChange) -> Result<Box<Twin>, Stri
 }
 
 fn reported(ticket: u64, patch: &'static str) -> Event {
-    Event::Reported { ticket, module: module("sensor"), patch: Bytes::from_static(patch.as_bytes()) }
+    let patch = Bytes::from_static(patch.as_bytes());
+    Event::Reported { ticket, module: module("sensor"), patch, wall_ms: 9 }
 }
 
 #[test]
@@ -91,23 +92,22 @@ fn a_change_is_taken_once_in_order_and_by_the_twin_that_it_is_for() {
 }
 
 #[test]
-fn what_is_reported_is_kept_before_it_is_acknowledged() {
+fn what_is_reported_is_kept_before_routes_take_it_and_it_is_acknowledged() {
     let mut twins = twins();
     let steps = at(&mut twins, 0, reported(1, r#"{"firmware": "1.2", "ready": true}"#));
-    let [
-        Step::Persist(Effect::Save(..)),
-        Step::Persist(Effect::Save(_, twin)),
-        Step::Do(Effect::Accept { ticket: 1 }),
-    ] = &steps[..]
+    let [Step::Persist(Effect::Save(..)), Step::Persist(Effect::Save(_, twin)), Step::Do(published)] =
+        &steps[..]
     else {
         panic!("{steps:?}")
     };
     assert_eq!((twin.reported.version, twin.desired.version), (1, 0));
-    // What says nothing new is acknowledged and not written again.
-    assert_eq!(
-        at(&mut twins, 0, reported(2, r#"{"ready": true}"#)),
-        [Step::Do(Effect::Accept { ticket: 2 })]
-    );
+    let whole = |ticket| {
+        let body = br#"{"version":1,"reported":{"firmware":"1.2","ready":true}}"#;
+        Effect::Publish { ticket, module: module("sensor"), body: Bytes::from_static(body), wall_ms: 9 }
+    };
+    assert_eq!(*published, whole(1));
+    // What says nothing new is not written again, and goes along the routes again.
+    assert_eq!(at(&mut twins, 0, reported(2, r#"{"ready": true}"#)), [Step::Do(whole(2))]);
     at(&mut twins, 0, reported(3, r#"{"ready": null}"#));
     let twin = look(&mut twins, "sensor").unwrap();
     assert_eq!((twin.reported.version, twin.reported.properties.as_str()), (2, r#"{"firmware":"1.2"}"#));
@@ -115,7 +115,8 @@ fn what_is_reported_is_kept_before_it_is_acknowledged() {
         let effects = done(&mut twins, 0, reported(4, bad));
         assert!(matches!(&effects[..], [Effect::Refuse { ticket: 4, .. }]), "{effects:?}");
     }
-    let stranger = Event::Reported { ticket: 5, module: module("valve"), patch: Bytes::from_static(b"{}") };
+    let patch = Bytes::from_static(b"{}");
+    let stranger = Event::Reported { ticket: 5, module: module("valve"), patch, wall_ms: 9 };
     assert!(matches!(&done(&mut twins, 0, stranger)[..], [Effect::Refuse { ticket: 5, .. }]));
 }
 
@@ -172,7 +173,8 @@ fn the_cloud_hears_of_all_twins_and_then_of_those_that_change_once_a_second() {
     assert!(done(&mut twins, 6000, modules(&["pump"])).contains(&Effect::TellNames(Vec::new())));
     at(&mut twins, 7000, Event::CloudDown);
     at(&mut twins, 7000, modules(&["sensor"]));
-    assert_eq!(done(&mut twins, 9000, reported(4, r#"{"n":3}"#)), [Effect::Accept { ticket: 4 }]);
+    let effects = done(&mut twins, 9000, reported(4, r#"{"n":3}"#));
+    assert!(matches!(effects[..], [Effect::Publish { ticket: 4, .. }]), "{effects:?}");
 }
 
 #[test]

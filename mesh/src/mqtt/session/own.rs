@@ -9,7 +9,7 @@
 //! | `$wayside/twin/desired` | to the module | what is desired of it: now, and whenever it connects or that changes |
 //! | `$wayside/twin/reported` | from the module | a merge patch of what it says of itself; acknowledged when it is stored |
 //!
-//! All of `$wayside/` is reserved: nothing else is published there, and no route begins there. What is sent goes at
+//! All of `$wayside/` is reserved: nothing else is published there, and of it routes take what is reported alone. What is sent goes at
 //! QoS 0 on the connection of the moment, for a call that is not answered on it is over, and never twice. A
 //! subscription counts when it names `$wayside/` itself, as the standard has it for topics that begin with `$`.
 
@@ -22,7 +22,10 @@ use mqtt_protocol_core::mqtt::{
 };
 use tracing::warn;
 use wayside_actors::device::calls::{Undelivered, is_method};
-use wayside_config::{limits::TWIN_BYTES, topic};
+use wayside_config::{
+    limits::TWIN_BYTES,
+    topic::{self, TWIN_REPORTED},
+};
 
 use super::Session;
 use crate::mqtt::{
@@ -35,7 +38,6 @@ use crate::mqtt::{
 /// The first level of all that is reserved.
 const ROOT: &str = "$wayside/";
 const DESIRED: &str = "$wayside/twin/desired";
-const REPORTED: &str = "$wayside/twin/reported";
 /// Calls that wait to be written to one client, in bytes.
 const WAITING_BYTES: usize = 1 << 20;
 
@@ -80,7 +82,7 @@ pub(super) enum Heard {
 impl Heard {
     /// What a publish to this topic is; `None` where nothing of the kind may be published.
     pub(super) fn of(topic: &str) -> Option<Self> {
-        if topic == REPORTED {
+        if topic == TWIN_REPORTED {
             return Some(Self::Reported);
         }
         let (id, is_refusal) = match topic.strip_prefix(ROOT)?.strip_prefix("answer/")?.split_once('/') {

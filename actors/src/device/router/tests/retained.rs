@@ -1,6 +1,8 @@
 //! Retained messages.
 
 use super::*;
+use wayside_config::topic::TWIN_REPORTED;
+
 use crate::{device::router::RETAINED_MESSAGE_BYTES, message::property};
 
 #[test]
@@ -62,4 +64,43 @@ fn what_cannot_be_retained_is_routed_and_counted() {
     *payload = vec![0; RETAINED_MESSAGE_BYTES].into();
     assert_eq!(accepted(&at(&mut router, 0, event)), [1]);
     assert!(done(&mut router, STATUS_MS, Event::Woken).contains(&Effect::NotRetained(1)));
+}
+
+#[test]
+fn what_a_module_reports_is_accepted_without_a_route_and_retained_with_one() {
+    let reported = |ticket, body: &'static str| {
+        let mut event = publish(ticket, TWIN_REPORTED);
+        let Event::Published { properties, payload, .. } = &mut event else { unreachable!() };
+        properties.insert(property::RETAIN.into(), String::new());
+        *payload = Bytes::from_static(body.as_bytes());
+        event
+    };
+    let retained = |router: &mut Router| {
+        let effects = done(router, 0, Event::Subscribed { module: module("detector"), wall_ms: 10 });
+        let [Effect::Retained { messages, .. }] = &effects[..] else { panic!("{effects:?}") };
+        messages.iter().map(|message| message.payload.clone()).collect::<Vec<_>>()
+    };
+    let table = |filter: &str| {
+        let Event::Routes(mut table) = routes(1 << 20, WhenFull::PushBack) else { unreachable!() };
+        table
+            .workloads
+            .values_mut()
+            .flat_map(|one| &mut one.routes)
+            .for_each(|route| route.filter = filter.into());
+        Event::Routes(table)
+    };
+    let mut router = router(1 << 20, WhenFull::PushBack);
+    at(&mut router, 0, table("#"));
+    assert_eq!(done(&mut router, 0, reported(1, "a")), [Effect::Accept { ticket: 1 }]);
+    at(&mut router, 0, table(TWIN_REPORTED));
+    assert_eq!(retained(&mut router), [""; 0], "nothing was kept for nobody");
+    let steps = at(&mut router, 0, reported(2, "b"));
+    let is_stored =
+        |step: &Step<Effect>| matches!(step, Step::Persist(Effect::Store(StoreOp::Append { .. })));
+    assert!(steps.iter().any(is_stored), "{steps:?}");
+    assert_eq!(retained(&mut router), ["b"]);
+    at(&mut router, 0, table("data"));
+    at(&mut router, 0, reported(3, "c"));
+    at(&mut router, 0, table(TWIN_REPORTED));
+    assert_eq!(retained(&mut router), [""; 0], "what was reported in between is newer");
 }
