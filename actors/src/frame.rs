@@ -12,7 +12,8 @@
 //!                    <-  Ask               an operator's question
 //!   Answer           ->                    its own, or sealed for an operator
 //!   TwinNames, Twin  ->                    all twins, then those that change
-//!                    <-  Twin              an operator's sealed change, until it is taken or void
+//!                    <-  Twin              an operator's sealed change, until it is taken or refused
+//!   TwinRefused      ->                    such a change is not taken, and why
 //! ```
 
 use std::fmt;
@@ -51,6 +52,13 @@ pub enum ToCloud {
     TwinNames(Vec<ModuleId>),
     /// How a module's twin is now.
     Twin(ModuleId, Box<Twin>),
+    /// A change of a twin is not taken, now or later.
+    TwinRefused {
+        /// SHA-256 of the sealed change.
+        sha256: [u8; 32],
+        /// For a person, at most [`crate::report::MAX_PROBLEM_BYTES`].
+        reason: String,
+    },
 }
 
 /// From the cloud to a device.

@@ -127,7 +127,7 @@ impl Fleet {
     pub fn with_twins(mut self, twins: impl IntoIterator<Item = ((DeviceId, ModuleId), TwinRecord)>) -> Self {
         for ((id, module), record) in twins {
             if let Some(device) = self.devices.get_mut(&id) {
-                device.twins.restore(module, record);
+                device.twins.put(module, record);
             }
         }
         self
@@ -167,6 +167,7 @@ impl Machine for Fleet {
             Event::Reported { device, report, wall_ms } => self.reported(now, device, report, wall_ms, out),
             Event::TwinNames { device, modules } => self.twin_names(device, modules, out),
             Event::TwinReported { device, module, twin } => self.twin_reported(device, module, *twin, out),
+            Event::TwinRefused { device, sha256, reason } => self.twin_refused(device, sha256, &reason, out),
             Event::TwinSet { ticket, change, sha256, sealed } => {
                 let result = self.twin_set(&change, sha256, sealed, out);
                 out.push(Effect::Settled { ticket, result });

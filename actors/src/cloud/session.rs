@@ -115,6 +115,8 @@ pub enum Effect {
     TwinNames(DeviceId, Vec<ModuleId>),
     /// The device says how a twin is.
     Twin(DeviceId, ModuleId, Box<Twin>),
+    /// The device does not take a change of a twin, and says why.
+    TwinRefused(DeviceId, [u8; 32], String),
     /// The device answered, or cannot.
     Answered(DeviceId, Answer),
     /// The session is over.
@@ -229,6 +231,10 @@ impl Session {
                 self.see(now, wall_ms, out);
                 out.push(Effect::Twin(self.device, module, twin));
             }
+            (State::Welcomed, ToCloud::TwinRefused { sha256, reason }) => {
+                self.see(now, wall_ms, out);
+                out.push(Effect::TwinRefused(self.device, sha256, reason));
+            }
             (State::Welcomed, ToCloud::Answer(answer)) => {
                 self.see(now, wall_ms, out);
                 if self.questions.remove(&answer.id) {
@@ -241,7 +247,8 @@ impl Session {
                 | ToCloud::Report(_)
                 | ToCloud::Answer(_)
                 | ToCloud::TwinNames(_)
-                | ToCloud::Twin(..),
+                | ToCloud::Twin(..)
+                | ToCloud::TwinRefused { .. },
             ) => self.close("a frame before Welcome".into(), out),
             (State::Opening | State::Greeting | State::Welcomed, ToCloud::Hello(_)) => {
                 self.close("a Hello out of turn".into(), out);

@@ -141,6 +141,9 @@ pub fn session(effect: session::Effect) -> Vec<Out> {
         }
         Effect::TwinNames(device, modules) => tell_fleet(fleet::Event::TwinNames { device, modules }),
         Effect::Twin(device, module, twin) => tell_fleet(fleet::Event::TwinReported { device, module, twin }),
+        Effect::TwinRefused(device, sha256, reason) => {
+            tell_fleet(fleet::Event::TwinRefused { device, sha256, reason })
+        }
         Effect::Answered(device, answer) => Out::Io(Io::Answered(device, answer)),
         Effect::Gone(device) => {
             return vec![tell_fleet(fleet::Event::Gone { device }), Out::End(Actor::Session(device))];

@@ -105,6 +105,13 @@ pub enum Event {
         /// SHA-256 of the sealed bytes.
         sha256: [u8; 32],
     },
+    /// A change that the cloud brought is nobody's whom the device obeys, or for another device.
+    Unverified {
+        /// SHA-256 of the sealed bytes.
+        sha256: [u8; 32],
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The cloud can be reached: it is told of all twins.
     CloudUp,
     /// The cloud cannot be reached.
@@ -157,6 +164,13 @@ pub enum Effect {
     TellNames(Vec<ModuleId>),
     /// Tell the cloud of a twin.
     Tell(ModuleId, Box<Twin>),
+    /// Tell the cloud that a change which it brought is not taken.
+    TellRefused {
+        /// SHA-256 of the sealed bytes.
+        sha256: [u8; 32],
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Changes that came through the cloud and were not taken, the last one for each module; empty when there is none.
     Problems(Vec<String>),
 }

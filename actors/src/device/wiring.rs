@@ -31,7 +31,7 @@
 //! | calls | `Restart` | that module |
 //! | twins | `Publish` | router |
 //! | twins | `Save`, `Drop`, `Deliver`, `Refuse`, `Shown` | state files, MQTT, the operator who waits |
-//! | twins | `Tell`, `TellNames`, `Problems` | uplink adapter, health |
+//! | twins | `Tell`, `TellNames`, `TellRefused`, `Problems` | uplink adapter, health |
 //! | calls | `Deliver`, `Withdraw`, `Settled` | MQTT, the operator who waits |
 //!
 //! What adapters bring is an [`Event`] as it is: a confirmation from a neighbour is `Acked` for the
@@ -357,6 +357,7 @@ pub fn twins(effect: twins::Effect) -> Vec<Out> {
         E::Shown { question, result } => Out::Io(Io::TwinShown { question, result }),
         E::TellNames(modules) => to_cloud(ToCloud::TwinNames(modules)),
         E::Tell(module, twin) => to_cloud(ToCloud::Twin(module, twin)),
+        E::TellRefused { sha256, reason } => to_cloud(ToCloud::TwinRefused { sha256, reason }),
         E::Problems(problems) => to_health(health::Event::Problems { source: "twins".into(), problems }),
     }]
 }

@@ -233,6 +233,7 @@ fn payload_bytes(frame: &ToCloud) -> usize {
             batch.messages.iter().map(wayside_actors::message::Message::cost_bytes).sum()
         }
         ToCloud::Twin(_, twin) => twin.cost_bytes(),
+        ToCloud::TwinRefused { reason, .. } => reason.len() + 64,
         ToCloud::TwinNames(modules) => {
             modules.iter().map(|module| module.workload.len() + module.module.len() + 48).sum()
         }

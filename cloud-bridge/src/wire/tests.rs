@@ -87,6 +87,8 @@ fn bytes_are_pinned() {
         hex(&body(&ToCloud::Twin(module, twin))),
         format!("880763772f6d0700627b7d00627b7d5820{zeros}")
     );
+    let refused = ToCloud::TwinRefused { sha256: [0; 32], reason: "no".into() };
+    assert_eq!(hex(&body(&refused)), format!("83085820{zeros}626e6f"));
     assert_eq!(hex(&body(&ToDevice::Twin(Bytes::from_static(b"c")))), "8218454163");
 
     assert_eq!(hex(&body(&ToDevice::Welcome)), "811840");
@@ -318,6 +320,7 @@ fn any_to_cloud() -> impl Strategy<Value = ToCloud> {
         any_batch().prop_map(ToCloud::Batch),
         answer.prop_map(ToCloud::Answer),
         any_twin(),
+        (any::<[u8; 32]>(), ".{0,30}").prop_map(|(sha256, reason)| ToCloud::TwinRefused { sha256, reason }),
         collection::vec(any_module_id(), 0..4).prop_map(ToCloud::TwinNames),
     ]
 }

@@ -28,6 +28,7 @@ const BATCH: u64 = 3;
 const ANSWER: u64 = 4;
 const TWIN_NAMES: u64 = 6;
 const TWIN: u64 = 7;
+const TWIN_REFUSED: u64 = 8;
 const PACKED_BATCH: u64 = 5;
 
 impl Frame for ToCloud {
@@ -41,6 +42,10 @@ impl Frame for ToCloud {
                 put_list(e, MAX_MODULES, modules.iter(), |e, module| e.text(&module.to_string()));
             }),
             Self::Twin(module, twin) => framed(TWIN, 7, |e| put_twin(e, module, twin)),
+            Self::TwinRefused { sha256, reason } => framed(TWIN_REFUSED, 2, |e| {
+                e.bytes(sha256);
+                e.text(cut(reason, MAX_PROBLEM_BYTES));
+            }),
         }
     }
 
@@ -62,6 +67,13 @@ impl Frame for ToCloud {
                     }),
                 ),
                 TWIN => ("twin", d.fields("twin", fields, 7, twin)),
+                TWIN_REFUSED => (
+                    "refused twin",
+                    d.fields("refused twin", fields, 2, |d| {
+                        let sha256 = d.array_of_bytes("a hash of 32 bytes")?;
+                        Ok(Self::TwinRefused { sha256, reason: d.text(MAX_PROBLEM_BYTES, "a reason")? })
+                    }),
+                ),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };
             read.map_err(|source| WireError::Malformed { kind, source })

@@ -247,7 +247,7 @@ fn change(
     let Shown { twin, pending, .. } = before;
     let module: ModuleId =
         twin.module.parse().map_err(|error| Failure::Failed(format!("{}: {error}", twin.module)))?;
-    let version = pending.last().copied().unwrap_or(0).max(twin.desired_version) + 1;
+    let version = pending.last().copied().unwrap_or(0).max(twin.desired_version).saturating_add(1);
     let change = TwinChange { device, name, module, life: twin.life, version, patch: patch.to_owned() };
     envelope::seal(key, Kind::TwinChange, &change).map_err(|error| Failure::Failed(error.to_string()))
 }

@@ -131,12 +131,10 @@ impl Device {
                     let (sha256, change) = (sha256(&sealed), Box::new(change));
                     self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a change of a twin from the cloud was not taken");
-                    self.problem(
-                        "trust",
-                        Some(format!("a change of a twin from the cloud was not taken: {error}")),
-                    );
+                Err(reason) => {
+                    tracing::warn!(reason, "a change of a twin from the cloud was not taken");
+                    let sha256 = sha256(&sealed);
+                    self.tell(Event::Twins(twins::Event::Unverified { sha256, reason }));
                 }
             },
             Io::Called { call, outcome } => adapters.calls.settle(call, outcome),

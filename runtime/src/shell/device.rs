@@ -171,7 +171,9 @@ impl Device {
         }
         self.send_to_router(to_router, bytes).await;
         for event in others {
-            self.send(event, 0).await;
+            let bytes =
+                if let Event::Twins(twins::Event::Reported { patch, .. }) = &event { patch.len() } else { 0 };
+            self.send(event, bytes).await;
         }
     }
 

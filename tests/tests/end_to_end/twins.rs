@@ -105,10 +105,16 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
     let after = twin(&device)?;
     assert_eq!((&after["life"], &after["reported"]), (&before["life"], &before["reported"]));
     assert_eq!(device.module("probe/idle")?["Id"], container, "nothing was restarted for it");
+    // What the device cannot take is said, and stands in nobody's way.
+    let large = format!("{{\"large\": \"{}\"}}", "x".repeat(65_500));
+    let refused = operator.try_at(&cloud, &["twin", "set", TARGET, &large])?;
+    assert!(refused.code == 1 && refused.stderr.contains("65536"), "{refused}");
+    let set = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"depth": 9}"#])?;
+    assert_eq!(set["desired_version"], 5, "{set}");
     until("the cloud to know", Duration::from_secs(30), || {
         let known = cloud.get("/api/v1/devices/a/twins/probe/source")?;
         ensure!(known["problem"] == "", "{known}");
-        Ok((known["desired_version"] == 4 && known["pending"] == json!([])).then_some(()))
+        Ok((known["desired_version"] == 5 && known["pending"] == json!([])).then_some(()))
     })
 }
 

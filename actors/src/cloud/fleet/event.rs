@@ -58,6 +58,15 @@ pub enum Event {
         /// How.
         twin: Box<Twin>,
     },
+    /// A device does not take a change.
+    TwinRefused {
+        /// Who.
+        device: DeviceId,
+        /// SHA-256 of the sealed bytes.
+        sha256: [u8; 32],
+        /// For a person.
+        reason: String,
+    },
     /// An operator changes what is desired of a module; the adapter checked the signature.
     TwinSet {
         /// Answered by `Settled` with the same ticket.

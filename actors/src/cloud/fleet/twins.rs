@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wayside_config::{document::TwinChange, identity::DeviceId, workload::ModuleId};
+use wayside_config::{document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
 
 use super::{Effect, Fleet};
 use crate::{device::twins::Twin, machine::Effects, report::MAX_MODULES};
 
 /// Changes of one twin that may wait for its device.
 pub const MAX_PENDING: usize = 32;
-/// What the cloud keeps of one device's twins, by [`Twin::cost_bytes`].
+/// What the cloud keeps of one device's twins and of their changes, in bytes.
 pub const MAX_TWIN_BYTES: usize = 16 << 20;
 
 /// What the cloud keeps of a module's twin.
@@ -50,10 +50,49 @@ pub(super) struct Twins {
     unsaved: BTreeSet<ModuleId>,
 }
 
+impl TwinRecord {
+    fn cost_bytes(&self) -> usize {
+        let pending: usize = self.pending.iter().map(|pending| pending.sealed.len()).sum();
+        self.twin.cost_bytes() + pending
+    }
+
+    /// Drops what the device has taken, and what it cannot take any more.
+    fn settle(&mut self, told: &Twin) {
+        let Some(first) = self.pending.first() else { return };
+        let version = told.desired.version;
+        if self.twin.life != told.life {
+            self.give_up(
+                "changes were not taken, for the twin began anew: look at it and set it again".into(),
+            );
+        } else if let Some(taken) = self.pending.iter().rposition(|pending| pending.sha256 == told.changed_by)
+        {
+            self.pending.drain(..=taken);
+        } else if first.version <= version {
+            self.give_up(format!(
+                "the device is at version {version} by another change than those that waited here from version {} on: look at it, and set again what is missing",
+                first.version
+            ));
+        }
+    }
+
+    fn give_up(&mut self, problem: String) {
+        self.pending.clear();
+        self.problem = problem;
+    }
+}
+
 impl Twins {
-    pub(super) fn restore(&mut self, module: ModuleId, record: TwinRecord) {
-        self.bytes += record.twin.cost_bytes();
+    /// Puts in a record in place of the one before.
+    pub(super) fn put(&mut self, module: ModuleId, record: TwinRecord) {
+        self.remove(&module);
+        self.bytes += record.cost_bytes();
         self.records.insert(module, record);
+    }
+
+    fn remove(&mut self, module: &ModuleId) -> Option<TwinRecord> {
+        let record = self.records.remove(module)?;
+        self.bytes -= record.cost_bytes();
+        Some(record)
     }
 }
 
@@ -65,9 +104,7 @@ impl Fleet {
         let twins = &mut device.twins;
         let gone: Vec<_> = twins.records.keys().filter(|module| !named.contains(module)).cloned().collect();
         for module in gone {
-            if let Some(record) = twins.records.remove(&module) {
-                twins.bytes -= record.twin.cost_bytes();
-            }
+            twins.remove(&module);
             twins.unsaved.remove(&module);
             out.persist(Effect::DropTwin(id, module.clone()));
             out.push(Effect::TwinChanged(id, module, None));
@@ -86,19 +123,19 @@ impl Fleet {
         let Some(device) = self.devices.get_mut(&id) else { return };
         let twins = &mut device.twins;
         let known = twins.records.get(&module);
-        let bytes = twins.bytes - known.map_or(0, |record| record.twin.cost_bytes()) + twin.cost_bytes();
+        let before = known.map_or(0, |record| record.twin.cost_bytes());
+        let bytes = twins.bytes - before + twin.cost_bytes();
         if bytes > MAX_TWIN_BYTES || (known.is_none() && twins.records.len() >= MAX_MODULES) {
             device.record.unshown = device.record.unshown.saturating_add(1);
             return;
         }
-        twins.bytes = bytes;
         let mut record = known.cloned().unwrap_or_else(|| TwinRecord {
             twin: twin.clone(),
             pending: Vec::new(),
             problem: String::new(),
         });
         let waited = record.pending.len();
-        settle(&mut record, &twin);
+        record.settle(&twin);
         let is_kept = known.is_some_and(|before| {
             before.twin.life == twin.life
                 && before.twin.desired == twin.desired
@@ -110,7 +147,7 @@ impl Fleet {
                 out.push(Effect::SendTwin(id, pending.sealed.clone()));
             }
         }
-        twins.records.insert(module.clone(), record.clone());
+        twins.put(module.clone(), record.clone());
         // What modules say of themselves is stored with the rest of what a device said, when it goes.
         if is_kept {
             twins.unsaved.insert(module.clone());
@@ -132,7 +169,8 @@ impl Fleet {
         let (id, module) = (change.device, &change.module);
         let device = self.devices.get_mut(&id).ok_or("there is no such device here")?;
         let is_there = device.next_report.is_some();
-        let record = device.twins.records.get_mut(module).ok_or_else(|| {
+        let bytes = device.twins.bytes;
+        let record = device.twins.records.get(module).ok_or_else(|| {
             format!("the device has not told of a twin of {module}: look at it while the device is there")
         })?;
         if record.pending.iter().any(|pending| pending.sha256 == sha256) {
@@ -144,25 +182,56 @@ impl Fleet {
             ));
         }
         let before = record.pending.last().map_or(record.twin.desired.version, |pending| pending.version);
-        if change.version != before + 1 {
+        if before.checked_add(1) != Some(change.version) {
             return Err(format!(
                 "the change is for version {} of the desired properties of {module}, which are at version {before}: look at it and set it again",
                 change.version
             ));
         }
-        if record.pending.len() >= MAX_PENDING {
-            return Err(format!("{MAX_PENDING} changes of {module} wait for its device already"));
+        patch::object(change.patch.as_bytes())
+            .map_err(|error| format!("this is no change of a twin: {error}"))?;
+        if record.pending.len() >= MAX_PENDING || bytes + sealed.len() > MAX_TWIN_BYTES {
+            return Err(format!(
+                "too many changes wait for the device already: set {module} when it is back"
+            ));
         }
+        let mut record = record.clone();
         record.pending.push(Pending { version: change.version, sha256, sealed: sealed.clone() });
         record.problem.clear();
-        let record = Box::new(record.clone());
         device.twins.unsaved.remove(module);
+        device.twins.put(module.clone(), record.clone());
+        let record = Box::new(record);
         out.persist(Effect::SaveTwin(id, module.clone(), record.clone()));
         out.push(Effect::TwinChanged(id, module.clone(), Some(record)));
         if is_there {
             out.push(Effect::SendTwin(id, sealed));
         }
         Ok(u64::from(is_there))
+    }
+
+    /// The device does not take a change, and so none that follows it.
+    pub(super) fn twin_refused(
+        &mut self,
+        id: DeviceId,
+        sha256: [u8; 32],
+        reason: &str,
+        out: &mut Effects<Effect>,
+    ) {
+        let Some(device) = self.devices.get_mut(&id) else { return };
+        let found = device.twins.records.iter().find_map(|(module, record)| {
+            let at = record.pending.iter().position(|pending| pending.sha256 == sha256)?;
+            Some((module.clone(), record.clone(), at))
+        });
+        // One that was given up before.
+        let Some((module, mut record, at)) = found else { return };
+        record.problem =
+            format!("changes from version {} on were not taken: {reason}", record.pending[at].version);
+        record.pending.truncate(at);
+        device.twins.unsaved.remove(&module);
+        device.twins.put(module.clone(), record.clone());
+        let record = Box::new(record);
+        out.persist(Effect::SaveTwin(id, module.clone(), record.clone()));
+        out.push(Effect::TwinChanged(id, module, Some(record)));
     }
 
     /// The device is gone: what is not stored of its twins is.
@@ -174,29 +243,6 @@ impl Fleet {
             }
         }
     }
-}
-
-/// Drops what the device has taken, and what it cannot take any more.
-fn settle(record: &mut TwinRecord, told: &Twin) {
-    if record.pending.is_empty() {
-        return;
-    }
-    if record.twin.life != told.life {
-        record.pending.clear();
-        record.problem =
-            "changes were not taken, for the twin began anew: look at it and set it again".into();
-        return;
-    }
-    let version = told.desired.version;
-    let is_other = |pending: &Pending| pending.version == version && pending.sha256 != told.changed_by;
-    if record.pending.iter().any(is_other) {
-        record.pending.clear();
-        record.problem = format!(
-            "changes from version {version} on were not taken, for the device had another one of that version: look at it and set it again"
-        );
-        return;
-    }
-    record.pending.retain(|pending| pending.version > version);
 }
 
 #[cfg(test)]
@@ -285,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_a_device_cannot_take_any_more_is_dropped_and_said() {
-        for (life, version) in [(8, 0), (7, 2)] {
+        for (life, version) in [(8, 0), (7, 2), (7, 3), (7, 9)] {
             let mut fleet = fleet();
             comes(&mut fleet);
             at(&mut fleet, 0, told(7, 1, [1; 32]));
@@ -296,9 +342,28 @@ mod tests {
             // It began anew, or an operator on its LAN was first.
             let effects = done(&mut fleet, 0, told(life, version, [99; 32]));
             let Some(Effect::TwinChanged(_, _, Some(record))) = effects.last() else { panic!("{effects:?}") };
-            assert!(record.pending.is_empty() && record.problem.contains("set it again"), "{record:?}");
+            assert!(record.pending.is_empty() && record.problem.contains("look at it"), "{record:?}");
             assert_eq!(sent(&effects), [0; 0]);
         }
+    }
+
+    #[test]
+    fn what_a_device_does_not_take_is_dropped_with_what_follows_it_and_said() {
+        let mut fleet = fleet();
+        comes(&mut fleet);
+        at(&mut fleet, 0, told(7, 0, [0; 32]));
+        for version in 1..=3 {
+            set(&mut fleet, 7, version);
+        }
+        let refuse = |sha256| Event::TwinRefused { device: device(), sha256, reason: "too large".into() };
+        let effects = done(&mut fleet, 0, refuse([2; 32]));
+        let [Effect::TwinChanged(_, _, Some(record))] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(record.pending.iter().map(|pending| pending.version).collect::<Vec<_>>(), [1]);
+        assert_eq!(record.problem, "changes from version 2 on were not taken: too large");
+        assert_eq!(done(&mut fleet, 0, refuse([3; 32])), []);
+        // There is a way on, and it ends the problem.
+        set(&mut fleet, 7, 2);
+        assert_eq!(fleet.devices[&device()].twins.records[&module()].problem, "");
     }
 
     #[test]
@@ -316,6 +381,7 @@ mod tests {
         }
         let twins = &fleet.devices[&device()].twins;
         assert!(twins.bytes <= MAX_TWIN_BYTES && twins.records.len() < 400);
+        assert_eq!(twins.bytes, twins.records.values().map(TwinRecord::cost_bytes).sum::<usize>());
         assert_eq!(fleet.devices[&device()].record.unshown as usize, 400 - twins.records.len());
         at(&mut fleet, 0, Event::TwinNames { device: device(), modules: Vec::new() });
         let twins = &fleet.devices[&device()].twins;

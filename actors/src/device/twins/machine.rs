@@ -73,6 +73,7 @@ impl Machine for Twins {
                 out.push(Effect::Shown { question, result });
             }
             Event::Change { question, change, sha256 } => self.changed(question, &change, sha256, out),
+            Event::Unverified { sha256, reason } => out.push(Effect::TellRefused { sha256, reason }),
             // Said again whenever somebody asks.
             Event::CloudUp if self.cloud.is_up => {}
             Event::CloudUp => {
@@ -181,6 +182,7 @@ impl Twins {
             }
             (None, Ok(())) => {}
             (None, Err(reason)) => {
+                out.push(Effect::TellRefused { sha256, reason: reason.clone() });
                 let is_of_here = self.modules.as_ref().is_some_and(|modules| modules.contains_key(module));
                 if is_of_here && self.refused.get(module) != Some(&reason) {
                     self.refused.insert(module.clone(), reason);
@@ -188,7 +190,7 @@ impl Twins {
                 }
             }
         }
-        // The cloud hears how the twin is, and drops what was taken or cannot be.
+        // The cloud hears how the twin is, and drops what was taken.
         if question.is_none() && self.twins.contains_key(module) {
             self.cloud.changed.insert(module.clone());
         }

@@ -182,11 +182,12 @@ fn a_change_through_the_cloud_that_is_not_taken_is_a_problem_until_one_is() {
     let mut twins = twins();
     let life = look(&mut twins, "sensor").unwrap().life;
     let told = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
-    assert!(
-        matches!(&told[..], [Effect::Problems(problems)] if problems[0].contains("earlier twin")),
-        "{told:?}"
-    );
-    assert_eq!(done(&mut twins, 0, changed(None, change(life + 1, 1, "{}"))), []);
+    let [Effect::TellRefused { reason, .. }, Effect::Problems(problems)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert!(reason.contains("earlier twin") && problems[0].contains(reason.as_str()), "{told:?}");
+    let again = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
+    assert!(matches!(again[..], [Effect::TellRefused { .. }]), "{again:?}");
     let told = done(&mut twins, 0, changed(None, change(life, 1, "{}")));
     assert!(told.contains(&Effect::Problems(Vec::new())), "{told:?}");
 }
