@@ -40,6 +40,9 @@ impl Router {
             .collect();
         to_tell.iter().for_each(|queue| self.tell_depth(queue, out));
         to_tell.iter().for_each(|queue| self.changed.queue(queue));
+        if let Some(before) = before {
+            self.bring_retained(&before, now, out);
+        }
         self.publish_waiting(now, out);
         self.remember_sources(out);
         self.remember_drains(out);

@@ -1,12 +1,16 @@
 //! What is retained, and who gets it.
 
+use std::collections::BTreeSet;
+
 use wayside_config::workload::ModuleId;
 
 use super::Router;
 use crate::{
-    device::router::{Effect, retained::Outcome},
+    device::router::{Effect, compiled::Compiled, retained::Outcome},
     machine::Effects,
     message::Message,
+    queue::{Endpoint, Queue},
+    time::Time,
 };
 
 impl Router {
@@ -19,6 +23,28 @@ impl Router {
         for op in ops {
             out.persist(Effect::Store(op));
         }
+    }
+
+    /// Sends what is retained of this device's own to devices that routes lead to since now: they may have just joined.
+    pub(super) fn bring_retained(&mut self, before: &Compiled, now: Time, out: &mut Effects<Effect>) {
+        let Some(routes) = self.routes.clone() else { return };
+        let own = self.marks.retained.messages().filter(|(_, message)| message.origin == self.device);
+        let own: Vec<_> = own.map(|(source, message)| (source.clone(), message.clone())).collect();
+        let mut told = Vec::new();
+        for (source, message) in own {
+            let known: BTreeSet<&Queue> = before
+                .outbound(&source, &message.topic)
+                .into_iter()
+                .flat_map(|route| route.targets.iter().map(|target| &target.queue))
+                .collect();
+            for target in self.samples.choose(&routes, &source, &message, now).stored {
+                let is_new = matches!(target.queue.to, Endpoint::Device(_)) && !known.contains(&target.queue);
+                if is_new && !self.pushes_back(target, &message) {
+                    self.append(target, message.clone(), out, &mut told);
+                }
+            }
+        }
+        told.into_iter().for_each(|effect| out.push(effect));
     }
 
     /// Tells what is retained of what routes bring to `to`.

@@ -104,3 +104,32 @@ fn what_a_module_reports_is_accepted_without_a_route_and_retained_with_one() {
     at(&mut router, 0, table(TWIN_REPORTED));
     assert_eq!(retained(&mut router), [""; 0], "what was reported in between is newer");
 }
+
+#[test]
+fn a_device_that_joins_gets_what_is_retained_once() {
+    let members = |members: &[DeviceId]| {
+        let mut table = table(1 << 20, WhenFull::PushBack);
+        let routes = table.workloads.get_mut("plant").unwrap();
+        routes.members.retain(|member| members.contains(&member.device));
+        Event::Routes(Box::new(table))
+    };
+    let sent = |steps: &[Step<Effect>]| {
+        let bodies = steps.iter().filter_map(|step| match step {
+            Step::Persist(Effect::Store(StoreOp::Append { queue, message, .. })) => {
+                assert_eq!(queue.to, Endpoint::Device(OTHER));
+                Some(message.payload.clone())
+            }
+            Step::Persist(_) | Step::Do(_) | Step::WakeAt(_) => None,
+        });
+        bodies.collect::<Vec<_>>()
+    };
+    let mut router = fresh();
+    at(&mut router, 0, members(&[ME]));
+    let mut event = publish(1, "data");
+    let Event::Published { properties, .. } = &mut event else { unreachable!() };
+    properties.insert(property::RETAIN.into(), String::new());
+    at(&mut router, 0, event);
+    at(&mut router, 0, publish(2, "other"));
+    assert_eq!(sent(&at(&mut router, 0, members(&[ME, OTHER]))), ["1"]);
+    assert_eq!(sent(&at(&mut router, 0, members(&[ME, OTHER]))), [""; 0]);
+}
