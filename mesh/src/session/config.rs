@@ -81,6 +81,13 @@ const ROUTER_WITHIN_MS: u64 = 1_500;
 /// The largest message that is put together from fragments: above every limit of [`crate::wire`].
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
+/// How long a light session looks for a device, in milliseconds: long enough to try four addresses of it.
+const DEVICE_WITHIN_MS: u64 = 3_000;
+
+/// How long a light session tries one address, in milliseconds. A device tells all that it has, in no order, and those of its
+/// other networks may answer nothing.
+const ADDRESS_WITHIN_MS: u64 = 700;
+
 /// A light session that finds one device and reaches the others through it.
 pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zenoh::Result<zenoh::Config> {
     let connect: Vec<String> = connect.iter().map(|address| format!("\"tcp/{address}\"")).collect();
@@ -88,8 +95,11 @@ pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zeno
         r#"{{
             mode: "client",
             connect: {{ endpoints: [{}], timeout_ms: 1000 }},
-            scouting: {{ timeout: 1000, multicast: {{ address: "{group}", interface: "{}", listen: false }} }},
-            transport: {{ link: {{ rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }} }},
+            scouting: {{ timeout: {DEVICE_WITHIN_MS}, multicast: {{ address: "{group}", interface: "{}", listen: false }} }},
+            transport: {{
+                unicast: {{ open_timeout: {ADDRESS_WITHIN_MS} }},
+                link: {{ rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }},
+            }},
         }}"#,
         connect.join(","),
         comma_separated(&all_addresses()),

@@ -73,11 +73,6 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
     let set = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"interval_ms": 500, "depth": 1}"#])?;
     assert_eq!(set["desired_version"], 1, "{set}");
     assert_eq!(wait_desired(&desired, 1)?, json!({ "interval_ms": 500, "depth": 1 }));
-    // From the device's own neighbourhood, by another host of the LAN.
-    let compose = lab.compose("probe", "name: probe")?;
-    lab.on_lan(operator, &compose, &["twin", "set", TARGET, r#"{"depth": null}"#, "--lan"])?;
-    assert_eq!(wait_desired(&desired, 2)?, json!({ "interval_ms": 500 }));
-
     client.publish(REPORTED, QoS::AtLeastOnce, false, r#"{"interval_ms": 500}"#)?;
     until("what the module reports", Duration::from_secs(30), || {
         Ok((twin(&device)?["reported"] == json!({ "interval_ms": 500 })).then_some(()))
@@ -94,14 +89,14 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
         Ok((cloud.get("/api/v1/devices/a")?["presence"] != "online").then_some(()))
     })?;
     let away = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"depth": 7}"#])?;
-    assert_eq!((&away["desired_version"], &away["pending"]), (&json!(2), &json!([3])), "{away}");
+    assert_eq!((&away["desired_version"], &away["pending"]), (&json!(1), &json!([2])), "{away}");
     let again = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"depth": 8}"#])?;
-    assert_eq!(again["pending"], json!([3, 4]), "{again}");
+    assert_eq!(again["pending"], json!([2, 3]), "{again}");
     assert_eq!(again["reported"], before["reported"], "the cloud knows what was reported");
 
     device.start_again()?;
     device.wait_up()?;
-    assert_eq!(wait_desired(&desired, 4)?, json!({ "interval_ms": 500, "depth": 8 }));
+    assert_eq!(wait_desired(&desired, 3)?, json!({ "interval_ms": 500, "depth": 8 }));
     let after = twin(&device)?;
     assert_eq!((&after["life"], &after["reported"]), (&before["life"], &before["reported"]));
     assert_eq!(device.module("probe/idle")?["Id"], container, "nothing was restarted for it");
@@ -110,7 +105,15 @@ fn a_twin_outlives_the_daemon_and_a_device_that_was_away_takes_its_changes() -> 
     let refused = operator.try_at(&cloud, &["twin", "set", TARGET, &large])?;
     assert!(refused.code == 1 && refused.stderr.contains("65536"), "{refused}");
     let set = operator.json_at(&cloud, &["twin", "set", TARGET, r#"{"depth": 9}"#])?;
-    assert_eq!(set["desired_version"], 5, "{set}");
+    assert_eq!(set["desired_version"], 4, "{set}");
+    // From the device's own neighbourhood, by another host of the LAN; soon after its start a device opens its mesh again,
+    // without the addresses that are its modules'.
+    let compose = lab.compose("probe", "name: probe")?;
+    until("the device on the LAN", Duration::from_secs(60), || {
+        Ok(lab.on_lan(operator, &compose, &["twin", TARGET, "--lan"]).ok())
+    })?;
+    lab.on_lan(operator, &compose, &["twin", "set", TARGET, r#"{"depth": null}"#, "--lan"])?;
+    assert_eq!(wait_desired(&desired, 5)?, json!({ "interval_ms": 500 }));
     until("the cloud to know", Duration::from_secs(30), || {
         let known = cloud.get("/api/v1/devices/a/twins/probe/source")?;
         ensure!(known["problem"] == "", "{known}");
