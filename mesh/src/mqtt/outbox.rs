@@ -375,11 +375,9 @@ impl Outbox {
                 Grant::NotWanted => None,
                 Grant::Send(qos) => Some(qos),
             };
-            let is_ready = match qos {
-                None | Some(0) => true,
-                Some(1) => has_room,
-                Some(_) => has_room && self.has_room_for_exactly_once(),
-            };
+            let is_kept = lane.is_exactly_once || qos.is_some_and(|qos| qos > 1);
+            let is_ready = (has_room || qos.is_none_or(|qos| qos == 0))
+                && (!is_kept || self.has_room_for_exactly_once());
             is_ready.then(|| (queue.clone(), qos))
         };
         let after = self.turn.as_ref().and_then(|turn| {

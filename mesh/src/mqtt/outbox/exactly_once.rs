@@ -208,6 +208,12 @@ impl Outbox {
             self.lanes.values().filter(|lane| lane.is_exactly_once).map(|lane| lane.settled).sum();
         let restored: usize =
             self.restored.values().map(|queue| queue.settled.len() + queue.offered.len()).sum();
-        !self.is_lasting || of_lanes + restored + self.inflight.len() < MESSAGES
+        // What settles before its turn in a queue with QoS 2 is kept as well, at whatever QoS it goes.
+        let is_of_lane =
+            |(queue, _): &(Arc<Queue>, u64)| self.lanes.get(queue).is_some_and(|lane| lane.is_exactly_once);
+        let is_kept = |flight: &&InFlight| {
+            flight.stage != Stage::AtLeastOnce || flight.of.as_ref().is_some_and(is_of_lane)
+        };
+        !self.is_lasting || of_lanes + restored + self.inflight.values().filter(is_kept).count() < MESSAGES
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::mqtt::settings::MAX_SESSION_BYTES;
 
 /// What is sent at QoS 2, and what is released.
 fn packets(outbox: &mut Outbox) -> Vec<String> {
@@ -88,6 +89,38 @@ fn a_restarted_device_goes_on_where_each_message_was() {
     outbox.receive(1, false);
     keep(&mut outbox);
     assert_eq!(outbox.take_progress(), [(queue("a"), 3)]);
+}
+
+#[test]
+fn a_backlog_at_qos_1_leaves_room_for_qos_2() {
+    let of = |topic: &str, count| vec![Parcel { topic: topic.into(), ..Parcel::default() }; count];
+    let grant = |parcel: &Parcel| Grant::Send(if parcel.topic == "exact" { 2 } else { 1 });
+    let mut outbox = lasting();
+    outbox.take(queue("a"), 1, of("plain", 2000));
+    while outbox.next(512, grant).is_some() {}
+    outbox.take(queue("b"), 1, of("exact", 1));
+    assert!(outbox.acknowledge(1) && outbox.next(512, grant).is_none());
+    keep(&mut outbox);
+    assert!(matches!(outbox.next(512, grant), Some(Outgoing::Publish { qos: 2, .. })));
+}
+
+#[test]
+fn a_client_that_receives_out_of_turn_does_not_make_what_is_kept_larger_than_its_room() {
+    let grant = |parcel: &Parcel| Grant::Send(if parcel.payload == b"1"[..] { 2 } else { 1 });
+    let mut outbox = lasting();
+    outbox.take(queue("a"), 1, messages(1..=2000));
+    for _ in 0..4000 {
+        match outbox.next(512, grant).map(published) {
+            Some((_, Some(1), _)) => {}
+            Some((_, id, _)) => assert!(outbox.acknowledge(id.unwrap())),
+            None if outbox.take_change().is_some() => outbox.kept(),
+            None => break,
+        }
+    }
+    outbox.receive(1, false);
+    assert!(keep(&mut outbox).len() <= MAX_SESSION_BYTES);
+    // The head has come: the rest may go on.
+    assert!(outbox.next(512, grant).is_some());
 }
 
 #[test]
