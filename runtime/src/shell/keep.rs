@@ -1,6 +1,6 @@
 //! Persist effects: one commit of the store for a whole group, and the desired state's file.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 
 use wayside_actors::{
     device::{
@@ -60,13 +60,23 @@ async fn commit_twins(
     device: &Rc<Device>,
     twins: BTreeMap<ModuleId, Option<Box<Twin>>>,
 ) -> Result<(), CommitError> {
-    let state = Arc::clone(&device.adapters.state);
-    let writing = device.adapters.blocking.spawn_blocking(move || crate::twins::save(&state, twins)).await;
-    let written = writing.map_err(|error| error.to_string()).and_then(|done| done.map_err(|e| e.to_string()));
-    let problem =
-        written.err().map(|error| format!("a twin could not be written: {error}; make room on the disk"));
-    device.problem("twins on the disk, to write", problem.clone());
-    problem.map_or(Ok(()), |problem| Err(CommitError(problem)))
+    const SOURCE: &str = "twins on the disk, to write";
+    loop {
+        let (state, twins) = (Arc::clone(&device.adapters.state), twins.clone());
+        let writing =
+            device.adapters.blocking.spawn_blocking(move || crate::twins::save(&state, twins)).await;
+        let Err(error) = writing.unwrap_or_else(|error| Err(io::Error::other(error))) else {
+            device.problem(SOURCE, None);
+            return Ok(());
+        };
+        let problem = format!("a twin could not be written: {error}; make room on the disk");
+        device.problem(SOURCE, Some(problem.clone()));
+        // What is written twice is the same: a full disk holds up who reports, and nobody else.
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Err(CommitError(problem));
+        }
+        tokio::time::sleep(NO_ROOM).await;
+    }
 }
 
 async fn commit_ops(device: &Rc<Device>, ops: Vec<StoreOp>) -> Result<(), CommitError> {
