@@ -17,7 +17,7 @@ use wayside_actors::{
     },
     queue::{Endpoint, Queue},
 };
-use wayside_config::workload::ModuleId;
+use wayside_config::{limits::TWIN_BYTES, workload::ModuleId};
 use wayside_host::{Address, Host, SendError};
 use wayside_mesh::store::QueueStore;
 
@@ -25,6 +25,9 @@ use super::Adapters;
 
 /// Payload that is brought to the router at once, about: one message may exceed it.
 const AT_ONCE_BYTES: usize = 1 << 20;
+
+/// What a report of a module leads to, however short it is: the twin as it is written, and one side of it to the router.
+const REPORT_BYTES: usize = 3 * TWIN_BYTES;
 
 /// After a module's or a queue's machine was given up, until it is started again.
 const GIVEN_UP: Duration = Duration::from_secs(60);
@@ -171,8 +174,11 @@ impl Device {
         }
         self.send_to_router(to_router, bytes).await;
         for event in others {
-            let bytes =
-                if let Event::Twins(twins::Event::Reported { patch, .. }) = &event { patch.len() } else { 0 };
+            let bytes = if let Event::Twins(twins::Event::Reported { patch, .. }) = &event {
+                patch.len() + REPORT_BYTES
+            } else {
+                0
+            };
             self.send(event, bytes).await;
         }
     }
