@@ -4,6 +4,7 @@
 //! `{"error": what happened, "help": what to do}`.
 
 mod auth;
+mod body;
 mod devices;
 mod error;
 mod events;
@@ -18,12 +19,11 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::State,
     middleware,
     routing::{delete, get, post},
 };
 use tokio::{net::TcpListener, sync::oneshot};
-use wayside_config::limits::SEALED_BYTES;
 
 use self::error::ApiError;
 use super::hub::Hub;
@@ -58,8 +58,8 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/events", get(events::stream))
         .fallback(async || ApiError::not_found("there is nothing at this address", "see docs/api.md"))
         .method_not_allowed_fallback(async || ApiError::wrong_method())
-        .layer(middleware::from_fn_with_state(Arc::clone(&hub), auth::check))
-        .layer(DefaultBodyLimit::max(SEALED_BYTES));
+        .layer(middleware::from_fn(body::gather))
+        .layer(middleware::from_fn_with_state(Arc::clone(&hub), auth::check));
     Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(page::health))

@@ -66,7 +66,7 @@ pub(super) async fn one(
     Path((name, workload, module)): Path<(String, String, String)>,
 ) -> Result<Json<Shown>, ApiError> {
     let device = find(&hub, &name)?;
-    let module = ModuleId { workload, module };
+    let module = ModuleId::new(workload, module);
     let record = hub.view.twin(device, &module).ok_or_else(|| {
         let help = "a twin begins when its module, or an operator, first looks at it on the device";
         ApiError::not_found(format!("{name} has not told of a twin of {module}"), help)
@@ -92,7 +92,7 @@ pub(super) async fn set(
         let help = format!("start wayside-cloud with --operator {signer}, or sign with a key that it obeys");
         return Err(ApiError::new(StatusCode::FORBIDDEN, error, help));
     }
-    if change.device != device || change.module != (ModuleId { workload, module }) {
+    if change.device != device || change.module != ModuleId::new(workload, module) {
         return Err(refused("the change is for another device or module than the address".into()));
     }
     let version = change.version;
