@@ -58,7 +58,7 @@ fn round(router: &mut Router, payload: &Bytes, matching: usize) -> f64 {
     for ticket in 0..MESSAGES {
         let event = Event::Published {
             ticket,
-            module: ModuleId { workload: "plant".into(), module: "sensor".into() },
+            module: ModuleId::new("plant", "sensor"),
             topic: "machine/0/temperature".into(),
             properties: Default::default(),
             payload: payload.clone(),

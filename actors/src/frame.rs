@@ -43,7 +43,7 @@ pub enum ToCloud {
     /// The first frame of a connection.
     Hello(Hello),
     /// What the device says of itself.
-    Report(Report),
+    Report(Box<Report>),
     /// Messages for the cloud.
     Batch(Batch),
     /// The answer to an [`Ask`].

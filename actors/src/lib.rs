@@ -15,5 +15,4 @@ pub mod report;
 pub mod supervision;
 #[cfg(test)]
 mod testing;
-pub mod text;
 pub mod time;

@@ -47,6 +47,12 @@ impl<E> Effects<E> {
         Self { steps: Vec::new() }
     }
 
+    /// An empty list with room for this many steps.
+    #[must_use]
+    pub fn with_room(steps: usize) -> Self {
+        Self { steps: Vec::with_capacity(steps) }
+    }
+
     /// Asks that `effect` is on stable storage before any later step is done.
     pub fn persist(&mut self, effect: E) {
         self.steps.push(Step::Persist(effect));

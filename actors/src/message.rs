@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wayside_config::identity::DeviceId;
-
-use crate::text::Text;
+use wayside_config::{identity::DeviceId, text::Text};
 
 /// One published message. Cheap to clone: what is large or common is shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

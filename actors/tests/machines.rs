@@ -8,7 +8,7 @@ use wayside_actors::{
 use wayside_config::workload::ModuleId;
 
 fn module() -> ModuleId {
-    ModuleId { workload: "plant".into(), module: "sensor".into() }
+    ModuleId::new("plant", "sensor")
 }
 
 #[test]

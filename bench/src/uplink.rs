@@ -173,7 +173,7 @@ async fn join(
         }
     }
     let report = Report { number: 1, full: true, ..Report::default() };
-    client.command(io::Uplink::Send(ToCloud::Report(report))).await?;
+    client.command(io::Uplink::Send(ToCloud::Report(Box::new(report)))).await?;
     Ok(())
 }
 
@@ -206,7 +206,7 @@ async fn fill(
                 seq,
                 message: payload::message(origin, load.payload, seq, load.bytes),
             };
-            let commit = store.commit((next..=last).map(append).collect());
+            let commit = store.commit(Arc::new((next..=last).map(append).collect()));
             under_way.push_back(async move { commit.await.map(|()| last) });
             next = last + 1;
         }

@@ -18,6 +18,7 @@ pub mod patch;
 pub mod route;
 pub mod settings;
 pub mod statefile;
+pub mod text;
 pub mod topic;
 pub mod units;
 pub mod workload;

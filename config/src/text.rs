@@ -1,4 +1,4 @@
-//! Short text that many hold: the topics of messages, and the names of their sources.
+//! Short text that many hold: the topics of messages, and the names of modules.
 
 use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 
@@ -93,9 +93,8 @@ impl<'de> Deserialize<'de> for Text {
 
 #[cfg(test)]
 mod tests {
-    use wayside_config::cbor;
-
     use super::*;
+    use crate::cbor;
 
     #[test]
     fn it_reads_and_writes_as_a_string_does() {

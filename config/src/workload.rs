@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
-use crate::{cbor, hash, leaf::Leaf, patch::Properties};
+use crate::{cbor, hash, leaf::Leaf, patch::Properties, text::Text};
 
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,13 +132,21 @@ pub enum Restart {
     },
 }
 
-/// A module or a leaf of a workload. Shown as `workload/module`.
+/// A module or a leaf of a workload. Shown as `workload/module`. Cheap to clone: every message on its way names some.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModuleId {
     /// The workload's name.
-    pub workload: String,
+    pub workload: Text,
     /// The service's name, or the leaf's.
-    pub module: String,
+    pub module: Text,
+}
+
+impl ModuleId {
+    /// The module or leaf `module` of `workload`.
+    #[must_use]
+    pub fn new(workload: impl Into<Text>, module: impl Into<Text>) -> Self {
+        Self { workload: workload.into(), module: module.into() }
+    }
 }
 
 impl fmt::Display for ModuleId {

@@ -23,6 +23,9 @@ use crate::{
     shell::Shell,
 };
 
+/// Steps of an event for which room is taken at once: an event of a message leads to this many, and others to fewer.
+const STEPS: usize = 3;
+
 pub(crate) struct Hosted<M: Machine, S> {
     name: String,
     shell: Rc<S>,
@@ -74,7 +77,7 @@ impl<M: Machine + 'static, S: Shell<M>> Hosted<M, S> {
             events.iter().for_each(|event| recorder.record(now, event));
         }
         let machine = self.machine.as_mut().expect("the mailbox waits while there is no machine");
-        let mut effects = Effects::new();
+        let mut effects = Effects::with_room(STEPS * events.len());
         // A machine that panicked is dropped, and nothing else sees what is inside it.
         let handled = catch_unwind(AssertUnwindSafe(|| {
             events.into_iter().for_each(|event| machine.handle(now, event, &mut effects));

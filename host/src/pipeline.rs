@@ -142,7 +142,9 @@ where
     M: Machine,
     S: Shell<M>,
 {
-    let (mut first, mut then, mut holds) = (Vec::new(), Vec::new(), Vec::with_capacity(group.len()));
+    let steps: usize = group.iter().map(|work| work.steps.len()).sum();
+    let (mut first, mut then) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+    let mut holds = Vec::with_capacity(group.len());
     for work in group {
         holds.push(work.hold);
         for step in work.steps {

@@ -59,7 +59,7 @@ fn victim() {
         changes.push(StoreOp::Mark { key: "last".into(), value: last.to_be_bytes().to_vec() });
         let trim = last.saturating_sub(8000);
         changes.push(StoreOp::Trim { queue: queue(), upto: trim });
-        runtime.block_on(store.commit(changes)).unwrap();
+        runtime.block_on(store.commit(changes.into())).unwrap();
         writeln!(out, "\nacked {last} {trim}").unwrap();
         out.flush().unwrap();
     }

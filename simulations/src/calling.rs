@@ -61,7 +61,7 @@ impl Calling {
         } else {
             DETECTOR
         };
-        let module = ModuleId { workload: NAME.into(), module: name.into() };
+        let module = ModuleId::new(NAME, name);
         if self.random.chance(RESTARTS_PER_MILLE) {
             return Event::Restart { call, module, deadline_ms: DEADLINE_MS };
         }

@@ -44,11 +44,11 @@ impl<M: Machine, O> Hosted<M, O> {
     }
 
     /// Lets the machine take an event at once; its steps wait in the line. Gives the time of a new wish to be woken.
-    pub(crate) fn handle(
+    pub(crate) fn handle<L: IntoIterator<Item = O>>(
         &mut self,
         now: Time,
         event: M::Event,
-        wire: impl Fn(M::Effect) -> Vec<O>,
+        wire: impl Fn(M::Effect) -> L,
     ) -> Option<Time> {
         let mut effects = Effects::new();
         self.machine.handle(now, event, &mut effects);

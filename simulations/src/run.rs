@@ -71,7 +71,7 @@ fn misses(world: &World) -> Vec<String> {
         .workload
         .modules
         .into_iter()
-        .map(|(module, spec)| (ModuleId { workload: workload::NAME.into(), module }, spec))
+        .map(|(module, spec)| (ModuleId::new(workload::NAME, module), spec))
         .collect();
     misses.extend(world.devices.iter().flat_map(|device| device.misses(&wanted)));
     let overdue = world.nature.calls.overdue(world.nature.now());

@@ -74,5 +74,5 @@ impl Twinning {
 }
 
 fn sensor() -> ModuleId {
-    ModuleId { workload: NAME.into(), module: SENSOR.into() }
+    ModuleId::new(NAME, SENSOR)
 }

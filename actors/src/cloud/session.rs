@@ -221,7 +221,7 @@ impl Session {
             }
             (State::Welcomed, ToCloud::Report(report)) => {
                 self.seen = Some(now);
-                out.push(Effect::Reported(self.device, report, wall_ms));
+                out.push(Effect::Reported(self.device, *report, wall_ms));
             }
             (State::Welcomed, ToCloud::TwinNames(modules)) => {
                 self.see(now, wall_ms, out);

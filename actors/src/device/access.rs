@@ -30,7 +30,7 @@ pub(crate) fn clients<'a>(releases: impl Iterator<Item = &'a Release>) -> Vec<Cl
 }
 
 fn of_workload(workload: &Workload) -> impl Iterator<Item = Client> {
-    let id = |name: &str| ModuleId { workload: workload.name.clone(), module: name.to_owned() };
+    let id = |name: &str| ModuleId::new(workload.name.as_str(), name);
     let modules = workload.modules.keys().map(move |name| Client {
         id: id(name),
         leaf: None,
@@ -87,7 +87,7 @@ mod tests {
         };
         let release = Release { version: 1, workload };
         let client = |name: &str, leaf, topics: &[&str]| Client {
-            id: ModuleId { workload: "plant".into(), module: name.into() },
+            id: ModuleId::new("plant", name),
             leaf,
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
         };

@@ -53,5 +53,5 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
     /// Tell the uplink and the device's own status.
-    Report(Report),
+    Report(Box<Report>),
 }

@@ -68,7 +68,7 @@ pub enum Io {
         outcome: calls::Outcome,
     },
     /// A report for whoever asks on this device (`wayside status`).
-    Publish(Report),
+    Publish(Box<Report>),
 }
 
 /// Container engine. Each answers the module machine named, or the reconciler.
@@ -233,7 +233,6 @@ pub enum Mqtt {
 
 /// The uplink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are frames")]
 pub enum Uplink {
     /// Dial the cloud; answered by `uplink::Event::Connected` or `Lost`.
     Connect,

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
     identity::DeviceId,
+    text::Text,
     workload::{ModuleId, Route},
 };
 
@@ -28,7 +29,6 @@ use crate::{
     message::{Batch, Confirm, Message, Properties},
     queue::{Queue, StoreOp},
     report::{QueueStatus, RouteStatus},
-    text::Text,
 };
 
 /// The routes of all workloads on this device.

@@ -29,7 +29,7 @@ pub enum Event {
     /// A frame came.
     Frame(ToDevice),
     /// The device's report changed.
-    Report(Report),
+    Report(Box<Report>),
     /// The answer to a question.
     Answer(crate::frame::Answer),
     /// A delivery asks whether the cloud can be reached: answered by `Up` or `Down`.

@@ -41,6 +41,7 @@ mod condensed;
 mod restart;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 use wayside_config::{topic::TWIN_REPORTED, workload::ModuleId};
 
 use crate::{
@@ -116,6 +117,9 @@ pub enum Out {
     End(Actor),
 }
 
+/// All that one effect leads to: nearly always one thing, for which nothing is allocated.
+pub type Outs = SmallVec<[Out; 1]>;
+
 impl Event {
     /// Whether this event starts the actor that it is for, where there is none: a module that is
     /// wanted, a queue that holds something.
@@ -138,9 +142,9 @@ impl Event {
 
 /// What follows from an effect of the reconciler.
 #[must_use]
-pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
+pub fn reconciler(effect: reconciler::Effect) -> Outs {
     use reconciler::Effect as E;
-    vec![match effect {
+    smallvec![match effect {
         E::SaveFloors(floors) => Out::Io(Io::SaveFloors(floors)),
         E::Save(desired) => Out::Io(Io::SaveDesired(desired)),
         E::List => engine(io::Engine::List),
@@ -163,22 +167,22 @@ pub fn reconciler(effect: reconciler::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the machine of `module`.
 #[must_use]
-pub fn module(module: &ModuleId, effect: module::Effect) -> Vec<Out> {
+pub fn module(module: &ModuleId, effect: module::Effect) -> Outs {
     use module::Effect as E;
     let module = module.clone();
-    vec![match effect {
+    smallvec![match effect {
         E::Create { spec, spec_hash } => engine(io::Engine::Create { module, spec, spec_hash }),
         E::Start { container } => engine(io::Engine::Start { module, container }),
         E::Stop { container, grace_ms } => engine(io::Engine::Stop { module, container, grace_ms }),
         E::Remove { container } => engine(io::Engine::Remove { module, container }),
         E::Report(status) => {
-            return vec![
+            return smallvec![
                 to_health(health::Event::Module(module.clone(), status.clone())),
                 to_calls(calls::Event::Module(module, status)),
             ];
         }
         E::Gone => {
-            return vec![
+            return smallvec![
                 to_health(health::Event::ModuleGone(module.clone())),
                 to_calls(calls::Event::ModuleGone(module.clone())),
                 Out::Tell(Event::Reconciler(reconciler::Event::ModuleGone(module.clone()))),
@@ -190,9 +194,9 @@ pub fn module(module: &ModuleId, effect: module::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the router.
 #[must_use]
-pub fn router(effect: router::Effect) -> Vec<Out> {
+pub fn router(effect: router::Effect) -> Outs {
     use router::Effect as E;
-    vec![match effect {
+    smallvec![match effect {
         E::Store(op) => Out::Io(Io::Store(io::Store::Commit(op))),
         E::Accept { ticket } => mqtt(io::Mqtt::Accept { tickets: vec![ticket] }),
         E::Deny { ticket } => mqtt(io::Mqtt::Deny { ticket }),
@@ -206,15 +210,15 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
         E::Closed(queue) => {
             let end = Out::End(Actor::Delivery(queue.clone()));
             return match &queue.to {
-                Endpoint::Module(_) => vec![end, mqtt(io::Mqtt::Forget(queue))],
-                Endpoint::Device(_) | Endpoint::Cloud => vec![end],
+                Endpoint::Module(_) => smallvec![end, mqtt(io::Mqtt::Forget(queue))],
+                Endpoint::Device(_) | Endpoint::Cloud => smallvec![end],
             };
         }
         E::Forward { queue, message } => match &queue.to {
             Endpoint::Module(_) => mqtt(io::Mqtt::Forward { queue, message }),
             Endpoint::Device(to) => Out::Io(Io::Mesh(io::Mesh::Forward { to: *to, queue, message })),
             // Compose files with such a route are refused: the cloud keeps what it gets.
-            Endpoint::Cloud => return Vec::new(),
+            Endpoint::Cloud => return Outs::new(),
         },
         E::Status(queue, status) => to_health(health::Event::Queue(queue, status)),
         E::StatusGone(queue) => to_health(health::Event::QueueGone(queue)),
@@ -233,10 +237,10 @@ pub fn router(effect: router::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the delivery of `queue`.
 #[must_use]
-pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Vec<Out> {
+pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Outs {
     use delivery::Effect as E;
     let queue = queue.clone();
-    vec![match effect {
+    smallvec![match effect {
         E::Load { from, max_messages, max_bytes } => {
             Out::Io(Io::Store(io::Store::Load { queue, from, max_messages, max_bytes }))
         }
@@ -265,10 +269,10 @@ pub fn delivery(queue: &Queue, effect: delivery::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the membership.
 #[must_use]
-pub fn membership(effect: membership::Effect) -> Vec<Out> {
+pub fn membership(effect: membership::Effect) -> Outs {
     use membership::Effect as E;
     let deliveries = |device, event| Out::Tell(Event::Deliveries(Endpoint::Device(device), event));
-    vec![match effect {
+    smallvec![match effect {
         E::Up(device) => deliveries(device, delivery::Event::Up),
         E::Down(device) => deliveries(device, delivery::Event::Down),
         E::Peers(peers) => {
@@ -280,15 +284,15 @@ pub fn membership(effect: membership::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the uplink.
 #[must_use]
-pub fn uplink(effect: uplink::Effect) -> Vec<Out> {
+pub fn uplink(effect: uplink::Effect) -> Outs {
     use uplink::Effect as E;
     let deliveries = |event| Out::Tell(Event::Deliveries(Endpoint::Cloud, event));
-    vec![match effect {
+    smallvec![match effect {
         E::Connect => Out::Io(Io::Uplink(io::Uplink::Connect)),
         E::Close => Out::Io(Io::Uplink(io::Uplink::Close)),
         E::Send(frame) => Out::Io(Io::Uplink(io::Uplink::Send(frame))),
-        E::Up => return vec![deliveries(delivery::Event::Up), to_twins(twins::Event::CloudUp)],
-        E::Down => return vec![deliveries(delivery::Event::Down), to_twins(twins::Event::CloudDown)],
+        E::Up => return smallvec![deliveries(delivery::Event::Up), to_twins(twins::Event::CloudUp)],
+        E::Down => return smallvec![deliveries(delivery::Event::Down), to_twins(twins::Event::CloudDown)],
         E::Twin(sealed) => Out::Io(Io::VerifyTwin(sealed)),
         E::FullWanted => to_health(health::Event::FullWanted),
         E::Desired(desired) => Out::Io(Io::Verify(desired)),
@@ -307,9 +311,9 @@ pub fn uplink(effect: uplink::Effect) -> Vec<Out> {
 
 /// What follows from an effect of health.
 #[must_use]
-pub fn health(effect: health::Effect) -> Vec<Out> {
+pub fn health(effect: health::Effect) -> Outs {
     match effect {
-        health::Effect::Report(report) => vec![
+        health::Effect::Report(report) => smallvec![
             Out::Tell(Event::Uplink(uplink::Event::Report(report.clone()))),
             Out::Io(Io::Publish(report)),
         ],
@@ -318,9 +322,9 @@ pub fn health(effect: health::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the calls.
 #[must_use]
-pub fn calls(effect: calls::Effect) -> Vec<Out> {
+pub fn calls(effect: calls::Effect) -> Outs {
     use calls::Effect as E;
-    vec![match effect {
+    smallvec![match effect {
         E::Deliver { call, module, method, body } => mqtt(io::Mqtt::Call { call, module, method, body }),
         E::Withdraw { call, module } => mqtt(io::Mqtt::Withdraw { call, module }),
         E::Restart(module) => to_module(module, module::Event::Restart),
@@ -330,10 +334,10 @@ pub fn calls(effect: calls::Effect) -> Vec<Out> {
 
 /// What follows from an effect of the twins.
 #[must_use]
-pub fn twins(effect: twins::Effect) -> Vec<Out> {
+pub fn twins(effect: twins::Effect) -> Outs {
     use twins::Effect as E;
     let to_cloud = |frame| Out::Io(Io::Uplink(io::Uplink::Send(frame)));
-    vec![match effect {
+    smallvec![match effect {
         E::Save(module, twin) => Out::Io(Io::SaveTwin(module, twin)),
         E::Drop(module) => Out::Io(Io::DropTwin(module)),
         E::Deliver { module, body } => mqtt(io::Mqtt::Desired { module, body }),

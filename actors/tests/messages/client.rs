@@ -83,5 +83,5 @@ impl Client {
 
 /// The module that publishes.
 pub fn sensor() -> ModuleId {
-    ModuleId { workload: "plant".into(), module: "sensor".into() }
+    ModuleId::new("plant", "sensor")
 }

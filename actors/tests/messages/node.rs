@@ -7,7 +7,7 @@ use wayside_actors::{
         delivery::{self, Delivery},
         io::{self, Io},
         router::{self, RouteTable, Router},
-        wiring::{self, Actor, Event, Out},
+        wiring::{self, Actor, Event, Out, Outs},
     },
     machine::{Effects, Machine, Step},
     message::Message,
@@ -109,7 +109,7 @@ pub struct Node {
     router: Router,
     deliveries: BTreeMap<Queue, Delivery>,
     /// Handled events whose steps are not done yet: lost in a crash.
-    pipeline: VecDeque<(Actor, Vec<Step<Vec<Out>>>)>,
+    pipeline: VecDeque<(Actor, Vec<Step<Outs>>)>,
     alarms: BTreeMap<Actor, Time>,
     pub now: Time,
     /// What was done outside and is for the world to carry on.
@@ -182,7 +182,7 @@ impl Node {
                 if let Some(delivery) = self.deliveries.get_mut(&queue) {
                     let wire = |effect| {
                         if effect == delivery::Effect::AskUp {
-                            return Vec::new();
+                            return Outs::new();
                         }
                         wiring::delivery(&queue, effect)
                     };
@@ -210,7 +210,7 @@ impl Node {
         }
     }
 
-    fn queue_up(&mut self, actor: Actor, steps: Vec<Step<Vec<Out>>>) {
+    fn queue_up(&mut self, actor: Actor, steps: Vec<Step<Outs>>) {
         for step in &steps {
             if let Step::WakeAt(at) = step {
                 self.alarms.insert(actor.clone(), *at);
@@ -283,8 +283,8 @@ fn handle<M: Machine>(
     machine: &mut M,
     now: Time,
     event: M::Event,
-    wire: impl Fn(M::Effect) -> Vec<Out>,
-) -> Vec<Step<Vec<Out>>> {
+    wire: impl Fn(M::Effect) -> Outs,
+) -> Vec<Step<Outs>> {
     let mut out = Effects::new();
     machine.handle(now, event, &mut out);
     let wired = out.take().into_iter().map(|step| match step {

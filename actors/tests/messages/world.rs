@@ -288,6 +288,6 @@ pub fn routes(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
 
 /// The queue of `detector` on each device.
 pub fn to_detector() -> Queue {
-    let module = ModuleId { workload: "plant".into(), module: "detector".into() };
+    let module = ModuleId::new("plant", "detector");
     Queue::new("plant/site", Endpoint::Module(module))
 }

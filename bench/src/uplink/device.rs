@@ -46,7 +46,7 @@ impl Shell<Delivery> for DeviceShell {
             .into_iter()
             .filter_map(|effect| if let Effect::Store(op) = effect { Some(op) } else { None });
         let ops: Vec<StoreOp> = ops.collect();
-        async move { self.store.commit(ops).await.map_err(|error| CommitError(error.to_string())) }
+        async move { self.store.commit(ops.into()).await.map_err(|error| CommitError(error.to_string())) }
             .boxed_local()
     }
 

@@ -96,7 +96,7 @@ impl View {
 
     /// A device's twins, by module.
     pub(super) fn twins(&self, device: DeviceId) -> Vec<(ModuleId, Arc<TwinRecord>)> {
-        let first = ModuleId { workload: String::new(), module: String::new() };
+        let first = ModuleId::new("", "");
         let twins = lock(&self.twins);
         let of_device = twins.range((device, first)..).take_while(|((of, _), _)| *of == device);
         of_device.map(|((_, module), record)| (module.clone(), Arc::clone(record))).collect()

@@ -54,7 +54,7 @@ fn bytes_are_pinned() {
     let (origin, start) = ("01".repeat(32), "00000038860363772f7207000181865820");
     assert_eq!(hex(&batch.encode().unwrap()), format!("{start}{origin}6173616f4200ff1903e880"));
 
-    let report = ToCloud::Report(Report {
+    let report = ToCloud::Report(Box::new(Report {
         number: 1,
         full: true,
         modules: BTreeMap::from([(
@@ -73,7 +73,7 @@ fn bytes_are_pinned() {
         )]),
         assignment: Some(9),
         ..Report::default()
-    });
+    }));
     assert_eq!(hex(&body(&report)), "8e0201f5818663772f6d0261690020608081866171010203040580f609f6f6f68080");
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
@@ -202,7 +202,9 @@ fn a_device_sends_what_the_cloud_takes() {
         problems: Some(vec![long(); MAX_PROBLEMS + 1]),
         ..Report::default()
     };
-    let ToCloud::Report(came) = decode(&body(&ToCloud::Report(report))).unwrap() else { panic!("no report") };
+    let ToCloud::Report(came) = decode(&body(&ToCloud::Report(Box::new(report)))).unwrap() else {
+        panic!("no report")
+    };
     let problems = came.problems.unwrap();
     assert_eq!((came.modules.len(), problems.len()), (300, MAX_PROBLEMS));
     assert_eq!(problems[0].len(), MAX_PROBLEM_BYTES);
@@ -316,7 +318,7 @@ fn any_to_cloud() -> impl Strategy<Value = ToCloud> {
         .prop_map(|(id, good, text)| Answer { id, result: if good { Ok(text) } else { Err(text) } });
     prop_oneof![
         any_hello().prop_map(ToCloud::Hello),
-        any_report().prop_map(ToCloud::Report),
+        any_report().prop_map(Box::new).prop_map(ToCloud::Report),
         any_batch().prop_map(ToCloud::Batch),
         answer.prop_map(ToCloud::Answer),
         any_twin(),
@@ -327,7 +329,7 @@ fn any_to_cloud() -> impl Strategy<Value = ToCloud> {
 
 fn any_module_id() -> impl Strategy<Value = wayside_config::workload::ModuleId> {
     ("[a-z]{1,9}", "[a-z]{1,9}")
-        .prop_map(|(workload, module)| wayside_config::workload::ModuleId { workload, module })
+        .prop_map(|(workload, module)| wayside_config::workload::ModuleId::new(workload, module))
 }
 
 fn any_twin() -> impl Strategy<Value = ToCloud> {

@@ -53,7 +53,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 13, report).map(Self::Report)),
+                REPORT => ("report", d.fields("report", fields, 13, report).map(Box::new).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 PACKED_BATCH => (

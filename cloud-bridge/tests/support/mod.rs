@@ -208,7 +208,7 @@ impl Device {
     /// Joins and says what it holds, which is nothing.
     pub async fn join(&mut self, name: &str, token: Option<&str>) {
         assert_eq!(self.greet(name, token).await, ToDevice::Welcome);
-        self.send(ToCloud::Report(Report { number: 1, full: true, ..Report::default() })).await;
+        self.send(ToCloud::Report(Box::new(Report { number: 1, full: true, ..Report::default() }))).await;
     }
 
     pub fn batch(&self, route: &str, epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> ToCloud {

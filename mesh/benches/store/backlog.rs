@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,7 +29,7 @@ pub(crate) fn grow(dir: &Path, count: u64) -> String {
         if last < count && waiting.len() < UNDER_WAY {
             let upto = count.min(last + EACH);
             let append = |seq| StoreOp::Append { queue: queue(), seq, message: messages.message(seq) };
-            waiting.push_back(store.commit((last + 1..=upto).map(append).collect()));
+            waiting.push_back(store.commit(Arc::new((last + 1..=upto).map(append).collect())));
             last = upto;
         } else if let Some(commit) = waiting.pop_front() {
             runtime.block_on(commit).unwrap();
@@ -59,7 +60,9 @@ pub(crate) fn drain(dir: &Path) -> String {
             assert_eq!(found, &messages.message(next));
             next += 1;
         }
-        runtime.block_on(store.commit(vec![StoreOp::Trim { queue: queue(), upto: next - 1 }])).unwrap();
+        runtime
+            .block_on(store.commit(vec![StoreOp::Trim { queue: queue(), upto: next - 1 }].into()))
+            .unwrap();
     }
     let seconds = began.elapsed().as_secs_f64();
     assert_eq!(store.problems(), Vec::<String>::new());

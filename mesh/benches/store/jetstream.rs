@@ -12,12 +12,10 @@ use crate::{
     messages::{Messages, percentile},
 };
 
-/// Messages that are under way, as many as for the queue.
-const UNDER_WAY: usize = 4096;
-
 const STREAM: &str = r#"{"name":"BENCH","subjects":["bench"],"storage":"file","retention":"limits","discard":"old","max_bytes":1073741824,"max_msgs":-1,"max_age":0,"max_consumers":-1,"num_replicas":1}"#;
 
-pub(crate) fn measure(port: u16, time: Duration) -> String {
+/// `under_way` messages wait at a time, as many as for the queue.
+pub(crate) fn measure(port: u16, time: Duration, under_way: usize) -> String {
     let mut out = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     out.set_nodelay(true).unwrap();
     let mut input = BufReader::with_capacity(1 << 16, out.try_clone().unwrap());
@@ -25,7 +23,7 @@ pub(crate) fn measure(port: u16, time: Duration) -> String {
     write!(out, "PUB $JS.API.STREAM.CREATE.BENCH acks {}\r\n{STREAM}\r\n", STREAM.len()).unwrap();
     let created = acknowledgement(&mut input);
     assert!(!created.contains("\"error\""), "{created}");
-    let (acked, acks) = mpsc::sync_channel(UNDER_WAY * 2);
+    let (acked, acks) = mpsc::sync_channel(under_way * 2);
     std::thread::spawn(move || {
         loop {
             let text = acknowledgement(&mut input);
@@ -40,7 +38,7 @@ pub(crate) fn measure(port: u16, time: Duration) -> String {
     let began = Instant::now();
     while began.elapsed() < time || !asked.is_empty() {
         let mut publish = Vec::new();
-        while began.elapsed() < time && asked.len() < UNDER_WAY {
+        while began.elapsed() < time && asked.len() < under_way {
             publish.extend(format!("PUB bench acks {PAYLOAD_BYTES}\r\n").as_bytes());
             publish.extend(messages.payload());
             publish.extend(b"\r\n");

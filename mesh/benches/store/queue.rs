@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,19 +12,17 @@ use wayside_mesh::store::QueueStore;
 
 use crate::messages::{Messages, open, peak_rss_mb, percentile, queue};
 
-/// Messages that are under way, in all commits together.
-const UNDER_WAY: u64 = 4096;
-
 /// Commits under way at most: more would wait for their turn to wait.
 const COMMITS: u64 = 1000;
 
-/// `each` messages a commit, for `time`. The queue is acknowledged behind itself, so that its disk stays small.
-pub(crate) fn measure(dir: &Path, time: Duration, each: u64) -> String {
+/// `each` messages a commit, `under_way` in all of those that wait together, for `time`. The queue is acknowledged behind itself, so
+/// that its disk stays small.
+pub(crate) fn measure(dir: &Path, time: Duration, each: u64, under_way: u64) -> String {
     let (store, _) = open(dir);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut messages = Messages::new();
     let (mut waiting, mut waits, mut last) = (VecDeque::new(), Vec::new(), 0);
-    let window = (UNDER_WAY / each).clamp(1, COMMITS) as usize;
+    let window = (under_way / each).clamp(1, COMMITS) as usize;
     let began = Instant::now();
     while began.elapsed() < time || !waiting.is_empty() {
         let more = began.elapsed() < time;
@@ -40,7 +39,7 @@ pub(crate) fn measure(dir: &Path, time: Duration, each: u64) -> String {
                 let upto = last.saturating_sub(1 << 20);
                 changes.push(StoreOp::Trim { queue: queue(), upto });
             }
-            waiting.push_back((Instant::now(), store.commit(changes)));
+            waiting.push_back((Instant::now(), store.commit(Arc::new(changes))));
         }
         // Half of those that wait, so that there is always a group behind the one that is written.
         for _ in 0..waiting.len().div_ceil(2) {

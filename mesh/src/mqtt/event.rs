@@ -5,9 +5,8 @@ use wayside_actors::{
     device::{calls, delivery, router, twins, wiring},
     message::Properties,
     queue::{Endpoint, Queue},
-    text::Text,
 };
-use wayside_config::workload::ModuleId;
+use wayside_config::{text::Text, workload::ModuleId};
 
 /// Something a module did. Events of one module come in the order of its doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ const MAX_OPEN: usize = RECEIVE_MAXIMUM as usize + SILENT_MAXIMUM + REQUEST_MAXI
 
 /// Plays what `script` says: a byte for what happens, then what that needs.
 pub fn play(script: &[u8]) {
-    let module = ModuleId { workload: "w".to_owned(), module: "m".to_owned() };
+    let module = ModuleId::new("w", "m");
     let mut session = Session::new(module.clone(), Tickets::new(), Marks::default(), Arc::default(), 0);
     session.grant(["dev/#".to_owned()].into());
     let mut play = Play {

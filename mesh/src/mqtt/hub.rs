@@ -16,11 +16,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wayside_actors::{
     device::access::Client,
     message::{Message, property},
-    text::Text,
 };
 use wayside_config::{
     identity::DeviceId,
     leaf::{Fingerprint, Leaf},
+    text::Text,
     workload::ModuleId,
 };
 

@@ -17,7 +17,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use wayside_actors::{message::Properties, queue::Queue, text::Text};
+use wayside_actors::{message::Properties, queue::Queue};
+use wayside_config::text::Text;
 
 pub(super) use self::exactly_once::Receipt;
 use self::{

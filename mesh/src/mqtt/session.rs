@@ -343,6 +343,7 @@ impl Session {
 
     fn end_link(&mut self, now_ms: u64) {
         let Some(link) = self.link.take() else { return };
+        self.tell_progress();
         self.end_own();
         self.events.push_back(MqttEvent::Disconnected { module: self.module.clone() });
         if let Some(will) = link.will.filter(|_| link.is_connected) {

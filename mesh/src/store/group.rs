@@ -54,22 +54,22 @@ impl Group {
     }
 
     /// Adds one commit, whole or not at all.
-    pub(super) fn add(&mut self, view: &View, changes: Vec<StoreOp>) -> Result<(), StoreError> {
-        self.check(view, &changes)?;
+    pub(super) fn add(&mut self, view: &View, changes: &[StoreOp]) -> Result<(), StoreError> {
+        self.check(view, changes)?;
         for change in changes {
             match change {
-                StoreOp::Append { queue, seq, message } => self.append(view, queue, seq, message),
+                StoreOp::Append { queue, seq, message } => self.append(view, queue, *seq, message),
                 StoreOp::Trim { queue, upto } => {
-                    if let Some(index) = self.queue(view, &queue) {
-                        self.freed |= index.trim(upto);
+                    if let Some(index) = self.queue(view, queue) {
+                        self.freed |= index.trim(*upto);
                     }
                 }
                 StoreOp::Drop { queue } => self.drop_queue(view, queue),
                 StoreOp::Mark { key, value } => {
-                    self.marks.insert(key, Some(value));
+                    self.marks.insert(key.clone(), Some(value.clone()));
                 }
                 StoreOp::Unmark { key } => {
-                    self.marks.insert(key, None);
+                    self.marks.insert(key.clone(), None);
                 }
             }
         }
@@ -109,26 +109,26 @@ impl Group {
         Ok(())
     }
 
-    fn append(&mut self, view: &View, queue: Queue, seq: u64, message: Message) {
+    fn append(&mut self, view: &View, queue: &Queue, seq: u64, message: &Message) {
         let segment = self.segment;
-        if self.queue(view, &queue).is_none() {
+        if self.queue(view, queue).is_none() {
             self.next_queue += 1;
             self.queues.insert(queue.clone(), Some(QueueIndex::new(self.next_queue, seq - 1)));
         }
-        if let Some(index) = self.queue(view, &queue) {
+        if let Some(index) = self.queue(view, queue) {
             index.append(segment, message.cost_bytes() as u64);
             let number = index.number;
-            self.appended.entry(number).or_default().push((seq, message));
+            self.appended.entry(number).or_default().push((seq, message.clone()));
         }
     }
 
-    fn drop_queue(&mut self, view: &View, queue: Queue) {
-        if let Some(index) = self.queue(view, &queue) {
+    fn drop_queue(&mut self, view: &View, queue: &Queue) {
+        if let Some(index) = self.queue(view, queue) {
             let number = index.number;
             self.appended.remove(&number);
             self.dropped.insert(number);
             self.freed = true;
-            self.queues.insert(queue, None);
+            self.queues.insert(queue.clone(), None);
         }
     }
 

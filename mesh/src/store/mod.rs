@@ -24,7 +24,7 @@ mod steps;
 mod tests;
 mod writer;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use wayside_actors::{
     message::Message,
@@ -40,7 +40,7 @@ pub type Commit = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 pub trait QueueStore: Send + Sync {
     /// Stores `changes` together or not at all. Commits are done in the order in which they were asked
     /// for, many waiting ones as one write. The work begins at once, not with the first poll.
-    fn commit(&self, changes: Vec<StoreOp>) -> Commit;
+    fn commit(&self, changes: Arc<Vec<StoreOp>>) -> Commit;
 
     /// Reads consecutive messages from number `from` on: at most `max_messages`, and about `max_bytes`
     /// of [`Message::cost_bytes`], but at least one message if there is one. Blocks on the disk.

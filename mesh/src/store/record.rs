@@ -164,10 +164,10 @@ pub(super) fn decode_queue(body: Bytes) -> Result<QueueRecord, DecodeError> {
     let mut cursor = Cursor::new(body);
     let route = cursor.text(NAME_BYTES, "route")?;
     let to = match cursor.u8("endpoint")? {
-        0 => Endpoint::Module(ModuleId {
-            workload: cursor.text(NAME_BYTES, "workload")?,
-            module: cursor.text(NAME_BYTES, "module")?,
-        }),
+        0 => Endpoint::Module(ModuleId::new(
+            cursor.text(NAME_BYTES, "workload")?,
+            cursor.text(NAME_BYTES, "module")?,
+        )),
         1 => Endpoint::Device(PublicKey::from_bytes(cursor.array("device")?)),
         2 => Endpoint::Cloud,
         _ => return Err(DecodeError::Malformed("endpoint")),

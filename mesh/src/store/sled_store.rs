@@ -80,7 +80,7 @@ impl SledStore {
 }
 
 impl QueueStore for SledStore {
-    fn commit(&self, changes: Vec<StoreOp>) -> Commit {
+    fn commit(&self, changes: Arc<Vec<StoreOp>>) -> Commit {
         let (waiter, answer) = oneshot::channel();
         if let Some(requests) = &self.requests {
             // What is not taken drops the waiter, and the answer says so.

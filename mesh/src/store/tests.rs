@@ -57,7 +57,7 @@ fn append(queue: &Queue, seq: u64, bytes: usize) -> StoreOp {
 
 fn commit(store: &SledStore, changes: Vec<StoreOp>) -> Result<(), StoreError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(store.commit(changes))
+    runtime.block_on(store.commit(changes.into()))
 }
 
 fn seqs(store: &SledStore, queue: &Queue, from: u64) -> Vec<u64> {

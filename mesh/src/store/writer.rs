@@ -32,7 +32,7 @@ const SPARE_BYTES: u64 = 16 << 20;
 
 /// What the thread is asked for.
 pub(super) enum Request {
-    Commit(Vec<StoreOp>, oneshot::Sender<Result<(), StoreError>>),
+    Commit(Arc<Vec<StoreOp>>, oneshot::Sender<Result<(), StoreError>>),
     Restored(oneshot::Sender<Result<Restored, StoreError>>),
 }
 
@@ -138,7 +138,7 @@ impl Writer {
         Ok(())
     }
 
-    fn commit(&mut self, commits: Vec<(Vec<StoreOp>, Waiter)>) {
+    fn commit(&mut self, commits: Vec<(Arc<Vec<StoreOp>>, Waiter)>) {
         if let Some(why) = &self.poisoned {
             let error = StoreError::Poisoned(why.clone());
             return answer(commits.into_iter().map(|(_, waiter)| waiter), &Err(error));
@@ -172,7 +172,7 @@ impl Writer {
     }
 
     /// Writes what can be written of `commits` and answers them all. An error is the disk's.
-    fn write(&mut self, commits: Vec<(Vec<StoreOp>, Waiter)>) -> Result<(), SegmentError> {
+    fn write(&mut self, commits: Vec<(Arc<Vec<StoreOp>>, Waiter)>) -> Result<(), SegmentError> {
         let is_new = self.must_rotate();
         if is_new && let Err(error) = self.finish() {
             answer(commits.into_iter().map(|(_, waiter)| waiter), &Err(failed(&self.shared.folder, &error)));
@@ -195,7 +195,7 @@ impl Writer {
             let committed = lock(&self.shared.view);
             let view = staged.as_ref().unwrap_or(&committed);
             for (changes, waiter) in commits {
-                match group.add(view, changes) {
+                match group.add(view, &changes) {
                     Ok(()) => waiters.push(waiter),
                     Err(error) => answer([waiter], &Err(error)),
                 }

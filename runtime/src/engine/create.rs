@@ -63,7 +63,7 @@ pub(super) fn body(
     labels.insert(names::SPEC.into(), spec_hash.into());
     labels.insert(names::CREDENTIALS.into(), credentials.into());
     // As in Compose: other modules of the workload find it by its service name.
-    let endpoint = EndpointSettings { aliases: Some(vec![module.module.clone()]), ..Default::default() };
+    let endpoint = EndpointSettings { aliases: Some(vec![module.module.to_string()]), ..Default::default() };
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: spec.command.clone(),
@@ -91,7 +91,7 @@ fn environment(settings: &Settings, module: &ModuleId, spec: &ModuleSpec, creden
         ("WAYSIDE_MQTT_USERNAME", module.to_string()),
         ("WAYSIDE_MQTT_PASSWORD", settings.identity.mqtt_password(module, credentials)),
         ("WAYSIDE_DEVICE", settings.name.clone()),
-        ("WAYSIDE_MODULE", module.module.clone()),
+        ("WAYSIDE_MODULE", module.module.to_string()),
     ];
     environment.extend(added.map(|(name, value)| (name.to_owned(), value)));
     environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()

@@ -4,18 +4,21 @@ use std::rc::Rc;
 
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use wayside_actors::{
-    device::wiring::{self, Actor, Out},
+    device::wiring::{self, Actor, Outs},
     machine::Machine,
 };
 use wayside_host::{CommitError, Shell};
 
-use super::{Device, keep};
+use super::{
+    Device,
+    keep::{self, ToKeep},
+};
 
 /// Makes a machine from what is persisted.
 type Make<M> = Box<dyn Fn() -> LocalBoxFuture<'static, Result<M, String>>>;
 
 /// Where an effect leads.
-type Wire<M> = Box<dyn Fn(<M as Machine>::Effect) -> Vec<Out>>;
+type Wire<M> = Box<dyn Fn(<M as Machine>::Effect) -> Outs>;
 
 /// Surrounds one machine.
 pub(super) struct ActorShell<M: Machine> {
@@ -31,14 +34,14 @@ impl<M: Machine + 'static> Shell<M> for ActorShell<M> {
     }
 
     fn commit(&self, group: Vec<M::Effect>) -> LocalBoxFuture<'_, Result<(), CommitError>> {
-        let outs = group.into_iter().flat_map(&self.wire).collect();
-        keep::commit(&self.device, outs).boxed_local()
+        let sorted = ToKeep::sorted(group.into_iter().flat_map(&self.wire));
+        async move { keep::commit(&self.device, sorted?).await }.boxed_local()
     }
 
     fn perform(&self, effects: Vec<M::Effect>) -> LocalBoxFuture<'_, ()> {
-        let outs: Vec<Out> = effects.into_iter().flat_map(&self.wire).collect();
+        let outs = wiring::condensed(effects.into_iter().flat_map(&self.wire));
         async move {
-            for out in wiring::condensed(outs) {
+            for out in outs {
                 self.device.out(out).await;
             }
         }

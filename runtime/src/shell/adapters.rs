@@ -138,7 +138,7 @@ impl Device {
                 }
             },
             Io::Called { call, outcome } => adapters.calls.settle(call, outcome),
-            Io::Publish(report) => adapters.view.reported(report),
+            Io::Publish(report) => adapters.view.reported(*report),
         }
     }
 

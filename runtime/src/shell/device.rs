@@ -158,7 +158,8 @@ impl Device {
     /// Brings several events of modules, those for the router together as far as they are not large: what waits for
     /// room is bounded in bytes. Among the events for one actor order holds.
     pub async fn send_all(self: &Rc<Self>, events: impl Iterator<Item = Event>) {
-        let (mut to_router, mut bytes, mut others) = (Vec::new(), 0, Vec::new());
+        let (mut to_router, mut bytes, mut others) =
+            (Vec::with_capacity(events.size_hint().0), 0, Vec::new());
         for event in events {
             if let Event::Router(event) = event {
                 if let router::Event::Published { payload, .. } = &event {

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 use wayside_actors::{
     device::{
         io::{Io, Store},
+        reconciler::Floors,
         twins::Twin,
         wiring::Out,
     },
+    frame::Desired,
     queue::StoreOp,
 };
 use wayside_config::workload::ModuleId;
@@ -19,40 +21,69 @@ use super::{Device, adapters::DESIRED};
 /// Between two attempts while there is no room.
 const NO_ROOM: Duration = Duration::from_millis(500);
 
-/// Everything in `outs` is on stable storage when this resolves with `Ok`.
-pub(super) async fn commit(device: &Rc<Device>, outs: Vec<Out>) -> Result<(), CommitError> {
-    let mut ops = Vec::with_capacity(outs.len());
-    // Of several changes of one twin the last one is kept.
-    let mut twins = BTreeMap::new();
-    for out in outs {
-        match out {
-            Out::Io(Io::Store(Store::Commit(op))) => ops.push(op),
-            Out::Io(Io::SaveFloors(floors)) => {
-                device.adapters.save_floors(floors).map_err(|error| {
-                    let problem = format!("the highest versions could not be written: {error}");
-                    device.problem(DESIRED, Some(problem.clone()));
-                    CommitError(problem)
-                })?;
-            }
-            Out::Io(Io::SaveDesired(desired)) => {
-                device.adapters.save_desired(&desired).map_err(|error| {
-                    let problem = format!("the desired state could not be written: {error}");
-                    device.problem(DESIRED, Some(problem.clone()));
-                    CommitError(problem)
-                })?;
-                device.problem(DESIRED, None);
-            }
-            Out::Io(Io::SaveTwin(module, twin)) => drop(twins.insert(module, Some(twin))),
-            Out::Io(Io::DropTwin(module)) => drop(twins.insert(module, None)),
-            other @ (Out::Tell(_) | Out::Io(_) | Out::End(_)) => {
-                return Err(CommitError(format!("{other:?} is nothing to persist")));
+/// What a group of effects wants on stable storage.
+#[derive(Default)]
+pub(super) struct ToKeep {
+    ops: Vec<StoreOp>,
+    /// Of several changes of one twin the last one.
+    twins: BTreeMap<ModuleId, Option<Box<Twin>>>,
+    /// State files, in the order in which they are to be written.
+    files: Vec<StateFile>,
+}
+
+enum StateFile {
+    Versions(Floors),
+    Desired(Desired),
+}
+
+impl ToKeep {
+    /// Sorts what persist effects lead to.
+    pub(super) fn sorted(outs: impl Iterator<Item = Out>) -> Result<Self, CommitError> {
+        let mut sorted = Self::default();
+        for out in outs {
+            match out {
+                Out::Io(Io::Store(Store::Commit(op))) => sorted.ops.push(op),
+                Out::Io(Io::SaveTwin(module, twin)) => drop(sorted.twins.insert(module, Some(twin))),
+                Out::Io(Io::DropTwin(module)) => drop(sorted.twins.insert(module, None)),
+                Out::Io(Io::SaveFloors(floors)) => sorted.files.push(StateFile::Versions(floors)),
+                Out::Io(Io::SaveDesired(desired)) => sorted.files.push(StateFile::Desired(desired)),
+                other @ (Out::Tell(_) | Out::Io(_) | Out::End(_)) => {
+                    return Err(CommitError(format!("{other:?} is nothing to persist")));
+                }
             }
         }
+        Ok(sorted)
+    }
+}
+
+/// All of it is on stable storage when this resolves with `Ok`.
+pub(super) async fn commit(device: &Rc<Device>, sorted: ToKeep) -> Result<(), CommitError> {
+    let ToKeep { ops, twins, files } = sorted;
+    for file in files {
+        write(device, file)?;
     }
     if !twins.is_empty() {
         commit_twins(device, twins).await?;
     }
     if ops.is_empty() { Ok(()) } else { commit_ops(device, ops).await }
+}
+
+fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
+    let (what, written) = match file {
+        StateFile::Versions(floors) => ("the highest versions", device.adapters.save_floors(floors)),
+        StateFile::Desired(desired) => {
+            let written = device.adapters.save_desired(&desired);
+            if written.is_ok() {
+                device.problem(DESIRED, None);
+            }
+            ("the desired state", written)
+        }
+    };
+    written.map_err(|error| {
+        let problem = format!("{what} could not be written: {error}");
+        device.problem(DESIRED, Some(problem.clone()));
+        CommitError(problem)
+    })
 }
 
 /// On a thread of its own: several files may have to be synced.
@@ -81,8 +112,9 @@ async fn commit_twins(
 
 async fn commit_ops(device: &Rc<Device>, ops: Vec<StoreOp>) -> Result<(), CommitError> {
     let store = device.store().ok_or_else(|| CommitError("the queues are not open".into()))?;
+    let ops = Arc::new(ops);
     loop {
-        match store.commit(ops.clone()).await {
+        match store.commit(Arc::clone(&ops)).await {
             Ok(()) => break,
             // Nothing was stored. Whoever publishes waits until there is room: that is the policy of
             // a full disk, and better than a machine that is made again and again.

@@ -13,7 +13,7 @@ use wayside_actors::{
         reconciler::Reconciler,
         router::Router,
         uplink::Uplink,
-        wiring::{self, Actor, Event, Out},
+        wiring::{self, Actor, Event, Outs},
     },
     frame::Hello,
     machine::Machine,
@@ -131,7 +131,7 @@ impl Device {
         self: &Rc<Self>,
         actor: Actor,
         make: impl Fn() -> Result<M, String> + 'static,
-        wire: impl Fn(M::Effect) -> Vec<Out> + 'static,
+        wire: impl Fn(M::Effect) -> Outs + 'static,
     ) -> Address<M::Event> {
         self.spawn_with(actor, move || std::future::ready(make()).boxed_local(), wire)
     }
@@ -140,7 +140,7 @@ impl Device {
         self: &Rc<Self>,
         actor: Actor,
         make: impl Fn() -> LocalBoxFuture<'static, Result<M, String>> + 'static,
-        wire: impl Fn(M::Effect) -> Vec<Out> + 'static,
+        wire: impl Fn(M::Effect) -> Outs + 'static,
     ) -> Address<M::Event> {
         let name = name(&actor);
         let shell = ActorShell { device: Rc::clone(self), actor, make: Box::new(make), wire: Box::new(wire) };

@@ -43,13 +43,13 @@ struct Moody {
 }
 
 impl QueueStore for Moody {
-    fn commit(&self, changes: Vec<StoreOp>) -> Commit {
+    fn commit(&self, changes: Arc<Vec<StoreOp>>) -> Commit {
         let mut full = self.full.lock().unwrap();
         if let Some(left) = full.checked_sub(1) {
             *full = left;
             return Box::pin(async { Err(StoreError::Full { used_bytes: 2, max_bytes: 1 }) });
         }
-        self.taken.lock().unwrap().extend(changes);
+        self.taken.lock().unwrap().extend(changes.iter().cloned());
         Box::pin(async { Ok(()) })
     }
 

@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn module() -> ModuleId {
-        ModuleId { workload: "plant".into(), module: "sensor".into() }
+        ModuleId::new("plant", "sensor")
     }
 
     fn fleet() -> Fleet {
@@ -372,7 +372,7 @@ mod tests {
         comes(&mut fleet);
         let large = |name: usize| {
             let reported = Side { version: 1, properties: "x".repeat(wayside_config::limits::TWIN_BYTES) };
-            let module = ModuleId { workload: "w".into(), module: name.to_string() };
+            let module = ModuleId::new("w", name.to_string());
             let twin = Box::new(Twin { reported, ..Twin::new(1) });
             Event::TwinReported { device: device(), module, twin }
         };

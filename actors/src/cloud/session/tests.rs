@@ -121,7 +121,7 @@ fn frames_out_of_turn_and_bad_batches_close() {
         session
     };
     assert!(close_reason(&feed(&mut opened(), 1, frame(ToCloud::Batch(batch(1, 0, 1..=1))))).is_some());
-    assert!(close_reason(&feed(&mut opened(), 1, frame(ToCloud::Report(Report::default())))).is_some());
+    assert!(close_reason(&feed(&mut opened(), 1, frame(ToCloud::Report(Box::default())))).is_some());
     let mut foreign = batch(1, 0, 1..=1);
     foreign.messages[0].origin = PublicKey::from_bytes([8; 32]);
     let nameless = Batch { route: "observations".into(), ..batch(1, 0, 1..=1) };

@@ -15,7 +15,7 @@ use crate::{
 };
 
 fn module(name: &str) -> ModuleId {
-    ModuleId { workload: "plant".into(), module: name.into() }
+    ModuleId::new("plant", name)
 }
 
 fn status(state: ModuleState, restarts: u32) -> ModuleStatus {

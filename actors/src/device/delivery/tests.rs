@@ -160,7 +160,7 @@ fn a_refusal_makes_it_go_back_soon_but_only_once() {
 
 #[test]
 fn a_module_is_not_sent_again_what_it_is_slow_to_acknowledge() {
-    let module = ModuleId { workload: "plant".into(), module: "detector".into() };
+    let module = ModuleId::new("plant", "detector");
     let mut delivery = Delivery::new(queue(Endpoint::Module(module)), EPOCH, 1);
     at(&mut delivery, 0, appended(0, 3));
     at(&mut delivery, 0, Event::Up);
@@ -339,7 +339,7 @@ fn a_batch_that_was_lost_goes_again_without_waiting_anew() {
 
 #[test]
 fn a_module_has_its_whole_window_from_the_start() {
-    let module = ModuleId { workload: "plant".into(), module: "detector".into() };
+    let module = ModuleId::new("plant", "detector");
     let mut delivery = Delivery::new(queue(Endpoint::Module(module)), EPOCH, 1);
     at(&mut delivery, 0, appended(0, 100_000));
     let effects = done(&mut delivery, 0, Event::Up);

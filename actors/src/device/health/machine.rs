@@ -169,7 +169,7 @@ impl Health {
         self.changed = Changed::default();
         for part in report.in_parts(MAX_REPORT_BYTES) {
             self.number += 1;
-            out.push(Effect::Report(Report { number: self.number, ..part }));
+            out.push(Effect::Report(Box::new(Report { number: self.number, ..part })));
         }
         let idle = now.plus_millis(IDLE_MS);
         self.due = Some(idle);

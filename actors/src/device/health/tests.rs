@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn module(number: u8) -> ModuleId {
-    ModuleId { workload: "plant".into(), module: format!("m{number}") }
+    ModuleId::new("plant", format!("m{number}"))
 }
 
 fn queue(number: u8) -> Queue {
@@ -32,7 +32,7 @@ fn told(health: &mut Health, ms: u64, event: Event) -> (Vec<Report>, Option<u64>
     let (mut reports, mut alarm) = (Vec::new(), None);
     for step in at(health, ms, event) {
         match step {
-            Step::Do(Effect::Report(report)) | Step::Persist(Effect::Report(report)) => reports.push(report),
+            Step::Do(Effect::Report(report)) | Step::Persist(Effect::Report(report)) => reports.push(*report),
             Step::WakeAt(at) => alarm = Some(at.as_millis()),
         }
     }
@@ -59,7 +59,7 @@ fn the_first_change_is_told_at_once_and_the_next_ones_together() {
 #[test]
 fn a_large_report_comes_in_several_that_are_the_whole_together() {
     let mut health = Health::default();
-    let module = |number: u32| ModuleId { workload: "plant".into(), module: format!("m{number}") };
+    let module = |number: u32| ModuleId::new("plant", format!("m{number}"));
     for number in 0..4000 {
         let problem = "x".repeat(MAX_PROBLEM_BYTES);
         told(&mut health, 0, Event::Module(module(number), ModuleStatus { problem, ..status(0) }));

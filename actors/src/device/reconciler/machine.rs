@@ -220,7 +220,7 @@ impl Reconciler {
         let twins = held.releases.iter().flat_map(|release| {
             let Workload { name, modules, twins, .. } = &release.workload;
             modules.keys().map(move |module| {
-                let id = ModuleId { workload: name.clone(), module: module.clone() };
+                let id = ModuleId::new(name.as_str(), module.as_str());
                 (id, twins.get(module).cloned())
             })
         });
@@ -232,9 +232,10 @@ impl Reconciler {
     fn modules(&self) -> impl Iterator<Item = (ModuleId, &ModuleSpec)> {
         self.held.iter().flat_map(|held| &held.releases).flat_map(|release| {
             let workload = &release.workload;
-            workload.modules.iter().map(|(module, spec)| {
-                (ModuleId { workload: workload.name.clone(), module: module.clone() }, spec)
-            })
+            workload
+                .modules
+                .iter()
+                .map(|(module, spec)| (ModuleId::new(workload.name.as_str(), module.as_str()), spec))
         })
     }
 }

@@ -25,7 +25,7 @@ fn spec(image: &str) -> ModuleSpec {
 }
 
 fn module(workload: &str, name: &str) -> ModuleId {
-    ModuleId { workload: workload.into(), module: name.into() }
+    ModuleId::new(workload, name)
 }
 
 /// A workload with one module `sensor` and one route.

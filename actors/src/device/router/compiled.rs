@@ -6,6 +6,7 @@ use wayside_config::{
     condition::{Condition, MessageView},
     document::Member,
     identity::DeviceId,
+    text::Text,
     topic,
     workload::{Delivery, Destination, ModuleId, Route, Sample, WhenFull, WhenRemoved},
 };
@@ -57,7 +58,7 @@ pub(super) struct Outbound {
 pub(super) struct Inbound {
     pub(super) target: Target,
     /// The module whose messages the route takes.
-    pub(super) source: String,
+    pub(super) source: Text,
     pub(super) origins: BTreeSet<DeviceId>,
     pub(super) delivery: Delivery,
     filter: String,
@@ -90,7 +91,7 @@ impl Compiled {
     fn add(&mut self, device: DeviceId, workload: &str, routes: &WorkloadRoutes) {
         let others: BTreeSet<_> =
             routes.members.iter().map(|member| member.device).filter(|member| *member != device).collect();
-        let id = |name: &str| ModuleId { workload: workload.into(), module: name.into() };
+        let id = |name: &str| ModuleId::new(workload, name);
         let granted = routes.granted.iter().filter(|(_, filters)| !filters.is_empty());
         self.granted.extend(granted.map(|(leaf, filters)| (id(leaf), filters.clone())));
         for route in &routes.routes {
@@ -111,7 +112,7 @@ impl Compiled {
                     if is_here {
                         let inbound = Inbound {
                             target: here.clone(),
-                            source: route.module.clone(),
+                            source: route.module.as_str().into(),
                             origins: others.clone(),
                             delivery: route.delivery,
                             filter: route.filter.clone(),

@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use wayside_config::{
     identity::DeviceId,
+    text::Text,
     topic::TWIN_REPORTED,
     workload::{ModuleId, WhenFull},
 };
@@ -30,7 +31,6 @@ use crate::{
     machine::{Effects, Machine},
     message::{Message, Properties},
     queue::{Queue, QueueState, StoreOp},
-    text::Text,
     time::Time,
 };
 
@@ -169,7 +169,7 @@ impl Router {
             return None;
         }
         let Publish { ticket, module, topic, properties, payload, wall_ms, packet_id } = publish;
-        let (origin, source) = (self.device, Text::from(module.module.as_str()));
+        let (origin, source) = (self.device, module.module.clone());
         let message = Message { origin, source, topic, properties, payload, accepted_ms: wall_ms };
         let choice = self.samples.choose(&routes, &module, &message, now);
         // What a module reports is in its twin, wherever else it goes.

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use wayside_config::{cbor, hash::hex, identity::DeviceId, workload::ModuleId};
+use wayside_config::{cbor, hash::hex, identity::DeviceId, text::Text, workload::ModuleId};
 
-use crate::{message::Message, queue::StoreOp, text::Text};
+use crate::{message::Message, queue::StoreOp};
 
 /// The most bytes of one retained message, by [`Message::cost_bytes`].
 pub const RETAINED_MESSAGE_BYTES: usize = 64 << 10;
@@ -60,7 +60,7 @@ impl Parts {
         for parts in self.0.into_values() {
             let bytes: Vec<u8> = parts.into_values().flatten().collect();
             if let Ok((workload, message)) = cbor::decode::<(String, Message)>(&bytes) {
-                let source = ModuleId { workload, module: message.source.to_string() };
+                let source = ModuleId::new(workload, message.source.clone());
                 retained
                     .insert(Name { source, origin: message.origin, topic: message.topic.clone() }, message);
             }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn sensor() -> ModuleId {
-        ModuleId { workload: "plant".into(), module: "sensor".into() }
+        ModuleId::new("plant", "sensor")
     }
 
     /// A disk of marks.

@@ -28,7 +28,7 @@ const OTHER: DeviceId = DeviceId::from_bytes([2; 32]);
 const STRANGER: DeviceId = DeviceId::from_bytes([3; 32]);
 
 fn module(name: &str) -> ModuleId {
-    ModuleId { workload: "plant".into(), module: name.into() }
+    ModuleId::new("plant", name)
 }
 
 fn queue(route: &str, to: Endpoint) -> Queue {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn module(name: &str) -> ModuleId {
-    ModuleId { workload: "plant".into(), module: name.into() }
+    ModuleId::new("plant", name)
 }
 
 fn modules(names: &[&str]) -> Event {

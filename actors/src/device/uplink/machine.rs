@@ -143,7 +143,7 @@ impl Uplink {
     }
 
     /// Passes reports on, from the first full one of the connection.
-    fn report(&mut self, report: Report, out: &mut Effects<Effect>) {
+    fn report(&mut self, report: Box<Report>, out: &mut Effects<Effect>) {
         if let State::Online { told } = &mut self.state
             && (*told || report.full)
         {

@@ -97,10 +97,10 @@ fn a_cloud_that_does_not_answer_is_left() {
 fn a_connection_begins_with_a_full_report() {
     let mut uplink = online();
     let report = |full| Report { full, ..Report::default() };
-    assert_eq!(done(&mut uplink, 0, Event::Report(report(false))), []);
+    assert_eq!(done(&mut uplink, 0, Event::Report(report(false).into())), []);
     for full in [true, false] {
-        let sent = Effect::Send(ToCloud::Report(report(full)));
-        assert_eq!(done(&mut uplink, 0, Event::Report(report(full))), [sent]);
+        let sent = Effect::Send(ToCloud::Report(report(full).into()));
+        assert_eq!(done(&mut uplink, 0, Event::Report(report(full).into())), [sent]);
     }
 }
 
@@ -145,11 +145,11 @@ fn a_recorded_run_replays() {
         (2, Event::Frame(ToDevice::Welcome)),
         (
             3,
-            Event::Report(Report {
+            Event::Report(Box::new(Report {
                 full: true,
                 peers: Some(vec![DeviceId::from_bytes([1; 32])]),
                 ..Report::default()
-            }),
+            })),
         ),
         (4, lost()),
         (2000, Uplink::woken()),

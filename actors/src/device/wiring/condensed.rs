@@ -12,8 +12,8 @@ use crate::device::{
 /// list is made. Nothing else is moved, and what is said once is said where it was said first; so all effects must be of one group,
 /// whose persist steps are done.
 #[must_use]
-pub fn condensed(outs: Vec<Out>) -> Vec<Out> {
-    let mut list: Vec<Out> = Vec::with_capacity(outs.len().min(64));
+pub fn condensed(outs: impl IntoIterator<Item = Out>) -> Vec<Out> {
+    let mut list: Vec<Out> = Vec::with_capacity(16);
     let (mut accepted, mut appended) = (None, Vec::<usize>::new());
     for out in outs {
         match out {

@@ -38,7 +38,6 @@ impl Session {
                 if !self.outbox.acknowledge(packet_id) {
                     debug!(module = %self.module, packet_id, "acknowledgement of nothing in flight");
                 }
-                self.tell_progress();
             }
             Incoming::Pubrec { packet_id, refused } => {
                 if refused {
@@ -47,7 +46,6 @@ impl Session {
                 if self.outbox.receive(packet_id, refused) == Receipt::Unknown {
                     link.encoder.pubrel(packet_id, false, &mut link.out);
                 }
-                self.tell_progress();
             }
             Incoming::Pubcomp { packet_id } => {
                 if !self.outbox.complete(packet_id) {

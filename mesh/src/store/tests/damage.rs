@@ -108,7 +108,7 @@ fn a_copy_made_while_it_is_written_opens_with_all_that_was_acknowledged_before()
     for round in 0..10 {
         commit(&store, (1..=50).map(|n| append(&a, round * 50 + n, 300)).collect()).unwrap();
         let copy = tempfile::tempdir().unwrap();
-        let pending = store.commit(vec![append(&queue("b"), round + 1, 3000)]);
+        let pending = store.commit(vec![append(&queue("b"), round + 1, 3000)].into());
         copy_dir(&dir.path().join("store"), &copy.path().join("store"));
         let (copied, _) = open(copy.path());
         assert!(seqs(&copied, &a, 1).len() as u64 >= (round + 1) * 50);

@@ -44,7 +44,7 @@ impl Router {
                 if message.is_to_be_retained()
                     && let Some((workload, _)) = batch.route.split_once('/')
                 {
-                    let source = ModuleId { workload: workload.into(), module: message.source.to_string() };
+                    let source = ModuleId::new(workload, message.source.clone());
                     self.retain(&source, &message, out);
                 }
                 self.append(&target, message, out, &mut told);

@@ -25,7 +25,7 @@ const ME: DeviceId = DeviceId::from_bytes([1; 32]);
 const OTHER: DeviceId = DeviceId::from_bytes([2; 32]);
 
 fn module(name: &str) -> ModuleId {
-    ModuleId { workload: "plant".into(), module: name.into() }
+    ModuleId::new("plant", name)
 }
 
 fn queue(to: Endpoint) -> Queue {

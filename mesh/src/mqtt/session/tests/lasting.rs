@@ -124,3 +124,13 @@ fn an_unwanted_module_is_told_and_its_session_is_stored_anew() {
     let events = bench.connect(v5(false, u32::MAX));
     assert!(matches!(events[..], [MqttEvent::Session { kept: Some(_), .. }]), "{events:?}");
 }
+
+#[test]
+fn what_was_acknowledged_last_is_told_when_the_connection_ends() {
+    let mut bench = Bench::subscribed(v4(true));
+    bench.deliver(1, &["a"]);
+    bench.bytes();
+    bench.receive(Incoming::Puback { packet_id: 1, refused: false });
+    bench.session.lost(bench.link, 0);
+    assert_eq!(bench.events().first(), Some(&MqttEvent::Acked { queue: queue(), upto: 1 }));
+}
