@@ -14,6 +14,7 @@
 //!   TwinNames, Twin  ->                    all twins, then those that change
 //!                    <-  Twin              an operator's sealed change, until it is taken or refused
 //!   TwinRefused      ->                    such a change is not taken, and why
+//!                    <-  Refused           what the device said could not be read, and the connection ends
 //! ```
 
 use std::fmt;
@@ -28,8 +29,13 @@ use crate::{
     report::Report,
 };
 
-/// The protocol version spoken here. A peer with another one is refused with a reason.
-pub const PROTOCOL: u16 = 1;
+/// The protocol version spoken here. It is raised with every kind of frame that is added, for who does not know it ends
+/// the conversation: a cloud of an older version then says so when the device greets. Clouds are upgraded first, and talk to devices
+/// of [`OLDEST_PROTOCOL`] and later.
+pub const PROTOCOL: u16 = 2;
+
+/// The oldest protocol version of a device that a cloud talks to.
+pub const OLDEST_PROTOCOL: u16 = 1;
 
 /// The text of an [`Answer`], in bytes.
 pub const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -66,7 +72,7 @@ pub enum ToCloud {
 pub enum ToDevice {
     /// The device is admitted.
     Welcome,
-    /// The device is not admitted; `reason` says why and what to do. The connection ends.
+    /// The device is not admitted, or said what the cloud cannot read; `reason` says why and what to do. The connection ends.
     Refused {
         /// For a person.
         reason: String,

@@ -169,7 +169,9 @@ async fn join(
                 }
             }
             UplinkEvent::Frame(ToDevice::Welcome) => break,
-            other @ (UplinkEvent::Frame(_) | UplinkEvent::Lost { .. }) => bail!("not welcome: {other:?}"),
+            other @ (UplinkEvent::Frame(_) | UplinkEvent::Unreadable { .. } | UplinkEvent::Lost { .. }) => {
+                bail!("not welcome: {other:?}")
+            }
         }
     }
     let report = Report { number: 1, full: true, ..Report::default() };

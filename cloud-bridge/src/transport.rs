@@ -27,6 +27,9 @@ const SEND_BYTES: u64 = 1 << 20;
 /// The code with which connections are closed. The reason is in words.
 pub(crate) const CLOSED: VarInt = VarInt::from_u32(0);
 
+/// Why a device closes a connection, when all is well.
+pub(crate) const CLOSED_BY_DEVICE: &[u8] = b"closed by the device";
+
 /// For the device: keeps the connection, and any mapping on the way, alive.
 pub(crate) fn device() -> TransportConfig {
     let mut config = common();

@@ -7,8 +7,8 @@
 //!
 //! Fields stand in a fixed order and are integers, byte strings, texts, booleans, null or arrays of
 //! those. Every text and every list has a limit by name; what is over is refused. A receiver skips fields after the ones it knows: a newer peer may add some. It refuses a
-//! kind that it does not know, for it cannot know what it would miss. Of a `Hello` of another protocol
-//! version only the version is read, so that the answer can say which one is spoken here. A batch of messages may be
+//! kind that it does not know, for it cannot know what it would miss; so a new kind is a new protocol version. Of a `Hello` of a
+//! version that is not spoken here only the version is read, so that the answer can say which one is. A batch of messages may be
 //! packed (see `wire/packed.rs`); its limit holds before and after.
 
 mod packed;
@@ -45,7 +45,7 @@ pub enum WireError {
         limit: usize,
     },
     /// A kind that this version does not know.
-    #[error("a frame of unknown kind {0}: the peer speaks a newer protocol; update this side")]
+    #[error("a frame of unknown kind {0}, which is of a newer version")]
     UnknownKind(u64),
     /// The body is not what its kind says.
     #[error("a {kind} frame cannot be read: {source}")]
@@ -58,6 +58,17 @@ pub enum WireError {
     /// The stream ended inside a frame or could not be read.
     #[error("the connection ended inside a frame: {0}")]
     Io(#[from] std::io::Error),
+}
+
+impl WireError {
+    /// Whether the peer said it so, and would again: it is of another version, or broken.
+    #[must_use]
+    pub const fn is_of_the_peer(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::UnknownKind(_) | Self::Malformed { .. } => true,
+            Self::Io(_) => false,
+        }
+    }
 }
 
 /// A type that travels as frames.

@@ -7,14 +7,19 @@ mod support;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ed25519_dalek::SigningKey;
-use quinn::{Connection, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig};
+use quinn::{
+    Connection, Endpoint, RecvStream, SendStream,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
 use support::{Cloud, Device, hello};
 use tokio::time::{Instant, timeout};
 use wayside_actors::frame::{ToCloud, ToDevice};
 use wayside_cloud_bridge::{
+    device::{CloudAddress, Event},
     tls,
     wire::{Frame, MAX_FRAME_BYTES, read_frame},
 };
+use wayside_config::identity::PublicKey;
 
 /// As many as the cloud lets wait of one address.
 const STRANGERS: usize = 32;
@@ -91,6 +96,46 @@ async fn strangers_take_only_the_places_of_strangers_of_their_address() {
     drop(strangers);
     let mut next = Device::new(3, cloud.address());
     next.join("lga", token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_what_the_cloud_does_not_know_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(folder.path());
+    let mut newer = Stranger::new(&cloud, 2, "127.0.0.1").await;
+    newer.send(hello("ewr", cloud.join.token.as_deref())).await;
+    assert_eq!(newer.frame().await, ToDevice::Welcome);
+    // [99], a kind of a later version.
+    newer.write(&[0, 0, 0, 3, 0x81, 0x18, 99]).await;
+    let ToDevice::Refused { reason } = newer.frame().await else { panic!("it was understood") };
+    assert!(reason.contains("unknown kind 99") && reason.contains("upgrade the cloud first"), "{reason}");
+    assert!(newer.closed().await.contains("unknown kind 99"));
+}
+
+/// A cloud of a later version, to which the device is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_says_that_it_does_not_understand_its_cloud() {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    let crypto = QuicServerConfig::try_from(tls::server_config(&key).unwrap()).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = endpoint.local_addr().unwrap().port();
+    let key = PublicKey::from_bytes(key.verifying_key().to_bytes());
+    let mut device = Device::new(1, CloudAddress { host: "127.0.0.1".into(), port, key });
+    let cloud = tokio::spawn(async move {
+        let connection = endpoint.accept().await.unwrap().await.unwrap();
+        let (mut to_device, mut from_device) = connection.accept_bi().await.unwrap();
+        read_frame::<ToCloud>(&mut from_device, MAX_FRAME_BYTES).await.unwrap().unwrap();
+        to_device.write_all(&[0, 0, 0, 3, 0x81, 0x18, 99]).await.unwrap();
+        connection.closed().await.to_string()
+    });
+    assert_eq!(device.connect().await, Event::Connected);
+    device.send(hello("ewr", None)).await;
+    let Event::Unreadable { reason } = device.event().await else { panic!("it was understood") };
+    assert!(reason.contains("unknown kind 99"), "{reason}");
+    device.lost().await;
+    let told = timeout(Duration::from_secs(20), cloud).await.unwrap().unwrap();
+    assert!(told.contains("unknown kind 99") && told.contains("upgrade the device"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

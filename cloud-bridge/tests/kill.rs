@@ -38,6 +38,7 @@ async fn send_some(device: &mut Device, name: &str, token: Option<&str>, mut con
             Event::Frame(ToDevice::Welcome) => welcome = true,
             Event::Frame(ToDevice::Confirm(Confirm { upto, .. })) => confirmed = confirmed.max(upto),
             Event::Frame(other) => panic!("{other:?}"),
+            Event::Unreadable { reason } => panic!("{reason}"),
         }
         while welcome && sent < MESSAGES && sent - confirmed < WINDOW {
             let last = (sent + BATCH).min(MESSAGES);

@@ -34,6 +34,8 @@ pub(crate) struct Nature {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) schedule: Schedule<Happening>,
     pub(crate) random: Random,
+    /// Whether there is room on an uplink. Of its own, so that it changes nothing of what else is left to chance.
+    pub(crate) room: Random,
     pub(crate) trace: Trace,
     pub(crate) links: Links,
     pub(crate) ledger: Ledger,
@@ -78,6 +80,7 @@ impl World {
     pub(crate) fn new(scenario: Scenario, trace: Trace) -> Self {
         let count = scenario.devices;
         let mut random = Random::new(scenario.seed);
+        let room = Random::new(scenario.seed ^ 0x0072_6f6f_6d00);
         let links = Links::new(random.number(), count as usize, scenario.lan_loss_per_mille);
         let devices = (0..count).map(|index| Device::new(index, &mut random)).collect();
         let mut schedule = Schedule::new();
@@ -97,6 +100,7 @@ impl World {
             scenario: Arc::new(scenario),
             schedule,
             random,
+            room,
             trace,
             links,
             ledger: Ledger::new(count as usize),

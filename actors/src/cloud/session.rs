@@ -3,20 +3,19 @@
 //! A device has one session at a time. The adapter ends the older one, and waits until its steps
 //! are done, before it reads the windows and opens the next: the windows are then what is stored.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use wayside_config::{
-    identity::DeviceId,
-    limits,
-    workload::{ModuleId, is_name},
-};
+use wayside_config::{identity::DeviceId, limits, workload::ModuleId};
 
+use self::check::{check_batch, check_hello};
 use crate::{
     device::twins::Twin,
-    frame::{Answer, Ask, Desired, Hello, PROTOCOL, ToCloud, ToDevice},
+    frame::{Answer, Ask, Desired, Hello, OLDEST_PROTOCOL, PROTOCOL, ToCloud, ToDevice},
     machine::{Effects, Machine},
-    message::{Batch, Confirm, MAX_BATCH_MESSAGES, Message},
+    message::{Batch, Confirm, Message},
     report::Report,
     time::Time,
 };
@@ -53,6 +52,11 @@ pub enum Event {
         frame: Box<ToCloud>,
         /// Milliseconds since the Unix epoch.
         wall_ms: u64,
+    },
+    /// Something came that is no frame of this version.
+    Unreadable {
+        /// In words.
+        reason: String,
     },
     /// The fleet's word on a `Greet`.
     Admitted(Result<(), String>),
@@ -170,6 +174,14 @@ impl Machine for Session {
         match event {
             Event::Opened { windows } => self.open(now, windows, out),
             Event::Frame { frame, wall_ms } => self.frame(now, *frame, wall_ms, out),
+            Event::Unreadable { reason } => {
+                if self.state != State::Closing {
+                    self.refuse(
+                        format!("the device said what this cloud cannot read ({reason}): upgrade the cloud first, then its devices"),
+                        out,
+                    );
+                }
+            }
             Event::Admitted(answer) => self.admitted(answer, out),
             Event::Desired(desired) => {
                 if self.state == State::Welcomed {
@@ -257,13 +269,14 @@ impl Session {
     }
 
     fn hello(&mut self, hello: Hello, wall_ms: u64, out: &mut Effects<Effect>) {
-        if hello.protocol != PROTOCOL {
-            let (theirs, older) =
-                (hello.protocol, if hello.protocol < PROTOCOL { "device" } else { "cloud" });
-            self.refuse(
-                format!("the device speaks protocol {theirs}, the cloud {PROTOCOL}: update the {older}"),
-                out,
-            );
+        if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&hello.protocol) {
+            let theirs = hello.protocol;
+            let what = if theirs < PROTOCOL {
+                "upgrade the device"
+            } else {
+                "upgrade the cloud first, then its devices"
+            };
+            self.refuse(format!("the device speaks protocol {theirs}, the cloud {PROTOCOL}: {what}"), out);
         } else if let Err(reason) = check_hello(&hello) {
             self.refuse(reason, out);
         } else {
@@ -356,45 +369,6 @@ impl Session {
         }
         out.push(Effect::Gone(self.device));
     }
-}
-
-/// Names of devices become levels of topics; all of a `Hello` is kept in memory.
-fn check_hello(hello: &Hello) -> Result<(), String> {
-    let name = &hello.name;
-    if name.is_empty() || name.len() > limits::LABEL_BYTES || name.contains(['/', '+', '#', '\0']) {
-        return Err("the device's name must have 1 to 255 bytes and none of / + #: change it".into());
-    }
-    let fits = |text: &String| text.len() <= limits::LABEL_BYTES;
-    if hello.labels.len() > limits::LABELS
-        || !hello.labels.iter().all(|(key, value)| fits(key) && fits(value))
-    {
-        return Err("at most 100 labels of 255 bytes: remove some".into());
-    }
-    if !fits(&hello.version) {
-        return Err("the daemon's version has more than 255 bytes".into());
-    }
-    Ok(())
-}
-
-/// Gives the number of the batch's last message.
-fn check_batch(batch: &Batch, device: DeviceId) -> Result<u64, String> {
-    let named = batch.route.split_once('/').is_some_and(|(w, r)| is_name(w) && is_name(r));
-    if !named {
-        return Err("a batch whose route is not WORKLOAD/ROUTE".into());
-    }
-    if batch.messages.is_empty() || batch.messages.len() > MAX_BATCH_MESSAGES {
-        return Err(format!("a batch of {} messages", batch.messages.len()));
-    }
-    if batch.messages.iter().any(|message| message.origin != device) {
-        return Err("a message of another device".into());
-    }
-    if batch.after >= batch.first_seq {
-        return Err("a batch that begins before what it follows".into());
-    }
-    batch
-        .first_seq
-        .checked_add(batch.messages.len() as u64 - 1)
-        .ok_or_else(|| "a batch whose numbers overflow".into())
 }
 
 #[cfg(test)]

@@ -238,8 +238,11 @@ pub enum Uplink {
     Connect,
     /// Close the connection, if any.
     Close,
-    /// Send a frame on the connection, if any.
+    /// Send a frame on the connection, if any. Where there is no room now nobody waits: see
+    /// [`crate::device::wiring::untold`].
     Send(ToCloud),
+    /// Send these frames, one after the other, or none of them: as `Send`.
+    Together(Vec<ToCloud>),
 }
 
 /// The queue store.

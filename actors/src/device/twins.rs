@@ -9,6 +9,7 @@
 //! whoever carries it and however late it comes.
 
 mod machine;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{document::TwinChange, patch::Properties, workload::ModuleId};
 
-pub use self::machine::{TELL_MS, Twins};
+pub use self::machine::Twins;
+pub use self::telling::{TELL_MS, TELL_TWINS};
+use crate::frame::ToCloud;
 
 /// The properties of one module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +119,8 @@ pub enum Event {
     CloudUp,
     /// The cloud cannot be reached.
     CloudDown,
+    /// The uplink had no room for what one `Tell` said: it is said again, after a pause.
+    Untold(Vec<ToCloud>),
     /// The time asked for has come.
     Woken,
 }
@@ -160,17 +165,9 @@ pub enum Effect {
         /// The twin, after the change if there was one; or why not, and what to do.
         result: Result<Box<Twin>, String>,
     },
-    /// Tell the cloud which modules have twins.
-    TellNames(Vec<ModuleId>),
-    /// Tell the cloud of a twin.
-    Tell(ModuleId, Box<Twin>),
-    /// Tell the cloud that a change which it brought is not taken.
-    TellRefused {
-        /// SHA-256 of the sealed bytes.
-        sha256: [u8; 32],
-        /// Why, and what to do.
-        reason: String,
-    },
+    /// Tell the cloud these frames, which belong together: all, in this order, or none. Where the uplink has no room now,
+    /// nobody waits, and `Untold` brings them back.
+    Tell(Vec<ToCloud>),
     /// Changes that came through the cloud and were not taken, the last one for each module; empty when there is none.
     Problems(Vec<String>),
 }

@@ -7,7 +7,7 @@ mod tests;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use self::machine::{HELLO_MS, RECONNECT, Uplink};
+pub use self::machine::{AGAIN_MS, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink};
 use crate::{
     frame::{Ask, Desired, ToCloud, ToDevice},
     message::Confirm,
@@ -28,10 +28,19 @@ pub enum Event {
     },
     /// A frame came.
     Frame(ToDevice),
+    /// Something came that is no frame of this version.
+    Unreadable {
+        /// In words.
+        reason: String,
+    },
     /// The device's report changed.
     Report(Box<Report>),
     /// The answer to a question.
     Answer(crate::frame::Answer),
+    /// There was no room for a report.
+    ReportUntold,
+    /// There was no room for this answer.
+    AnswerUntold(crate::frame::Answer),
     /// A delivery asks whether the cloud can be reached: answered by `Up` or `Down`.
     Asked,
     /// Health was restarted: say everything again.

@@ -31,7 +31,7 @@
 //! | calls | `Restart` | that module |
 //! | twins | `Publish` | router |
 //! | twins | `Save`, `Drop`, `Deliver`, `Refuse`, `Shown` | state files, MQTT, the operator who waits |
-//! | twins | `Tell`, `TellNames`, `TellRefused`, `Problems` | uplink adapter, health |
+//! | twins | `Tell`, `Problems` | uplink adapter, health |
 //! | calls | `Deliver`, `Withdraw`, `Settled` | MQTT, the operator who waits |
 //!
 //! What adapters bring is an [`Event`] as it is: a confirmation from a neighbour is `Acked` for the
@@ -39,6 +39,7 @@
 
 mod condensed;
 mod restart;
+mod untold;
 
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
@@ -55,7 +56,7 @@ use crate::{
     queue::{Endpoint, Queue},
 };
 
-pub use self::{condensed::condensed, restart::after_restart};
+pub use self::{condensed::condensed, restart::after_restart, untold::untold};
 
 /// An actor of the device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -336,7 +337,6 @@ pub fn calls(effect: calls::Effect) -> Outs {
 #[must_use]
 pub fn twins(effect: twins::Effect) -> Outs {
     use twins::Effect as E;
-    let to_cloud = |frame| Out::Io(Io::Uplink(io::Uplink::Send(frame)));
     smallvec![match effect {
         E::Save(module, twin) => Out::Io(Io::SaveTwin(module, twin)),
         E::Drop(module) => Out::Io(Io::DropTwin(module)),
@@ -359,9 +359,7 @@ pub fn twins(effect: twins::Effect) -> Outs {
         }
         E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
         E::Shown { question, result } => Out::Io(Io::TwinShown { question, result }),
-        E::TellNames(modules) => to_cloud(ToCloud::TwinNames(modules)),
-        E::Tell(module, twin) => to_cloud(ToCloud::Twin(module, twin)),
-        E::TellRefused { sha256, reason } => to_cloud(ToCloud::TwinRefused { sha256, reason }),
+        E::Tell(frames) => Out::Io(Io::Uplink(io::Uplink::Together(frames))),
         E::Problems(problems) => to_health(health::Event::Problems { source: "twins".into(), problems }),
     }]
 }

@@ -22,6 +22,7 @@ use wayside_config::{
 use wayside_host::Address;
 
 use super::{
+    said::Said,
     state::State,
     store::{Store, StoredRelease},
     view::View,
@@ -39,6 +40,7 @@ pub(super) struct Hub {
     sessions: Mutex<BTreeMap<DeviceId, Session>>,
     gates: [AsyncMutex<()>; GATES],
     releases: Mutex<BTreeMap<String, StoredRelease>>,
+    said: Said,
     questions: Waiting<Result<String, String>>,
     settlements: Waiting<Result<u64, String>>,
     next: AtomicU64,
@@ -78,6 +80,7 @@ impl Hub {
             sessions: Mutex::default(),
             gates: std::array::from_fn(|_| AsyncMutex::default()),
             releases: Mutex::new(releases.into_iter().map(by_name).collect()),
+            said: Said::default(),
             questions: Mutex::default(),
             settlements: Mutex::default(),
             next: AtomicU64::new(1),
@@ -172,6 +175,13 @@ impl Hub {
                 .ok_or_else(|| format!("{} was replaced", wanted.workload))
         });
         Ok(Desired { assignment: sealed.into(), releases: found.collect::<Result<_, _>>()? })
+    }
+
+    /// Says why the cloud and a device do not get on: once, however often the device comes back.
+    pub(super) fn say_once(&self, device: DeviceId, reason: &str) {
+        if self.said.is_new(device, reason) {
+            tracing::warn!(device = %device.short(), name = self.view.name(&device), reason, "a device is not served");
+        }
     }
 
     /// Waits for the answer to a question; the number goes with it.

@@ -7,6 +7,7 @@ mod hub;
 pub mod links;
 mod operators;
 pub mod options;
+mod said;
 mod server;
 pub mod service;
 mod shell;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::ArbiterHandle;
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::timeout,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     tls,
-    transport::{self, CLOSED},
+    transport::{self, CLOSED, CLOSED_BY_DEVICE},
     wire::{MAX_FRAME_BYTES, MAX_HELLO_BYTES, read_frame},
 };
 
@@ -115,7 +115,7 @@ impl Server {
         let welcomed = Arc::new(Notify::new());
         let address = self.open(device, connection, outbox, Arc::clone(&welcomed)).await?;
         tokio::spawn(write(to_device, connection.clone(), outgoing));
-        let admission = timeout(ADMISSION, admit(&mut from_device, &address, &welcomed));
+        let admission = timeout(ADMISSION, admit(&mut from_device, &address, &welcomed, connection));
         let admitted = tokio::select! {
             admitted = admission => admitted.unwrap_or_else(|_| Err("it was not admitted in time".into())),
             error = connection.closed() => Err(error.to_string()),
@@ -125,7 +125,13 @@ impl Server {
             Err(reason) => reason.clone(),
             Ok(_) => {
                 connection.set_receive_window(transport::RECEIVE);
-                read(&mut from_device, &address).await
+                let reason = read(&mut from_device, &address, connection).await;
+                if let Some(ConnectionError::ApplicationClosed(close)) = connection.close_reason()
+                    && close.reason != CLOSED_BY_DEVICE
+                {
+                    self.hub.say_once(device, &String::from_utf8_lossy(&close.reason));
+                }
+                reason
             }
         };
         let reason = connection.close_reason().map_or(reason, |error| error.to_string());
@@ -184,24 +190,44 @@ impl Server {
 }
 
 /// Carries the `Hello`. Nothing that follows it is read before the Welcome is sent.
-async fn admit(stream: &mut RecvStream, address: &Address<Event>, welcomed: &Notify) -> Result<(), String> {
-    pass_on(stream, MAX_HELLO_BYTES, address).await?;
+async fn admit(
+    stream: &mut RecvStream,
+    address: &Address<Event>,
+    welcomed: &Notify,
+    connection: &Connection,
+) -> Result<(), String> {
+    pass_on(stream, MAX_HELLO_BYTES, address, connection).await?;
     welcomed.notified().await;
     Ok(())
 }
 
 /// Carries frames. Gives the reason why there are no more.
-async fn read(stream: &mut RecvStream, address: &Address<Event>) -> String {
+async fn read(stream: &mut RecvStream, address: &Address<Event>, connection: &Connection) -> String {
     loop {
-        if let Err(reason) = pass_on(stream, MAX_FRAME_BYTES, address).await {
+        if let Err(reason) = pass_on(stream, MAX_FRAME_BYTES, address, connection).await {
             return reason;
         }
     }
 }
 
-async fn pass_on(stream: &mut RecvStream, limit: usize, address: &Address<Event>) -> Result<(), String> {
-    let frame = read_frame::<ToCloud>(stream, limit).await.map_err(|error| error.to_string())?;
-    let frame = frame.ok_or("the device ended the conversation")?;
+async fn pass_on(
+    stream: &mut RecvStream,
+    limit: usize,
+    address: &Address<Event>,
+    connection: &Connection,
+) -> Result<(), String> {
+    let frame = match read_frame::<ToCloud>(stream, limit).await {
+        Ok(frame) => frame.ok_or("the device ended the conversation")?,
+        Err(error) => {
+            let reason = error.to_string();
+            if error.is_of_the_peer() {
+                // The session says so to the device and closes. An error means that it has ended.
+                let _ = address.send(Event::Unreadable { reason: reason.clone() }, 0).await;
+                let _ = timeout(2 * DRAIN, connection.closed()).await;
+            }
+            return Err(reason);
+        }
+    };
     let bytes = payload_bytes(&frame);
     let event = Event::Frame { frame: Box::new(frame), wall_ms: wall_ms() };
     address.send(event, bytes).await.map_err(|error| match error {

@@ -147,6 +147,9 @@ impl SessionShell {
             }
             Out::Io(Io::Send(device, frame)) => {
                 let is_welcome = frame == ToDevice::Welcome;
+                if let ToDevice::Refused { reason } = &frame {
+                    self.hub.say_once(device, reason);
+                }
                 self.send(frame).await;
                 if is_welcome {
                     tracing::info!(device = %device.short(), name = self.hub.view.name(&device), "online");
@@ -176,7 +179,7 @@ impl SessionShell {
     }
 
     async fn close(&self, reason: String) {
-        tracing::info!(device = %self.device.short(), reason, "closing a connection");
+        tracing::debug!(device = %self.device.short(), reason, "closing a connection");
         self.post(Outgoing::Close(reason)).await;
     }
 

@@ -37,6 +37,11 @@ pub enum Event {
     },
     /// A frame came.
     Frame(ToDevice),
+    /// Something came that is no frame of this version; `Lost` follows.
+    Unreadable {
+        /// In words.
+        reason: String,
+    },
 }
 
 /// The uplink's task has ended: the runtime is shutting down, or nobody takes its events any more.
@@ -84,7 +89,7 @@ async fn run(dialer: dial::Dialer, mut commands: mpsc::Receiver<Command>, events
     loop {
         match commands.recv().await {
             None => return,
-            Some(Command::Close | Command::Send(_)) => {}
+            Some(Command::Close | Command::Send(_) | Command::Together(_)) => {}
             Some(Command::Connect) => {
                 let reason = connect(&dialer, &mut commands, &events).await;
                 tracing::debug!(%reason, "uplink ended");
@@ -120,7 +125,7 @@ async fn closed(commands: &mut mpsc::Receiver<Command>) {
     loop {
         match commands.recv().await {
             None | Some(Command::Close) => return,
-            Some(Command::Connect | Command::Send(_)) => {}
+            Some(Command::Connect | Command::Send(_) | Command::Together(_)) => {}
         }
     }
 }

@@ -7,12 +7,15 @@ use std::{
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use tokio::{sync::mpsc, time::timeout};
-use wayside_actors::{device::io::Uplink as Command, frame::ToDevice};
+use wayside_actors::{
+    device::io::Uplink as Command,
+    frame::{ToCloud, ToDevice},
+};
 
 use super::client::{Event, Stopped};
 use super::dial::Link;
 use crate::{
-    transport::CLOSED,
+    transport::{CLOSED, CLOSED_BY_DEVICE},
     wire::{Frame, MAX_FRAME_BYTES, read_frame},
 };
 
@@ -36,7 +39,7 @@ pub(super) async fn run(
     };
     // The cloud may answer our end with its own before we see that ours arrived.
     let reason = if closing.into_inner() { "closed by this device".into() } else { reason };
-    connection.close(CLOSED, b"closed by the device");
+    connection.close(CLOSED, CLOSED_BY_DEVICE);
     // Lets the last packet leave; what is still unanswered then is given up.
     let _ = timeout(Duration::from_millis(500), endpoint.wait_idle()).await;
     reason
@@ -56,7 +59,20 @@ async fn read(stream: &mut RecvStream, connection: &Connection, events: &mpsc::S
                 let _ = timeout(DRAIN, connection.closed()).await;
                 return end_of(connection, "the cloud ended the conversation");
             }
-            Err(error) => return end_of(connection, &error.to_string()),
+            Err(error) => {
+                let reason = error.to_string();
+                if error.is_of_the_peer() {
+                    // The cloud hears it, so that whoever looks there knows.
+                    let told =
+                        format!("the cloud said what this device cannot read ({reason}): upgrade the device");
+                    connection.close(CLOSED, told.as_bytes());
+                    if events.send(Event::Unreadable { reason: reason.clone() }).await.is_err() {
+                        return Stopped.to_string();
+                    }
+                    return reason;
+                }
+                return end_of(connection, &reason);
+            }
         }
     }
 }
@@ -68,9 +84,10 @@ async fn write(
     closing: &AtomicBool,
 ) -> String {
     loop {
-        let frame = match commands.recv().await {
+        let written = match commands.recv().await {
             Some(Command::Connect) => continue,
-            Some(Command::Send(frame)) => frame,
+            Some(Command::Send(frame)) => send(stream, connection, vec![frame]).await,
+            Some(Command::Together(frames)) => send(stream, connection, frames).await,
             None | Some(Command::Close) => {
                 closing.store(true, Ordering::Relaxed);
                 let _ = stream.finish();
@@ -78,20 +95,27 @@ async fn write(
                 return String::new();
             }
         };
-        tracing::trace!(?frame, "to cloud");
-        let bytes = match frame.encode() {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::error!(%error, "a frame for the cloud was not sent");
-                return error.to_string();
-            }
-        };
-        match timeout(STUCK, stream.write_chunk(bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return end_of(connection, &error.to_string()),
-            Err(_) => return format!("the cloud took nothing for {} s", STUCK.as_secs()),
+        if let Err(reason) = written {
+            return reason;
         }
     }
+}
+
+/// The error is why the connection is at its end.
+async fn send(stream: &mut SendStream, connection: &Connection, frames: Vec<ToCloud>) -> Result<(), String> {
+    for frame in frames {
+        tracing::trace!(?frame, "to cloud");
+        let bytes = frame.encode().map_err(|error| {
+            tracing::error!(%error, "a frame for the cloud was not sent");
+            error.to_string()
+        })?;
+        match timeout(STUCK, stream.write_chunk(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(end_of(connection, &error.to_string())),
+            Err(_) => return Err(format!("the cloud took nothing for {} s", STUCK.as_secs())),
+        }
+    }
+    Ok(())
 }
 
 /// Why the connection ended, or `otherwise` when it is still there.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use wayside_actors::{
     device::twins::{Side, Twin},
-    frame::{Answer, Hello, MAX_ANSWER_BYTES, PROTOCOL, ToCloud},
+    frame::{Answer, Hello, MAX_ANSWER_BYTES, OLDEST_PROTOCOL, PROTOCOL, ToCloud},
     message::Batch,
     report::{
         MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
@@ -123,7 +123,7 @@ fn put_hello(encoder: &mut Encoder, hello: &Hello) {
 /// Another protocol version may mean other fields: they are not looked at.
 fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
     let protocol = decoder.fields("hello", fields.min(1), 1, |d| d.small("a protocol version"))?;
-    if protocol != PROTOCOL {
+    if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
         decoder.fields("hello", fields - 1, 0, |_| Ok(()))?;
         let (name, version) = (String::new(), String::new());
         return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None });

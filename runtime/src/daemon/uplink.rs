@@ -14,11 +14,14 @@ use wayside_actors::{
 use wayside_cloud_bridge::device::{CloudAddress, Event as UplinkEvent, UplinkClient};
 use wayside_config::join::JoinLink;
 
-use crate::{shell::Device, state::Identity};
+use crate::{
+    shell::{Device, ROOM_OF_OTHERS},
+    state::Identity,
+};
 
-/// Commands that wait besides those that the uplink itself holds. Batches that find no room are
-/// dropped, and sent again by their delivery.
-const COMMANDS: usize = 16;
+/// Commands that wait besides those that the uplink itself holds: up to 16 batches, and others. What finds no room is dropped, and said
+/// again by who said it.
+const COMMANDS: usize = 16 + ROOM_OF_OTHERS;
 
 /// Starts the uplink, which waits for its machine's word.
 pub(super) fn start(
@@ -56,6 +59,7 @@ pub(super) async fn pump(
                 stands.send_replace(false);
                 (uplink::Event::Lost { reason }, 0)
             }
+            UplinkEvent::Unreadable { reason } => (uplink::Event::Unreadable { reason }, 0),
             UplinkEvent::Frame(frame) => {
                 let bytes = size(&frame);
                 (uplink::Event::Frame(frame), bytes)

@@ -13,7 +13,7 @@ use wayside_actors::{
         reconciler::{self, Floors},
         twins::{self, Twins},
         uplink,
-        wiring::Event,
+        wiring::{Event, untold},
     },
     frame::{Answer, Ask, Desired, Question, ToCloud},
     queue::Queue,
@@ -43,6 +43,10 @@ const TWINS_ON_DISK: &str = "twins on the disk";
 
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";
+
+/// Commands of the uplink's queue that batches leave free for frames that are none: for a round of twins and what else there
+/// is to say. They would find room only by luck while batches take what there is.
+pub(crate) const ROOM_OF_OTHERS: usize = 2 * twins::TELL_TWINS;
 
 /// Answers operators' sealed requests that came by way of the cloud.
 pub trait SealedRequests {
@@ -171,18 +175,21 @@ impl Device {
         };
     }
 
-    async fn uplink(&self, command: io::Uplink) {
+    /// No actor waits for a link slower than its senders: who has to say again what found no room hears of it.
+    async fn uplink(self: &Rc<Self>, command: io::Uplink) {
         let Some(uplink) = &self.adapters.uplink else { return };
-        let is_batch = matches!(command, io::Uplink::Send(ToCloud::Batch(_)));
-        match uplink.try_send(command) {
-            Ok(()) => {}
-            // A link slower than its senders: the delivery sends it again, and its actor goes on.
-            Err(mpsc::error::TrySendError::Full(_)) if is_batch => {}
-            Err(mpsc::error::TrySendError::Full(command)) => {
-                // An error means that the daemon is ending.
-                let _ = uplink.send(command).await;
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        let command = match command {
+            // Of the uplink's own actor alone, few, and for the daemon's end: without them nothing goes on. An error
+            // means that it is ending already.
+            io::Uplink::Connect | io::Uplink::Close => return drop(uplink.send(command).await),
+            io::Uplink::Send(ToCloud::Batch(_)) if uplink.capacity() <= ROOM_OF_OTHERS => Err(command),
+            io::Uplink::Send(_) | io::Uplink::Together(_) => match uplink.try_send(command) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+                Err(mpsc::error::TrySendError::Full(command)) => Err(command),
+            },
+        };
+        if let Some(event) = command.err().and_then(untold) {
+            self.tell(event);
         }
     }
 

@@ -12,8 +12,8 @@ mod start;
 mod tests;
 mod view;
 
-pub(crate) use adapters::DESIRED_ON_DISK;
 pub use adapters::{Adapters, SealedRequests};
+pub(crate) use adapters::{DESIRED_ON_DISK, ROOM_OF_OTHERS};
 pub use calls::{CallPort, Port, TwinPort};
 pub use device::Device;
 pub use mqtt::MqttPort;

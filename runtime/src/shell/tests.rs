@@ -1,5 +1,7 @@
 //! The device's actors with an engine that is watched and a store that has moods.
 
+mod full;
+
 use std::{
     collections::BTreeMap,
     rc::Rc,
@@ -80,6 +82,11 @@ struct Fixture {
 impl Fixture {
     /// A device that boots with desired state on its disk and without any network.
     fn boot() -> Self {
+        Self::boot_with(None)
+    }
+
+    /// And with an uplink that is watched, if any.
+    fn boot_with(uplink: Option<mpsc::Sender<io::Uplink>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::new(StateFolder::open(folder.path()).unwrap());
         let identity = Identity::load(&state).unwrap().0;
@@ -98,7 +105,7 @@ impl Fixture {
             blocking: Handle::current(),
             engine,
             mesh: None,
-            uplink: None,
+            uplink,
             lost: Lost::default(),
             trust: Arc::new(Trust::load(id, None, &[], None, Arc::clone(&state)).0),
             state,
@@ -151,6 +158,19 @@ fn desired(device: DeviceId) -> Desired {
     Desired { assignment: assignment.into(), releases: vec![release.into()] }
 }
 
+/// A message that the route `w/out` takes.
+fn published() -> Event {
+    Event::Router(router::Event::Published {
+        ticket: 1,
+        module: "w/sensor".parse().unwrap(),
+        topic: "t".into(),
+        properties: Default::default(),
+        payload: "x".into(),
+        wall_ms: 1,
+        packet_id: None,
+    })
+}
+
 fn on_actix<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     actix::System::new().block_on(async { test().await });
 }
@@ -182,16 +202,7 @@ fn a_full_store_waits_and_says_so_and_loses_nothing() {
         *fixture.store.full.lock().unwrap() = 3;
         // The router has its routes when the reconciler has read the disk.
         fixture.until(|fixture| fixture.view().held().borrow().version == 3).await;
-        let published = router::Event::Published {
-            ticket: 1,
-            module: "w/sensor".parse().unwrap(),
-            topic: "t".into(),
-            properties: Default::default(),
-            payload: "x".into(),
-            wall_ms: 1,
-            packet_id: None,
-        };
-        fixture.device.send(Event::Router(published), 1).await;
+        fixture.device.send(published(), 1).await;
         fixture
             .until(|fixture| {
                 let problems = fixture.view().report().problems.unwrap_or_default();

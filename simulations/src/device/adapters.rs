@@ -5,7 +5,7 @@ use wayside_actors::{
         delivery,
         io::{self, Io},
         membership, reconciler, router, uplink,
-        wiring::Event,
+        wiring::{Event, untold},
     },
     frame::{Desired, ToCloud},
     message::Confirm,
@@ -133,6 +133,14 @@ impl Daemon {
     }
 
     fn uplink(&mut self, uplink: io::Uplink, nature: &mut Nature) {
+        let may_have_no_room = match &uplink {
+            io::Uplink::Together(_) => true,
+            io::Uplink::Send(frame) => !matches!(frame, ToCloud::Hello(_) | ToCloud::Batch(_)),
+            io::Uplink::Connect | io::Uplink::Close => false,
+        };
+        if may_have_no_room && nature.room.chance(20) {
+            return self.ready.extend(untold(uplink));
+        }
         match uplink {
             io::Uplink::Connect => {
                 const TIMEOUT_MS: u64 = 5000;
@@ -155,6 +163,7 @@ impl Daemon {
                 }
             }
             io::Uplink::Send(frame) => self.send(frame, nature),
+            io::Uplink::Together(frames) => frames.into_iter().for_each(|frame| self.send(frame, nature)),
         }
     }
 

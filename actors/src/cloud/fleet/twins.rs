@@ -2,6 +2,10 @@
 //!
 //! The cloud owns neither side of a twin. It keeps what a device said last, and carries sealed changes to it: those for a
 //! device that is away wait here, in order, until the device has them or cannot take them any more.
+//!
+//! One change of a twin is on its way at a time. Whatever the device says of the twin is answered with the first that waits,
+//! until it says that it has it; then comes the next. So a change that follows one that is not taken is not taken either,
+//! and what was lost on the way comes again. A device takes the same change once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
 
-use super::{Effect, Fleet};
+use super::{Effect, Fleet, Presence};
 use crate::{device::twins::Twin, machine::Effects, report::MAX_MODULES};
 
 /// Changes of one twin that may wait for its device.
@@ -44,8 +48,6 @@ pub struct Pending {
 pub(super) struct Twins {
     records: BTreeMap<ModuleId, TwinRecord>,
     bytes: usize,
-    /// Of which the device has said nothing since it connected: it is told what waits when it does.
-    unheard: BTreeSet<ModuleId>,
     /// Of which more was told than is stored.
     unsaved: BTreeSet<ModuleId>,
 }
@@ -62,7 +64,7 @@ impl TwinRecord {
         let version = told.desired.version;
         if self.twin.life != told.life {
             self.give_up(
-                "changes were not taken, for the twin began anew: look at it and set it again".into(),
+                "the twin began anew, and changes that waited here were for the one before: look at it and set it again".into(),
             );
         } else if let Some(taken) = self.pending.iter().rposition(|pending| pending.sha256 == told.changed_by)
         {
@@ -97,7 +99,7 @@ impl Twins {
 }
 
 impl Fleet {
-    /// The device's connection begins: these have twins, and no others.
+    /// These modules of a device have twins, and no others.
     pub(super) fn twin_names(&mut self, id: DeviceId, modules: Vec<ModuleId>, out: &mut Effects<Effect>) {
         let Some(device) = self.devices.get_mut(&id) else { return };
         let named: BTreeSet<ModuleId> = modules.into_iter().collect();
@@ -109,7 +111,6 @@ impl Fleet {
             out.persist(Effect::DropTwin(id, module.clone()));
             out.push(Effect::TwinChanged(id, module, None));
         }
-        twins.unheard = twins.records.keys().cloned().collect();
     }
 
     /// A device told of a twin. One for which there is no room is left out.
@@ -142,10 +143,8 @@ impl Fleet {
                 && waited == record.pending.len()
         });
         record.twin = twin;
-        if twins.unheard.remove(&module) {
-            for pending in &record.pending {
-                out.push(Effect::SendTwin(id, pending.sealed.clone()));
-            }
+        if let Some(next) = record.pending.first() {
+            out.push(Effect::SendTwin(id, next.sealed.clone()));
         }
         twins.put(module.clone(), record.clone());
         // What modules say of themselves is stored with the rest of what a device said, when it goes.
@@ -158,7 +157,7 @@ impl Fleet {
         out.push(Effect::TwinChanged(id, module, Some(Box::new(record))));
     }
 
-    /// An operator changes a twin. Gives 1 when its device is there to take the change now, else 0.
+    /// An operator changes a twin. Gives 1 when its device is there to take the change, else 0.
     pub(super) fn twin_set(
         &mut self,
         change: &TwinChange,
@@ -168,7 +167,7 @@ impl Fleet {
     ) -> Result<u64, String> {
         let (id, module) = (change.device, &change.module);
         let device = self.devices.get_mut(&id).ok_or("there is no such device here")?;
-        let is_there = device.next_report.is_some();
+        let is_there = device.record.presence == Presence::Online;
         let bytes = device.twins.bytes;
         let record = device.twins.records.get(module).ok_or_else(|| {
             format!("the device has not told of a twin of {module}: look at it while the device is there")
@@ -196,6 +195,7 @@ impl Fleet {
             ));
         }
         let mut record = record.clone();
+        let is_next = record.pending.is_empty();
         record.pending.push(Pending { version: change.version, sha256, sealed: sealed.clone() });
         record.problem.clear();
         device.twins.unsaved.remove(module);
@@ -203,7 +203,7 @@ impl Fleet {
         let record = Box::new(record);
         out.persist(Effect::SaveTwin(id, module.clone(), record.clone()));
         out.push(Effect::TwinChanged(id, module.clone(), Some(record)));
-        if is_there {
+        if is_there && is_next {
             out.push(Effect::SendTwin(id, sealed));
         }
         Ok(u64::from(is_there))
@@ -322,11 +322,14 @@ mod tests {
         assert_eq!(sent(&set(&mut fleet, 7, 3)), [0; 0]);
         assert!(refused(&set(&mut fleet, 7, 5)) && refused(&set(&mut fleet, 8, 4)));
         comes(&mut fleet);
-        assert_eq!(sent(&done(&mut fleet, 0, told(7, 1, [1; 32]))), [2, 3]);
-        assert_eq!(sent(&done(&mut fleet, 0, told(7, 2, [2; 32]))), [0; 0]);
-        at(&mut fleet, 0, told(7, 3, [3; 32]));
+        assert_eq!(sent(&done(&mut fleet, 0, told(7, 1, [1; 32]))), [2], "one after the other");
+        assert_eq!(sent(&done(&mut fleet, 0, told(7, 1, [1; 32]))), [2], "until it is taken");
+        assert_eq!(sent(&set(&mut fleet, 7, 4)), [0; 0]);
+        assert_eq!(sent(&done(&mut fleet, 0, told(7, 2, [2; 32]))), [3]);
+        assert_eq!(sent(&done(&mut fleet, 0, told(7, 3, [3; 32]))), [4]);
+        at(&mut fleet, 0, told(7, 4, [4; 32]));
         comes(&mut fleet);
-        assert_eq!(sent(&done(&mut fleet, 0, told(7, 3, [3; 32]))), [0; 0]);
+        assert_eq!(sent(&done(&mut fleet, 0, told(7, 4, [4; 32]))), [0; 0]);
     }
 
     #[test]

@@ -105,12 +105,39 @@ fn a_device_that_says_nothing_or_speaks_another_protocol_is_closed() {
 
     let mut session = Session::new(DEVICE);
     feed(&mut session, 0, Event::Opened { windows: BTreeMap::new() });
-    let steps = feed(&mut session, 1, frame(ToCloud::Hello(Hello { protocol: 2, ..hello() })));
+    let steps = feed(&mut session, 1, frame(ToCloud::Hello(Hello { protocol: PROTOCOL + 1, ..hello() })));
     assert!(
-        matches!(&steps[0], Step::Do(Effect::Send(_, ToDevice::Refused { reason })) if reason.contains("update the cloud"))
+        matches!(&steps[0], Step::Do(Effect::Send(_, ToDevice::Refused { reason })) if reason.contains("upgrade the cloud first"))
     );
     assert!(close_reason(&steps).is_some());
     assert!(feed(&mut session, 2, frame(ToCloud::Batch(batch(1, 0, 1..=1)))).is_empty());
+}
+
+#[test]
+fn a_cloud_talks_to_devices_of_the_version_before() {
+    for (protocol, is_spoken) in [(OLDEST_PROTOCOL - 1, false), (OLDEST_PROTOCOL, true), (PROTOCOL, true)] {
+        let mut session = Session::new(DEVICE);
+        feed(&mut session, 0, Event::Opened { windows: BTreeMap::new() });
+        let steps = feed(&mut session, 1, frame(ToCloud::Hello(Hello { protocol, ..hello() })));
+        assert_eq!(matches!(steps[0], Step::Do(Effect::Greet { .. })), is_spoken, "{steps:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_what_to_do() {
+    let mut session = Session::new(DEVICE);
+    feed(&mut session, 0, Event::Opened { windows: BTreeMap::new() });
+    feed(&mut session, 1, frame(ToCloud::Hello(hello())));
+    feed(&mut session, 1, Event::Admitted(Ok(())));
+    let unreadable = || Event::Unreadable { reason: "a frame of unknown kind 99".into() };
+    let steps = feed(&mut session, 2, unreadable());
+    assert!(
+        matches!(&steps[0], Step::Do(Effect::Send(_, ToDevice::Refused { reason }))
+            if reason.contains("kind 99") && reason.contains("upgrade the cloud first")),
+        "{steps:?}"
+    );
+    assert!(close_reason(&steps).is_some());
+    assert!(feed(&mut session, 3, unreadable()).is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What becomes of a change, and who hears of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use wayside_config::{
@@ -10,46 +10,36 @@ use wayside_config::{
     workload::ModuleId,
 };
 
-use super::{Effect, Event, Side, Twin};
+use super::{Effect, Event, Side, Twin, telling::Cloud};
 use crate::{
+    frame::ToCloud,
     machine::{Effects, Machine},
     time::Time,
 };
 
-/// The least time between two words to the cloud about changed twins, in milliseconds.
-pub const TELL_MS: u64 = 1_000;
-
 /// The machine that owns all twins of the device.
 #[derive(Clone, Debug)]
 pub struct Twins {
-    twins: BTreeMap<ModuleId, Twin>,
+    pub(super) twins: BTreeMap<ModuleId, Twin>,
     /// What the device runs, and what is desired of each at the beginning; `None` until somebody has said: then nobody
     /// is known to be absent.
     modules: Option<BTreeMap<ModuleId, Option<Properties>>>,
     seed: u64,
     /// Twins begun in this life of the machine.
     begun: u64,
-    cloud: Cloud,
+    pub(super) cloud: Cloud,
+    /// The last change that the cloud brought and that was taken: it may bring it again before it hears of that.
+    taken: BTreeMap<ModuleId, [u8; 32]>,
     /// Why the last change that came through the cloud was not taken.
     refused: BTreeMap<ModuleId, String>,
-}
-
-/// What the cloud knows.
-#[derive(Clone, Debug, Default)]
-struct Cloud {
-    is_up: bool,
-    /// Twins of which it does not know how they are.
-    changed: BTreeSet<ModuleId>,
-    /// Whether it does not know which there are.
-    names: bool,
-    told_at: Option<Time>,
 }
 
 impl Twins {
     /// The twins that are on the disk. `seed` is random: it makes the lives of twins that begin different.
     #[must_use]
     pub fn new(twins: BTreeMap<ModuleId, Twin>, seed: u64) -> Self {
-        Self { twins, modules: None, seed, begun: 0, cloud: Cloud::default(), refused: BTreeMap::new() }
+        let (cloud, taken, refused) = (Cloud::default(), BTreeMap::new(), BTreeMap::new());
+        Self { twins, modules: None, seed, begun: 0, cloud, taken, refused }
     }
 }
 
@@ -73,14 +63,12 @@ impl Machine for Twins {
                 out.push(Effect::Shown { question, result });
             }
             Event::Change { question, change, sha256 } => self.changed(question, &change, sha256, out),
-            Event::Unverified { sha256, reason } => out.push(Effect::TellRefused { sha256, reason }),
+            Event::Unverified { sha256, reason } => self.unverified(sha256, reason, out),
             // Said again whenever somebody asks.
             Event::CloudUp if self.cloud.is_up => {}
-            Event::CloudUp => {
-                let changed = self.twins.keys().cloned().collect();
-                self.cloud = Cloud { is_up: true, changed, names: true, told_at: None };
-            }
+            Event::CloudUp => self.cloud = Cloud::up(self.twins.keys().cloned()),
             Event::CloudDown => self.cloud = Cloud::default(),
+            Event::Untold(frames) => self.untold(now, frames),
             Event::Woken => {}
         }
         self.tell_cloud(now, out);
@@ -103,8 +91,9 @@ impl Twins {
         }
         let before = self.refused.len();
         self.refused.retain(|module, _| modules.contains_key(module));
+        self.taken.retain(|module, _| modules.contains_key(module));
         if self.refused.len() != before {
-            self.tell_refused(out);
+            self.tell_problems(out);
         }
         // Not with the first look, which may come after another version of the workload.
         let beginning: Vec<_> = modules
@@ -170,29 +159,42 @@ impl Twins {
     ) {
         let module = &change.module;
         // Without a question it came through the cloud, which may not know that it was taken.
-        let is_known = self.twins.get(module).is_some_and(|twin| twin.changed_by == sha256);
+        let is_known = self.twins.get(module).is_some_and(|twin| twin.changed_by == sha256)
+            || (question.is_none() && self.taken.get(module) == Some(&sha256));
         let result = if is_known { Ok(()) } else { self.change(change, sha256, out) };
         if result.is_ok() && self.refused.remove(module).is_some() {
-            self.tell_refused(out);
+            self.tell_problems(out);
         }
         match (question, result) {
             (Some(question), result) => {
                 let result = result.map(|()| Box::new(self.twins[module].clone()));
                 out.push(Effect::Shown { question, result });
             }
-            (None, Ok(())) => {}
+            // The cloud hears how the twin is, drops what was taken, and brings what follows.
+            (None, Ok(())) if is_known => drop(self.cloud.changed.insert(module.clone())),
+            (None, Ok(())) => {
+                self.taken.insert(module.clone(), sha256);
+                self.tell_now(module, out);
+            }
             (None, Err(reason)) => {
-                out.push(Effect::TellRefused { sha256, reason: reason.clone() });
+                self.tell_refused(module, sha256, reason.clone(), out);
                 let is_of_here = self.modules.as_ref().is_some_and(|modules| modules.contains_key(module));
                 if is_of_here && self.refused.get(module) != Some(&reason) {
                     self.refused.insert(module.clone(), reason);
-                    self.tell_refused(out);
+                    self.tell_problems(out);
                 }
             }
         }
-        // The cloud hears how the twin is, and drops what was taken.
-        if question.is_none() && self.twins.contains_key(module) {
-            self.cloud.changed.insert(module.clone());
+    }
+
+    /// Not what was taken before: by then it was verified, or it is the very same.
+    fn unverified(&mut self, sha256: [u8; 32], reason: String, out: &mut Effects<Effect>) {
+        let known = self.twins.iter().find(|(_, twin)| twin.changed_by == sha256).map(|(module, _)| module);
+        let known = known
+            .or_else(|| self.taken.iter().find(|(_, taken)| **taken == sha256).map(|(module, _)| module));
+        match known {
+            Some(module) => drop(self.cloud.changed.insert(module.clone())),
+            None => out.push(Effect::Tell(vec![ToCloud::TwinRefused { sha256, reason }])),
         }
     }
 
@@ -247,30 +249,9 @@ impl Twins {
         }
     }
 
-    fn tell_refused(&self, out: &mut Effects<Effect>) {
+    fn tell_problems(&self, out: &mut Effects<Effect>) {
         let line = |reason: &String| format!("a change through the cloud was not taken: {reason}");
         out.push(Effect::Problems(self.refused.values().map(line).collect()));
-    }
-
-    /// Tells the cloud what it does not know, at most once in [`TELL_MS`].
-    fn tell_cloud(&mut self, now: Time, out: &mut Effects<Effect>) {
-        if !self.cloud.is_up || (self.cloud.changed.is_empty() && !self.cloud.names) {
-            return;
-        }
-        if let Some(told_at) = self.cloud.told_at
-            && now.millis_since(told_at) < TELL_MS
-        {
-            return out.wake_at(told_at.plus_millis(TELL_MS));
-        }
-        self.cloud.told_at = Some(now);
-        if std::mem::take(&mut self.cloud.names) {
-            out.push(Effect::TellNames(self.twins.keys().cloned().collect()));
-        }
-        for module in std::mem::take(&mut self.cloud.changed) {
-            if let Some(twin) = self.twins.get(&module) {
-                out.push(Effect::Tell(module, Box::new(twin.clone())));
-            }
-        }
     }
 }
 

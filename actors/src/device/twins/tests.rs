@@ -6,8 +6,9 @@ use wayside_config::{
     document::TwinChange, hash::sha256, identity::DeviceId, patch::Properties, workload::ModuleId,
 };
 
-use super::{Effect, Event, TELL_MS, Twin, Twins};
+use super::{Effect, Event, TELL_MS, TELL_TWINS, Twin, Twins};
 use crate::{
+    frame::ToCloud,
     machine::Step,
     testing::{assert_replays, at, done},
 };
@@ -162,15 +163,16 @@ fn the_cloud_hears_of_all_twins_and_then_of_those_that_change_once_a_second() {
     let mut twins = twins();
     at(&mut twins, 0, reported(1, r#"{"n":0}"#));
     let effects = done(&mut twins, 10, Event::CloudUp);
-    assert_eq!(effects[0], Effect::TellNames(vec![module("sensor")]));
-    assert!(matches!(&effects[1..], [Effect::Tell(of, _)] if *of == module("sensor")));
+    assert_eq!(effects[0], Effect::Tell(vec![ToCloud::TwinNames(vec![module("sensor")])]));
+    assert!(matches!(&frames(&effects)[1..], [ToCloud::Twin(of, _)] if *of == module("sensor")));
     let steps = at(&mut twins, 20, reported(2, r#"{"n":1}"#));
     assert!(matches!(steps.last(), Some(Step::WakeAt(at)) if at.as_millis() == 10 + TELL_MS));
     at(&mut twins, 30, reported(3, r#"{"n":2}"#));
     let told = done(&mut twins, 10 + TELL_MS, Event::Woken);
-    assert!(matches!(&told[..], [Effect::Tell(_, twin)] if twin.reported.version == 3), "{told:?}");
+    assert!(matches!(&frames(&told)[..], [ToCloud::Twin(_, twin)] if twin.reported.version == 3), "{told:?}");
     assert_eq!(at(&mut twins, 5000, Event::Woken), []);
-    assert!(done(&mut twins, 6000, modules(&["pump"])).contains(&Effect::TellNames(Vec::new())));
+    let none = Effect::Tell(vec![ToCloud::TwinNames(Vec::new())]);
+    assert!(done(&mut twins, 6000, modules(&["pump"])).contains(&none));
     at(&mut twins, 7000, Event::CloudDown);
     at(&mut twins, 7000, modules(&["sensor"]));
     let effects = done(&mut twins, 9000, reported(4, r#"{"n":3}"#));
@@ -182,14 +184,101 @@ fn a_change_through_the_cloud_that_is_not_taken_is_a_problem_until_one_is() {
     let mut twins = twins();
     let life = look(&mut twins, "sensor").unwrap().life;
     let told = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
-    let [Effect::TellRefused { reason, .. }, Effect::Problems(problems)] = &told[..] else {
-        panic!("{told:?}")
-    };
+    let [Effect::Tell(frames), Effect::Problems(problems)] = &told[..] else { panic!("{told:?}") };
+    // What holds instead comes before, so that the cloud knows what was taken.
+    let [ToCloud::Twin(..), ToCloud::TwinRefused { reason, .. }] = &frames[..] else { panic!("{told:?}") };
     assert!(reason.contains("earlier twin") && problems[0].contains(reason.as_str()), "{told:?}");
     let again = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
-    assert!(matches!(again[..], [Effect::TellRefused { .. }]), "{again:?}");
+    assert!(matches!(again[..], [Effect::Tell(_)]), "{again:?}");
     let told = done(&mut twins, 0, changed(None, change(life, 1, "{}")));
     assert!(told.contains(&Effect::Problems(Vec::new())), "{told:?}");
+}
+
+#[test]
+fn what_the_cloud_brings_again_is_no_other_change() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    at(&mut twins, 0, Event::CloudUp);
+    let told = done(&mut twins, 10, changed(None, change(life, 1, r#"{"a":1}"#)));
+    // At once, for the cloud waits to bring what follows.
+    assert!(matches!(&frames(&told)[..], [ToCloud::Twin(_, twin)] if twin.desired.version == 1), "{told:?}");
+    set(&mut twins, 20, change(life, 2, r#"{"b":1}"#)).unwrap();
+    let again = done(&mut twins, 30, changed(None, change(life, 1, r#"{"a":1}"#)));
+    assert_eq!(again, []);
+    let sha256 = sha256(format!("{:?}", change(life, 1, r#"{"a":1}"#)).as_bytes());
+    let unverified = Event::Unverified { sha256, reason: "its operator is none any more".into() };
+    assert_eq!(done(&mut twins, 40, unverified), []);
+    let told = done(&mut twins, TELL_MS, Event::Woken);
+    assert!(matches!(&frames(&told)[..], [ToCloud::Twin(_, twin)] if twin.desired.version == 2), "{told:?}");
+}
+
+#[test]
+fn what_found_no_room_is_said_again_after_a_pause_and_a_few_at_a_time() {
+    let names: Vec<_> = (0..3 * TELL_TWINS).map(|number| format!("m{number:02}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut twins = Twins::new(BTreeMap::new(), 7);
+    at(&mut twins, 0, modules(&names));
+    names.iter().for_each(|name| drop(look(&mut twins, name)));
+    let (mut now, mut told) = (0, done(&mut twins, 0, Event::CloudUp));
+    let mut heard: BTreeMap<ModuleId, usize> = BTreeMap::new();
+    let mut names_told = 0;
+    for round in 0..40 {
+        assert!(told.len() <= 1 + TELL_TWINS, "{}", told.len());
+        for (at_frame, effect) in told.into_iter().enumerate() {
+            let Effect::Tell(frames) = effect else { panic!("{effect:?}") };
+            // For a while there is room for little.
+            if round < 5 && at_frame % 5 != 0 {
+                assert_eq!(done(&mut twins, now, Event::Untold(frames)), []);
+                continue;
+            }
+            for frame in frames {
+                if let ToCloud::Twin(module, _) = frame {
+                    *heard.entry(module).or_default() += 1;
+                } else {
+                    assert!(matches!(frame, ToCloud::TwinNames(_)), "{frame:?}");
+                    names_told += 1;
+                }
+            }
+        }
+        assert_eq!(done(&mut twins, now + TELL_MS / 2, Event::CloudUp), [], "before the pause is over");
+        now += TELL_MS;
+        told = done(&mut twins, now, Event::Woken);
+    }
+    assert!(told.is_empty() && names_told == 1);
+    assert!(heard.len() == names.len() && heard.values().all(|times| *times == 1), "{heard:?}");
+}
+
+#[test]
+fn a_refusal_that_found_no_room_leads_to_a_word_of_its_twin() {
+    let mut twins = twins();
+    let life = look(&mut twins, "sensor").unwrap().life;
+    at(&mut twins, 0, Event::CloudUp);
+    let refused = |twins: &mut Twins, ms, life| {
+        let told = done(twins, ms, changed(None, change(life, 1, "{}")));
+        let Some(Effect::Tell(frames)) = told.into_iter().next() else { panic!("nothing told") };
+        assert_eq!(frames.len(), 2);
+        frames
+    };
+    let frames_of_sensor = refused(&mut twins, 10, life + 1);
+    at(&mut twins, 10, Event::Untold(frames_of_sensor));
+    let told = done(&mut twins, 10 + TELL_MS, Event::Woken);
+    assert!(matches!(&frames(&told)[..], [ToCloud::Twin(of, _)] if *of == module("sensor")), "{told:?}");
+    // One whose twin is not known, for nobody verified it.
+    let unverified = done(&mut twins, 2000, Event::Unverified { sha256: [1; 32], reason: "no".into() });
+    at(&mut twins, 2000, Event::Untold(frames(&unverified)));
+    let told = done(&mut twins, 2000 + TELL_MS, Event::Woken);
+    assert!(matches!(&frames(&told)[..], [ToCloud::Twin(..)]), "{told:?}");
+    // A module that is gone has no twin: then which there are is what holds.
+    at(&mut twins, 4000, modules(&["pump"]));
+    let gone = refused(&mut twins, 8000, life);
+    assert!(matches!(&gone[0], ToCloud::TwinNames(names) if names.is_empty()), "{gone:?}");
+}
+
+fn frames(effects: &[Effect]) -> Vec<ToCloud> {
+    let told = effects
+        .iter()
+        .filter_map(|effect| if let Effect::Tell(frames) = effect { Some(frames.clone()) } else { None });
+    told.flatten().collect()
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -244,7 +333,13 @@ proptest! {
                         prop_assert!(disk.remove(&module).is_some());
                     }
                     Step::Persist(other) => prop_assert!(false, "not to be persisted: {:?}", other),
-                    Step::Do(Effect::Tell(module, twin)) => prop_assert_eq!(disk.get(&module), Some(&*twin)),
+                    Step::Do(Effect::Tell(frames)) => {
+                        for frame in frames {
+                            if let ToCloud::Twin(module, twin) = frame {
+                                prop_assert_eq!(disk.get(&module), Some(&*twin));
+                            }
+                        }
+                    }
                     Step::Do(Effect::Shown { result: Ok(twin), .. }) => {
                         prop_assert_eq!(disk.get(&module("sensor")), Some(&*twin));
                     }

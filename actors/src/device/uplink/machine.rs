@@ -3,7 +3,7 @@
 use super::{Effect, Event};
 use crate::{
     backoff::Backoff,
-    frame::{Hello, ToCloud, ToDevice},
+    frame::{Answer, Hello, ToCloud, ToDevice},
     machine::{Effects, Machine},
     report::Report,
     time::Time,
@@ -14,16 +14,32 @@ pub const RECONNECT: Backoff = Backoff { first_ms: 1_000, cap_ms: 60_000 };
 /// How long the cloud may take to answer a `Hello`, in milliseconds.
 pub const HELLO_MS: u64 = 10_000;
 
+/// A connection that stood for so long was a good one, in milliseconds: what follows its end begins anew.
+pub const STEADY_MS: u64 = 10_000;
+/// The wait after a conversation in which one side could not read the other, in milliseconds: somebody has to upgrade something.
+pub const UNFIT_MS: u64 = 600_000;
+
+/// The wait before what found no room is said again, in milliseconds.
+pub const AGAIN_MS: u64 = 1_000;
+/// Answers that are kept until there is room. More are dropped: who asked hears that no answer came in time.
+pub const MAX_ANSWERS: usize = 4;
+
 /// The machine of the uplink.
 #[derive(Clone, Debug)]
 pub struct Uplink {
     hello: Hello,
     seed: u64,
     state: State,
-    /// Attempts in a row that did not lead to a `Welcome`.
+    /// Attempts in a row that did not lead to a `Welcome`, or connections that ended soon after it.
     failures: u32,
+    /// Connections in a row that did not stand for [`STEADY_MS`].
+    short: u32,
     /// Why the cloud refused this device; empty when it did not.
     problem: String,
+    /// Whether one side could not read the other the last time.
+    is_unfit: bool,
+    /// Answers for which there was no room.
+    answers: Vec<Answer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +50,12 @@ enum State {
     Greeting {
         until: Time,
     },
-    /// `told` says whether the connection has had its full report.
+    /// `told` says whether the connection has had its full report; `again`, when something is said again for which there
+    /// was no room.
     Online {
+        since: Time,
         told: bool,
+        again: Option<Time>,
     },
     Waiting {
         until: Time,
@@ -47,7 +66,16 @@ impl Uplink {
     /// An uplink that has not begun. `seed` spreads its attempts.
     #[must_use]
     pub const fn new(hello: Hello, seed: u64) -> Self {
-        Self { hello, seed, state: State::Idle, failures: 0, problem: String::new() }
+        Self {
+            hello,
+            seed,
+            state: State::Idle,
+            failures: 0,
+            short: 0,
+            problem: String::new(),
+            is_unfit: false,
+            answers: Vec::new(),
+        }
     }
 }
 
@@ -65,10 +93,27 @@ impl Machine for Uplink {
             Event::Connected => self.greet(now, out),
             Event::Lost { reason: _ } => self.lost(now, out),
             Event::Frame(frame) => self.heard(frame, now, out),
+            Event::Unreadable { reason } => {
+                let problem =
+                    format!("the cloud said what this device cannot read ({reason}): upgrade the device");
+                self.unfit(problem, now, out);
+            }
             Event::Report(report) => self.report(report, out),
             Event::Answer(answer) => {
                 if self.is_online() {
                     out.push(Effect::Send(ToCloud::Answer(answer)));
+                }
+            }
+            Event::ReportUntold => {
+                if let State::Online { told, .. } = &mut self.state {
+                    *told = false;
+                    self.again(now, out);
+                }
+            }
+            Event::AnswerUntold(answer) => {
+                if self.is_online() && self.answers.len() < MAX_ANSWERS {
+                    self.answers.push(answer);
+                    self.again(now, out);
                 }
             }
             Event::Asked => out.push(if self.is_online() { Effect::Up } else { Effect::Down }),
@@ -89,6 +134,8 @@ impl Machine for Uplink {
 impl Uplink {
     fn connect(&mut self, out: &mut Effects<Effect>) {
         self.state = State::Connecting;
+        // What they answer was asked on an earlier connection.
+        self.answers.clear();
         out.push(Effect::Connect);
     }
 
@@ -109,13 +156,19 @@ impl Uplink {
     fn heard(&mut self, frame: ToDevice, now: Time, out: &mut Effects<Effect>) {
         match (frame, self.state) {
             (ToDevice::Welcome, State::Greeting { .. }) => {
-                self.state = State::Online { told: false };
-                self.failures = 0;
-                self.set_problem(String::new(), out);
+                self.state = State::Online { since: now, told: false, again: None };
+                // Whoever could not read the other may be so still: that shows.
+                out.wake_at(now.plus_millis(STEADY_MS));
+                if !self.is_unfit {
+                    self.set_problem(String::new(), out);
+                }
                 out.push(Effect::Up);
                 out.push(Effect::FullWanted);
             }
-            (ToDevice::Refused { reason }, State::Greeting { .. } | State::Online { .. }) => {
+            (ToDevice::Refused { reason }, State::Online { .. }) => {
+                self.unfit(format!("the cloud refuses this device: {reason}"), now, out);
+            }
+            (ToDevice::Refused { reason }, State::Greeting { .. }) => {
                 self.set_problem(format!("the cloud refuses this device: {reason}"), out);
                 self.failures = u32::MAX;
                 self.close(out);
@@ -144,7 +197,7 @@ impl Uplink {
 
     /// Passes reports on, from the first full one of the connection.
     fn report(&mut self, report: Box<Report>, out: &mut Effects<Effect>) {
-        if let State::Online { told } = &mut self.state
+        if let State::Online { told, .. } = &mut self.state
             && (*told || report.full)
         {
             *told = true;
@@ -152,9 +205,51 @@ impl Uplink {
         }
     }
 
+    fn again(&mut self, now: Time, out: &mut Effects<Effect>) {
+        if let State::Online { again: again @ None, .. } = &mut self.state {
+            let at = now.plus_millis(AGAIN_MS);
+            *again = Some(at);
+            out.wake_at(at);
+        }
+    }
+
+    /// A connection stands for a while, or something is to be said again.
+    fn stands(&mut self, now: Time, since: Time, told: bool, again: Option<Time>, out: &mut Effects<Effect>) {
+        if now.millis_since(since) >= STEADY_MS {
+            self.short = 0;
+            self.is_unfit = false;
+            self.set_problem(String::new(), out);
+        }
+        match again {
+            Some(at) if at <= now => self.say_again(since, told, out),
+            Some(at) => out.wake_at(at),
+            None => {}
+        }
+        let steady = since.plus_millis(STEADY_MS);
+        if again.is_none_or(|at| at <= now) && steady > now {
+            out.wake_at(steady);
+        }
+    }
+
+    /// A report that was not told left a gap: a full one closes it.
+    fn say_again(&mut self, since: Time, told: bool, out: &mut Effects<Effect>) {
+        self.state = State::Online { since, told, again: None };
+        for answer in self.answers.drain(..) {
+            out.push(Effect::Send(ToCloud::Answer(answer)));
+        }
+        if !told {
+            out.push(Effect::FullWanted);
+        }
+    }
+
     fn lost(&mut self, now: Time, out: &mut Effects<Effect>) {
         match self.state {
-            State::Online { .. } => {
+            State::Online { since, .. } => {
+                if now.millis_since(since) >= STEADY_MS {
+                    self.short = 0;
+                }
+                self.failures = self.short;
+                self.short = self.short.saturating_add(1);
                 out.push(Effect::Down);
                 self.wait(now, out);
             }
@@ -170,11 +265,20 @@ impl Uplink {
                 self.close(out);
                 self.wait(now, out);
             }
-            State::Idle
-            | State::Connecting
-            | State::Greeting { .. }
-            | State::Online { .. }
-            | State::Waiting { .. } => {}
+            State::Online { since, told, again } => self.stands(now, since, told, again, out),
+            State::Idle | State::Connecting | State::Greeting { .. } | State::Waiting { .. } => {}
+        }
+    }
+
+    /// One side cannot read the other, and would not the next time either.
+    fn unfit(&mut self, problem: String, now: Time, out: &mut Effects<Effect>) {
+        if let State::Greeting { .. } | State::Online { .. } = self.state {
+            self.is_unfit = true;
+            self.set_problem(problem, out);
+            self.close(out);
+            let until = now.plus_millis(UNFIT_MS - UNFIT_MS / 4 + self.seed % (UNFIT_MS / 4));
+            self.state = State::Waiting { until };
+            out.wake_at(until);
         }
     }
 

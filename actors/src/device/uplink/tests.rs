@@ -1,6 +1,6 @@
 use wayside_config::identity::DeviceId;
 
-use super::{Effect, Event, HELLO_MS, RECONNECT, Uplink};
+use super::{AGAIN_MS, Effect, Event, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink};
 use crate::{
     frame::{Answer, Ask, Hello, PROTOCOL, Question, ToCloud, ToDevice},
     machine::{Machine, Step},
@@ -48,6 +48,36 @@ fn greets_and_is_up_when_welcome() {
 }
 
 #[test]
+fn what_found_no_room_is_said_again_after_a_pause_and_a_report_in_full() {
+    let mut uplink = online();
+    let full = || Box::new(Report { full: true, ..Report::default() });
+    at(&mut uplink, 0, Event::Report(full()));
+    let steps = at(&mut uplink, 10, Event::ReportUntold);
+    assert_eq!(alarm(&steps), Some(10 + AGAIN_MS));
+    // Deltas lead nowhere without what was lost.
+    assert_eq!(done(&mut uplink, 20, Event::Report(Box::default())), []);
+    let answer = |id| Answer { id, result: Ok("x".into()) };
+    for id in 0..MAX_ANSWERS as u64 + 5 {
+        assert_eq!(at(&mut uplink, 30, Event::AnswerUntold(answer(id))), []);
+    }
+    assert_eq!(done(&mut uplink, 40, Event::Woken), []);
+    let said = done(&mut uplink, 10 + AGAIN_MS, Event::Woken);
+    let answers = (0..MAX_ANSWERS as u64).map(|id| Effect::Send(ToCloud::Answer(answer(id))));
+    assert_eq!(said, answers.chain([Effect::FullWanted]).collect::<Vec<_>>());
+    let report = Effect::Send(ToCloud::Report(full()));
+    assert_eq!(done(&mut uplink, 2000, Event::Report(full())), [report]);
+    // What was asked on an earlier connection is answered on none.
+    at(&mut uplink, 2000, Event::AnswerUntold(answer(1)));
+    at(&mut uplink, 2000, lost());
+    at(&mut uplink, 100_000, Event::Woken);
+    at(&mut uplink, 100_000, Event::Connected);
+    at(&mut uplink, 100_000, Event::Frame(ToDevice::Welcome));
+    at(&mut uplink, 100_000, Event::Report(full()));
+    at(&mut uplink, 100_000, Event::ReportUntold);
+    assert_eq!(done(&mut uplink, 200_000, Event::Woken), [Effect::FullWanted]);
+}
+
+#[test]
 fn connects_again_doubling_until_it_is_welcome() {
     let mut uplink = fresh();
     at(&mut uplink, 0, Event::Start);
@@ -64,6 +94,71 @@ fn connects_again_doubling_until_it_is_welcome() {
     let steps = at(&mut uplink, now, lost());
     assert_eq!(steps[0], Step::Do(Effect::Down));
     assert!(alarm(&steps).unwrap() - now <= RECONNECT.first_ms);
+}
+
+#[test]
+fn connections_that_end_soon_are_made_less_and_less_often() {
+    let (mut uplink, mut now) = (fresh(), 0);
+    at(&mut uplink, now, Event::Start);
+    let mut connection = |uplink: &mut Uplink, stands_ms| {
+        at(uplink, now, Event::Connected);
+        at(uplink, now, Event::Frame(ToDevice::Welcome));
+        now += stands_ms;
+        let until = alarm(&at(uplink, now, lost())).unwrap();
+        let waits = until - now;
+        now = until;
+        at(uplink, now, Event::Woken);
+        waits
+    };
+    for failures in 0..9 {
+        let longest = RECONNECT.wait_ms(failures);
+        let waits = connection(&mut uplink, STEADY_MS - 1);
+        assert!((longest * 3 / 4..=longest).contains(&waits), "{waits} of {longest}");
+    }
+    assert!(connection(&mut uplink, STEADY_MS) <= RECONNECT.first_ms);
+}
+
+#[test]
+fn who_cannot_read_the_other_says_so_once_and_tries_seldom() {
+    let unreadable = [
+        (Event::Unreadable { reason: "a frame of kind 99".into() }, "upgrade the device"),
+        (Event::Frame(ToDevice::Refused { reason: "upgrade the cloud".into() }), "upgrade the cloud"),
+    ];
+    for (event, what) in unreadable {
+        let mut uplink = online();
+        let mut now = 100;
+        let steps = at(&mut uplink, now, event.clone());
+        assert!(
+            matches!(&steps[..], [Step::Do(Effect::Problem(problem)), Step::Do(Effect::Down), Step::Do(Effect::Close), Step::WakeAt(_)]
+                if problem.contains(what)),
+            "{steps:?}"
+        );
+        for _ in 0..3 {
+            now = alarm(&at(&mut uplink, now, event.clone())).unwrap_or(now);
+            assert_eq!(at(&mut uplink, now, lost()), []);
+            now += UNFIT_MS;
+            assert_eq!(done(&mut uplink, now, Event::Woken), [Effect::Connect]);
+            at(&mut uplink, now, Event::Connected);
+            let welcomed = done(&mut uplink, now, Event::Frame(ToDevice::Welcome));
+            assert_eq!(welcomed, [Effect::Up, Effect::FullWanted], "the problem stays");
+            let steps = at(&mut uplink, now, event.clone());
+            assert_eq!(
+                steps[..2],
+                [Step::Do(Effect::Down), Step::Do(Effect::Close)],
+                "and is not said again"
+            );
+            assert!(alarm(&steps).unwrap() - now >= UNFIT_MS * 3 / 4);
+        }
+        now += UNFIT_MS;
+        at(&mut uplink, now, Event::Woken);
+        at(&mut uplink, now, Event::Connected);
+        at(&mut uplink, now, Event::Frame(ToDevice::Welcome));
+        assert_eq!(
+            done(&mut uplink, now + STEADY_MS, Event::Woken),
+            [Effect::Problem(String::new())],
+            "until a connection stands"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! Who waits, and who does not, when there is no room: on the disk of the twins, in a mailbox, on the uplink.
+
+use std::{fs, path::PathBuf};
+
+use wayside_actors::{
+    device::twins::{self, Twin},
+    frame::{Answer, ToCloud},
+    message::Batch,
+};
+use wayside_config::workload::ModuleId;
+
+use super::*;
+use crate::shell::ROOM_OF_OTHERS;
+
+fn sensor() -> ModuleId {
+    "w/sensor".parse().unwrap()
+}
+
+/// The disk has no room for the sensor's twin until this is dropped.
+struct FullDisk(PathBuf);
+
+impl FullDisk {
+    fn of(fixture: &Fixture) -> Self {
+        let path = fixture.device.adapters().state.path().join("twins/w.sensor.new");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        // The test may have failed before.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn reports(count: u64) -> impl Iterator<Item = Event> {
+    (1..=count).map(|ticket| {
+        let patch = format!("{{\"n\":{ticket}}}").into();
+        Event::Twins(twins::Event::Reported { ticket, module: sensor(), patch, wall_ms: 1 })
+    })
+}
+
+impl Fixture {
+    /// What an operator sees, who is answered within five seconds.
+    async fn look(&self) -> Result<Box<Twin>, String> {
+        let (question, answer) = self.device.adapters().twins.wait().unwrap();
+        let looks = Event::Twins(twins::Event::Look { question, module: sensor() });
+        timeout(Duration::from_secs(5), async {
+            self.device.send(looks, 0).await;
+            answer.await.unwrap()
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Until the sensor has a twin, on the disk.
+    async fn has_twin(&self) {
+        while self.look().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn on_disk(&self) -> u64 {
+        let (twins, problems) = crate::twins::load(&self.device.adapters().state).unwrap();
+        assert_eq!(problems, [""; 0]);
+        twins[&sensor()].reported.version
+    }
+
+    fn problems(&self) -> String {
+        self.view().report().problems.unwrap_or_default().join("\n")
+    }
+}
+
+#[test]
+fn twins_wait_while_the_disk_is_full_and_nobody_else_does() {
+    on_actix(|| async {
+        let fixture = Fixture::boot();
+        let mut tap = fixture.view().tap();
+        fixture.has_twin().await;
+        let full = FullDisk::of(&fixture);
+        fixture.device.send_all(reports(2)).await;
+        fixture.until(|fixture| fixture.problems().contains("make room on the disk")).await;
+        assert!(fixture.problems().contains("a twin could not be written"), "{}", fixture.problems());
+        assert_eq!(fixture.on_disk(), 0);
+        // What is not on the disk is told to nobody.
+        assert!(tap.recv().now_or_never().is_none());
+        fixture.device.send(published(), 1).await;
+        let tapped = timeout(Duration::from_secs(5), tap.recv()).await.unwrap().unwrap();
+        assert_eq!(tapped.route, "w/out");
+        drop(full);
+        fixture.until(|fixture| fixture.on_disk() == 2 && fixture.problems().is_empty()).await;
+        assert_eq!(fixture.look().await.unwrap().reported.properties, "{\"n\":2}");
+    });
+}
+
+#[test]
+fn short_reports_fill_a_mailbox_by_what_they_lead_to() {
+    on_actix(|| async {
+        let fixture = Fixture::boot();
+        fixture.has_twin().await;
+        let full = FullDisk::of(&fixture);
+        let soon = Duration::from_millis(500);
+        timeout(soon, fixture.device.send_all(reports(40))).await.expect("there is room for so many");
+        // Of 8 MiB each takes 192 KiB, though it says next to nothing.
+        let waiting = fixture.device.send_all(reports(5));
+        tokio::pin!(waiting);
+        timeout(soon, &mut waiting).await.expect_err("there is no room for so many");
+        drop(full);
+        timeout(Duration::from_secs(5), waiting).await.unwrap();
+    });
+}
+
+#[test]
+fn a_full_uplink_holds_nobody_up_and_what_was_not_told_is_told_later() {
+    on_actix(|| async {
+        let (uplink, mut commands) = mpsc::channel(1 + ROOM_OF_OTHERS);
+        let fixture = Fixture::boot_with(Some(uplink));
+        fixture.has_twin().await;
+        let send = |frame| fixture.device.io(io::Io::Uplink(io::Uplink::Send(frame)));
+        let batch = || {
+            let messages = Vec::new();
+            ToCloud::Batch(Batch { route: "w/out".into(), epoch: 1, after: 0, first_seq: 1, messages })
+        };
+        let fill = async {
+            for _ in 0..5 {
+                send(batch()).await;
+            }
+            // Batches leave room for others.
+            for id in 0..2 * ROOM_OF_OTHERS as u64 {
+                send(ToCloud::Answer(Answer { id, result: Ok(String::new()) })).await;
+            }
+        };
+        timeout(Duration::from_secs(5), fill).await.expect("nobody waits");
+        fixture.device.tell(Event::Twins(twins::Event::CloudUp));
+        fixture.device.send_all(reports(1)).await;
+        assert_eq!(fixture.look().await.unwrap().reported.version, 1, "operators and modules do not wait");
+        let sent: Vec<_> = std::iter::from_fn(|| commands.try_recv().ok()).collect();
+        let batches = sent.iter().filter(|sent| matches!(sent, io::Uplink::Send(ToCloud::Batch(_))));
+        assert_eq!((sent.len(), batches.count()), (1 + ROOM_OF_OTHERS, 1));
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            let next = timeout(Duration::from_secs(5), commands.recv()).await.unwrap().unwrap();
+            let io::Uplink::Together(frames) = next else { panic!("{next:?}") };
+            told.extend(frames);
+        }
+        assert_eq!(told[0], ToCloud::TwinNames(vec![sensor()]));
+        assert!(matches!(&told[1], ToCloud::Twin(_, twin) if twin.reported.version == 1), "{told:?}");
+    });
+}
