@@ -1,5 +1,5 @@
-//! Keeps one Zenoh session open: opens it, again when the host's addresses change, without multicast when
-//! there is none, and names what is wrong meanwhile.
+//! Keeps one Zenoh session open: opens it, again when the host's addresses change or when it fails inside, without
+//! multicast when there is none, and names what is wrong meanwhile.
 
 use std::{
     net::{SocketAddrV4, TcpListener, UdpSocket},
@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
 use wayside_actors::device::membership::Role;
 use zenoh::{Session, liveliness::LivelinessToken};
 
@@ -17,6 +22,7 @@ use super::{
     config::Opening,
     inbox::{Inbox, Routers},
     outbox::Outbox,
+    pulse::{Failures, Pulse, feel},
 };
 use crate::{
     event::{EventSender, MeshEvent},
@@ -32,6 +38,12 @@ const LOOK_FOR_ROUTER: Duration = Duration::from_millis(500);
 /// How soon opening is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// How often the session is asked whether it lives, when nothing makes one doubt it.
+const FEEL_EVERY: Duration = Duration::from_secs(10);
+
+/// For a session to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(12);
+
 /// How long a session without multicast is kept before it is tried again.
 const RETRY_MULTICAST: Duration = Duration::from_secs(30);
 
@@ -46,6 +58,20 @@ pub(super) struct Keeper {
     pub(super) role: watch::Receiver<Role>,
     /// Who routes for others.
     pub(super) routers: Routers,
+    /// Sessions that failed.
+    pub(super) failures: Failures,
+    /// What was told to be wrong.
+    pub(super) problem: Option<String>,
+}
+
+/// Why a session is not kept.
+enum End {
+    /// The mesh is closed.
+    Closed,
+    /// It is to be opened anew, at once.
+    Anew,
+    /// It does not live any more.
+    Failed(String),
 }
 
 /// An open session and what it was opened for.
@@ -53,8 +79,10 @@ struct Opened {
     session: Session,
     inbox: Inbox,
     role: Role,
+    /// What is not well with it.
+    trouble: Option<String>,
     /// Withdrawn when dropped.
-    _tokens: Vec<LivelinessToken>,
+    tokens: Vec<LivelinessToken>,
     listen: Vec<SocketAddrV4>,
     addresses: Vec<Address>,
     multicast: bool,
@@ -62,26 +90,31 @@ struct Opened {
 
 impl Keeper {
     pub(super) async fn run(mut self) {
-        let mut problem = None;
         loop {
             let role = *self.role.borrow_and_update();
             let wait = match self.open(role).await {
-                Ok((opened, trouble)) => {
-                    self.tell(&mut problem, trouble);
-                    let done = self.keep(&opened).await;
+                Ok(opened) => {
+                    let end = self.keep(&opened).await;
                     self.outbox.use_session(None);
                     self.listening.send_replace(Vec::new());
-                    if let Err(error) = opened.session.close().await {
-                        tracing::debug!(%error, "closing the mesh session");
+                    let wait = match &end {
+                        End::Closed | End::Anew => Duration::ZERO,
+                        End::Failed(reason) => {
+                            tracing::error!(reason, "the mesh session failed inside; opening the mesh again");
+                            self.failures.add(reason.clone())
+                        }
+                    };
+                    if !wait.is_zero() {
+                        self.tell(self.failures.problem());
                     }
-                    opened.inbox.end();
-                    if done {
+                    opened.close().await;
+                    if matches!(end, End::Closed) {
                         return;
                     }
-                    Duration::ZERO
+                    wait
                 }
                 Err(trouble) => {
-                    self.tell(&mut problem, Some(trouble));
+                    self.tell(Some(trouble));
                     RETRY_AFTER
                 }
             };
@@ -93,8 +126,8 @@ impl Keeper {
         }
     }
 
-    /// Opens a session, if need be without scouting. Gives it with what is not well, or why there is none.
-    async fn open(&self, role: Role) -> Result<(Opened, Option<String>), String> {
+    /// Opens a session, if need be without scouting, or gives why there is none.
+    async fn open(&self, role: Role) -> Result<Opened, String> {
         let addresses = self.addresses();
         let listen: Vec<SocketAddrV4> = if self.settings.listen.is_empty() {
             addresses.iter().map(|address| with_port(SocketAddrV4::new(address.ip, 0))).collect()
@@ -109,7 +142,7 @@ impl Keeper {
         let mut trouble = None;
         if let Some(group) = self.settings.scouting {
             match self.open_as(role, &listen, &addresses, Some(group)).await {
-                Ok(opened) => return Ok((opened, None)),
+                Ok(opened) => return Ok(opened),
                 Err(error) if role == Role::Client => {
                     return Err(format!("no router of this site answers: {error}; it is looked for again"));
                 }
@@ -123,7 +156,7 @@ impl Keeper {
         }
         // Who cannot look around cannot find routers, nor be found as one.
         match self.open_as(Role::Peer, &listen, &addresses, None).await {
-            Ok(opened) => Ok((opened, trouble)),
+            Ok(opened) => Ok(Opened { trouble, ..opened }),
             Err(error) => Err(format!("the mesh cannot listen on {listen:?}: {error}; check `mesh.listen`")),
         }
     }
@@ -157,7 +190,8 @@ impl Keeper {
             session,
             inbox,
             role,
-            _tokens: tokens,
+            trouble: None,
+            tokens,
             listen: listen.to_vec(),
             addresses: addresses.to_vec(),
             multicast: scouting.is_some(),
@@ -204,21 +238,39 @@ impl Keeper {
         Ok(tokens)
     }
 
-    /// Waits until the session must be opened anew; `true` when it is to be closed for good.
-    async fn keep(&mut self, opened: &Opened) -> bool {
+    /// Waits until the session cannot be kept.
+    async fn keep(&mut self, opened: &Opened) -> End {
         let (opened_at, mut before) = (Instant::now(), opened.addresses.clone());
+        let (mut felt_at, mut is_late) = (Instant::now(), false);
         loop {
-            tokio::select! {
-                () = self.closing.notified() => return true,
+            self.failures.lived(opened_at.elapsed());
+            self.tell(opened.trouble.clone().or_else(|| self.failures.problem()));
+            let is_doubted = tokio::select! {
+                () = self.closing.notified() => return End::Closed,
                 () = told(&mut self.role) => {
                     tracing::info!("the site has another use for this device; opening the mesh again");
-                    return false;
+                    return End::Anew;
                 }
-                () = tokio::time::sleep(if opened.role == Role::Client { LOOK_FOR_ROUTER } else { LOOK_EVERY }) => {}
+                () = self.outbox.doubts() => true,
+                () = tokio::time::sleep(if opened.role == Role::Client { LOOK_FOR_ROUTER } else { LOOK_EVERY }) => false,
+            };
+            if is_doubted || felt_at.elapsed() >= FEEL_EVERY {
+                let key = keys::alive(&self.settings.device, &self.settings.name);
+                let pulse = tokio::select! {
+                    () = self.closing.notified() => return End::Closed,
+                    pulse = feel(opened.session.clone(), key) => pulse,
+                };
+                match pulse {
+                    Pulse::Beats => is_late = false,
+                    Pulse::Late if is_late => return End::Failed("it answers nothing".into()),
+                    Pulse::Late => is_late = true,
+                    Pulse::None(reason) => return End::Failed(reason),
+                }
+                felt_at = Instant::now();
             }
             if opened.role == Role::Client && opened.session.info().routers_zid().await.count() == 0 {
                 tracing::info!("this device's router is gone; looking for another");
-                return false;
+                return End::Anew;
             }
             // An address that went away may carry links: without this they would be missed only when their
             // lease ends, and come back only with the next scouting. Seen twice, for one that has just come
@@ -226,7 +278,7 @@ impl Keeper {
             let now = self.addresses();
             if now != opened.addresses && now == before {
                 tracing::info!("this host's addresses have changed; opening the mesh again");
-                return false;
+                return End::Anew;
             }
             before = now;
             if let Some(group) = self.settings.scouting
@@ -235,7 +287,7 @@ impl Keeper {
                 && opened.listen.iter().all(|address| can_multicast(group, *address).is_ok())
             {
                 tracing::info!("trying multicast again; opening the mesh again");
-                return false;
+                return End::Anew;
             }
         }
     }
@@ -244,14 +296,32 @@ impl Keeper {
         if self.settings.listen.is_empty() { lan_addresses(&self.settings.exclude.all()) } else { Vec::new() }
     }
 
-    fn tell(&self, before: &mut Option<String>, now: Option<String>) {
-        if *before != now {
+    fn tell(&mut self, now: Option<String>) {
+        if self.problem != now {
             if let Some(problem) = &now {
                 tracing::warn!(problem, "the mesh does not work whole");
             }
             self.events.life(MeshEvent::Problem(now.clone()));
-            *before = now;
+            self.problem = now;
         }
+    }
+}
+
+impl Opened {
+    /// Closes the session in whatever state it is. One that failed inside may panic: what is left of it is then left
+    /// alone, a few megabytes, for a panic while another is under way would end the program.
+    async fn close(self) {
+        let Self { session, inbox, tokens, .. } = self;
+        let (runtime, closed) = (Handle::current(), session.clone());
+        let closing = spawn_blocking(move || runtime.block_on(async { closed.close().await }));
+        match timeout(CLOSE_WITHIN, closing).await {
+            Ok(Ok(Ok(()))) => drop((tokens, session)),
+            failed => {
+                tracing::warn!(?failed, "a mesh session did not close");
+                std::mem::forget((tokens, session));
+            }
+        }
+        inbox.end();
     }
 }
 

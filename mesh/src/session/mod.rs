@@ -5,6 +5,9 @@ mod config;
 mod inbox;
 mod keeper;
 mod outbox;
+mod pulse;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeSet,
@@ -108,16 +111,24 @@ impl Mesh {
         let (keeper_outbox, keeper_closing) = (outbox.clone(), closing.clone());
         let (keeper_role, keeper_routers) = (role.subscribe(), Arc::clone(&routers));
         std::thread::Builder::new().name("mesh-keeper".into()).spawn(move || {
+            let told = events.clone();
             let keeper = keeper::Keeper {
                 settings,
                 events,
+                failures: pulse::Failures::default(),
+                problem: None,
                 outbox: keeper_outbox,
                 closing: keeper_closing,
                 listening: listening_sender,
                 role: keeper_role,
                 routers: keeper_routers,
             };
-            runtime.block_on(async { tokio::spawn(keeper.run()).await.ok() });
+            if let Err(error) = runtime.block_on(async { tokio::spawn(keeper.run()).await }) {
+                tracing::error!(%error, "the mesh has ended");
+                let problem =
+                    format!("the mesh has ended ({error}): restart the daemon, and please report this");
+                told.life(event::MeshEvent::Problem(Some(problem)));
+            }
             closed_sender.send_replace(true);
         })?;
         Ok((Self { outbox, closing, role, routers, closed, listening }, receiver))

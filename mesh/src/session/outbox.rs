@@ -5,12 +5,15 @@
 //! comes back only with the next scouting; and all other links wait too. What is dropped is sent again
 //! by its delivery, which has it on the disk.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wayside_actors::{
     message::{Batch, Confirm, Message},
     queue::Queue,
@@ -77,6 +80,8 @@ pub(crate) struct Outbox {
 struct Shared {
     device: DeviceId,
     session: Mutex<Option<Session>>,
+    /// The session did not take something, and may have failed inside.
+    doubts: Notify,
     waiting_bytes: AtomicUsize,
     counters: Arc<Counters>,
     lost: Lost,
@@ -89,6 +94,7 @@ impl Outbox {
         let shared = Arc::new(Shared {
             device,
             session: Mutex::new(None),
+            doubts: Notify::new(),
             waiting_bytes: AtomicUsize::new(0),
             counters: Arc::default(),
             lost,
@@ -118,6 +124,17 @@ impl Outbox {
     /// Replaces the session that things go out on.
     pub(crate) fn use_session(&self, session: Option<Session>) {
         *self.shared.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Resolves when the session did not take something that it had room for.
+    pub(crate) async fn doubts(&self) {
+        self.shared.doubts.notified().await;
+    }
+
+    /// The session that things go out on.
+    #[cfg(test)]
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.shared.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn live_counters(&self) -> Arc<Counters> {
@@ -161,9 +178,17 @@ impl Shared {
     }
 
     fn send(&self, outgoing: &Outgoing, others: &[Message]) -> bool {
-        let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
-            return false;
-        };
+        // A session that failed inside panics where it is used; this thread goes on with the next one.
+        let is_put = catch_unwind(AssertUnwindSafe(|| self.put(outgoing, others))).unwrap_or(Some(false));
+        if is_put == Some(false) {
+            self.doubts.notify_one();
+        }
+        is_put == Some(true)
+    }
+
+    /// `None` when there is no session.
+    fn put(&self, outgoing: &Outgoing, others: &[Message]) -> Option<bool> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (to, kind, payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
             Outgoing::Live(to, queue, message) => {
@@ -178,7 +203,7 @@ impl Shared {
         if let Err(error) = &put {
             tracing::debug!(%error, to = %to.short(), ?kind, "not sent on the mesh");
         }
-        put.is_ok()
+        Some(put.is_ok())
     }
 }
 

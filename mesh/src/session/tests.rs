@@ -1,0 +1,128 @@
+//! Sessions over loopback that fail underneath.
+
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use wayside_actors::message::{Batch, Message};
+
+use super::{pulse::Pulse, *};
+use crate::{event::MeshEvent, keys};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 32])
+}
+
+fn open(number: u8, port: u16) -> (Mesh, MeshEvents) {
+    Mesh::open(MeshSettings {
+        listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
+        scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
+        ..MeshSettings::new(device(number), "d")
+    })
+    .unwrap()
+}
+
+async fn expect<T>(events: &mut MeshEvents, wanted: impl Fn(MeshEvent) -> Option<T>) -> T {
+    let find = async {
+        loop {
+            if let Some(found) = wanted(events.recv().await.unwrap()) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, find).await.expect("an event within a minute")
+}
+
+async fn seen(events: &mut MeshEvents, number: u8) {
+    let is_it = |event| matches!(event, MeshEvent::Seen { device: seen, .. } if seen == device(number));
+    expect(events, |event| is_it(event).then_some(())).await;
+}
+
+fn batch() -> Batch {
+    let message = Message {
+        origin: device(1),
+        source: "s".into(),
+        topic: "t".into(),
+        properties: Default::default(),
+        payload: Bytes::from_static(b"x"),
+        accepted_ms: 0,
+    };
+    Batch { route: "w/r".into(), epoch: 1, after: 0, first_seq: 1, messages: vec![message] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_failed_is_opened_again_and_said() {
+    let (a, mut of_a) = open(1, 17470);
+    let (b, mut of_b) = open(2, 17470);
+    tokio::join!(seen(&mut of_a, 2), seen(&mut of_b, 1));
+    let failed = a.outbox.session().unwrap();
+    failed.close().await.unwrap();
+    let problem =
+        expect(&mut of_a, |event| if let MeshEvent::Problem(problem) = event { problem } else { None });
+    let problem = problem.await;
+    assert!(problem.contains("it is closed") && problem.contains("please report"), "{problem}");
+    seen(&mut of_b, 1).await;
+    assert_ne!(a.outbox.session().unwrap().zid(), failed.zid());
+    seen(&mut of_a, 2).await;
+    assert!(a.send(device(2), batch()));
+    let arrived =
+        expect(
+            &mut of_b,
+            |event| if let MeshEvent::Batch { batch, .. } = event { Some(batch) } else { None },
+        );
+    assert_eq!(arrived.await, batch());
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_taken_makes_one_look_at_once() {
+    let (a, mut of_a) = open(1, 17471);
+    let until = tokio::time::Instant::now() + LIMIT;
+    let session = loop {
+        match a.outbox.session() {
+            Some(session) => break session,
+            None if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
+            None => panic!("no session within a minute"),
+        }
+    };
+    session.close().await.unwrap();
+    let closed = tokio::time::Instant::now();
+    a.send(device(2), batch());
+    expect(&mut of_a, |event| matches!(event, MeshEvent::Problem(Some(_))).then_some(())).await;
+    assert!(closed.elapsed() < Duration::from_secs(5), "{:?}", closed.elapsed());
+    a.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_all_roles_live() {
+    let meshes = [(1, Role::Router), (2, Role::Peer), (3, Role::Client)]
+        .map(|(number, role)| (number, role, open(number, 17472)));
+    let until = tokio::time::Instant::now() + LIMIT;
+    for (number, role, (mesh, _)) in &meshes {
+        mesh.take_role(*role);
+        loop {
+            // The one that there was before is closed.
+            if let Some(session) = mesh.outbox.session().filter(|session| !session.is_closed()) {
+                let key = keys::alive(&device(*number), "d");
+                if pulse::feel(session, key).await == Pulse::Beats && mesh.role() == *role {
+                    break;
+                }
+            }
+            assert!(tokio::time::Instant::now() < until, "{role:?} does not live");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (number, role, (mesh, _)) in &meshes {
+        let session = mesh.outbox.session().unwrap();
+        assert_eq!(session.info().zid().await, session.zid());
+        let key = keys::alive(&device(*number), "d");
+        let begun = std::time::Instant::now();
+        assert_eq!(pulse::feel(session, key).await, Pulse::Beats, "{role:?}");
+        println!("{role:?} answered after {:?}", begun.elapsed());
+    }
+}
