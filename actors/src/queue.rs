@@ -1,6 +1,6 @@
 //! Queues by name, and what their store must be able to do.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{cmp::Ordering, fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
@@ -8,7 +8,7 @@ use wayside_config::{identity::DeviceId, workload::ModuleId};
 use crate::message::Message;
 
 /// One durable queue: what one route holds for one place. Cheap to clone: every message on its way names its queue.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "QueueName", into = "QueueName")]
 pub struct Queue(Arc<QueueName>);
 
@@ -26,6 +26,19 @@ impl Queue {
     #[must_use]
     pub fn new(route: impl Into<String>, to: Endpoint) -> Self {
         Self(Arc::new(QueueName { route: route.into(), to }))
+    }
+}
+
+/// By name. Clones are known to be equal without a look at their names.
+impl Ord for Queue {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Queue {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -13,7 +13,6 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
-    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -35,16 +34,16 @@ const LIVE_BYTES: usize = 1 << 20;
 /// Unacknowledged messages by queue. Bounded by the windows of the queues' deliveries.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    lanes: BTreeMap<Arc<Queue>, Lane>,
+    lanes: BTreeMap<Queue, Lane>,
     inflight: BTreeMap<u16, InFlight>,
     /// To be sent before anything new: what an earlier connection sent, in its order, and what the store had to know.
     due: VecDeque<u16>,
     sent: u64,
     last_id: u16,
     /// The queue that sent last: the next one has its turn.
-    turn: Option<Arc<Queue>>,
+    turn: Option<Queue>,
     /// Queues whose progress is to be told.
-    progress: BTreeSet<Arc<Queue>>,
+    progress: BTreeSet<Queue>,
     /// Messages of best-effort routes, each with its route, oldest first, and their bytes.
     live: VecDeque<(String, Parcel)>,
     live_bytes: usize,
@@ -105,7 +104,6 @@ pub(super) enum Outgoing {
 impl Outbox {
     /// Takes what a delivery sends. What is held already is left out.
     pub(super) fn take(&mut self, queue: Queue, first_seq: u64, messages: Vec<Parcel>) {
-        let queue = Arc::new(queue);
         let lane = self.lanes.entry(queue.clone()).or_insert_with(|| Lane::starting_at(first_seq));
         if first_seq <= lane.acked {
             // The delivery has not heard of it, or has lost it.
@@ -198,7 +196,7 @@ impl Outbox {
         self.lanes.remove(queue);
         self.progress.remove(queue);
         self.inflight.retain(|_, flight| {
-            if flight.of.take_if(|(of, _)| **of == *queue).is_none() {
+            if flight.of.take_if(|(of, _)| of == queue).is_none() {
                 return true;
             }
             match flight.stage {
@@ -363,14 +361,17 @@ impl Outbox {
     pub(super) fn take_progress(&mut self) -> Vec<(Queue, u64)> {
         std::mem::take(&mut self.progress)
             .into_iter()
-            .filter_map(|queue| Some(((*queue).clone(), self.lanes.get(&queue)?.acked)))
+            .filter_map(|queue| {
+                let acked = self.lanes.get(&queue)?.acked;
+                Some((queue, acked))
+            })
             .collect()
     }
 
     /// A queue whose next message may be sent, beginning after the one whose turn it was; and at which QoS, or not at all.
-    fn choose(&self, window: usize, grant: impl Fn(&Parcel) -> Grant) -> Option<(Arc<Queue>, Option<u8>)> {
+    fn choose(&self, window: usize, grant: impl Fn(&Parcel) -> Grant) -> Option<(Queue, Option<u8>)> {
         let has_room = self.inflight.len() < window;
-        let ready = |(queue, lane): (&Arc<Queue>, &Lane)| {
+        let ready = |(queue, lane): (&Queue, &Lane)| {
             let qos = match grant(&lane.peek()?.parcel) {
                 Grant::Nothing => return None,
                 Grant::NotWanted => None,
@@ -388,7 +389,7 @@ impl Outbox {
         after.or_else(|| self.lanes.iter().find_map(ready))
     }
 
-    fn settle(&mut self, queue: &Arc<Queue>, seq: u64) {
+    fn settle(&mut self, queue: &Queue, seq: u64) {
         if self.lanes.get_mut(queue).is_some_and(|lane| lane.settle(seq)) {
             self.progress.insert(queue.clone());
         }

@@ -1,6 +1,6 @@
 //! QoS 2: the client gets a message under one identifier only, over broken connections and restarts of the device.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use wayside_actors::queue::Queue;
 
@@ -103,7 +103,7 @@ impl Outbox {
     }
 
     /// What was known before the restart of messages of a queue beyond `before`, now that they are here again.
-    pub(super) fn recall(&mut self, queue: &Arc<Queue>, before: u64) {
+    pub(super) fn recall(&mut self, queue: &Queue, before: u64) {
         let (name, Some(lane)) = (name(queue), self.lanes.get_mut(queue)) else { return };
         let Some(known) = self.restored.get_mut(&name) else { return };
         let high = lane.high;
@@ -210,7 +210,7 @@ impl Outbox {
             self.restored.values().map(|queue| queue.settled.len() + queue.offered.len()).sum();
         // What settles before its turn in a queue with QoS 2 is kept as well, at whatever QoS it goes.
         let is_of_lane =
-            |(queue, _): &(Arc<Queue>, u64)| self.lanes.get(queue).is_some_and(|lane| lane.is_exactly_once);
+            |(queue, _): &(Queue, u64)| self.lanes.get(queue).is_some_and(|lane| lane.is_exactly_once);
         let is_kept = |flight: &&InFlight| {
             flight.stage != Stage::AtLeastOnce || flight.of.as_ref().is_some_and(is_of_lane)
         };

@@ -1,6 +1,6 @@
 //! What is on its way to a client under a packet identifier, and what of that outlives the device.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use wayside_actors::queue::Queue;
 use wayside_config::hash::sha256;
@@ -12,7 +12,7 @@ use crate::mqtt::settings::MAX_SESSION_BYTES;
 #[derive(Debug)]
 pub(super) struct InFlight {
     /// Its message; `None` where only the identifier is known, from before a restart.
-    pub(super) of: Option<(Arc<Queue>, u64)>,
+    pub(super) of: Option<(Queue, u64)>,
     /// A retained message, which is in no queue.
     pub(super) old: Option<Box<Parcel>>,
     /// Which publish of the outbox this was, for sending again in the same order.
