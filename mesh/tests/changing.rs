@@ -196,6 +196,12 @@ async fn messages_come_once_and_in_order_while_roles_change() {
         site.devices[device].mesh.take_role(role);
         // Messages are on their way while the session is opened anew.
         site.more(200, &format!("device {} as {role:?}", device + 1)).await;
+        // Clients listen nowhere: by now it has taken the role.
+        let begun = Instant::now();
+        while site.devices[device].mesh.addresses().is_empty() != (role == Role::Client) {
+            assert!(begun.elapsed() < LIMIT, "device {} is not yet {role:?}", device + 1);
+            site.turn().await;
+        }
     }
     let begun = Instant::now();
     while site.devices[..2].iter().any(|device| {
