@@ -184,6 +184,11 @@ impl Hub {
         }
     }
 
+    /// The cloud got on with a device for a while.
+    pub(super) fn served(&self, device: DeviceId) {
+        self.said.forget(device);
+    }
+
     /// Waits for the answer to a question; the number goes with it.
     pub(super) fn await_answer(&self) -> (u64, oneshot::Receiver<Result<String, String>>) {
         self.wait(&self.questions)

@@ -15,6 +15,11 @@ const MAX_DEVICES: usize = 1024;
 pub(super) struct Said(Mutex<BTreeMap<DeviceId, String>>);
 
 impl Said {
+    /// The cloud got on with it for a while: what is said next is news.
+    pub(super) fn forget(&self, device: DeviceId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
+    }
+
     /// Notes what is said of a device; gives whether it is another thing than before.
     pub(super) fn is_new(&self, device: DeviceId, reason: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,6 +48,8 @@ mod tests {
         };
         assert!(said.is_new(device(1), "newer"));
         assert!(!said.is_new(device(1), "newer"));
+        said.forget(device(1));
+        assert!(said.is_new(device(1), "newer"));
         assert!(said.is_new(device(2), "newer") && said.is_new(device(1), "other"));
         (3..3000).for_each(|number| assert!(said.is_new(device(number), "newer")));
         assert!(said.0.lock().unwrap().len() <= MAX_DEVICES);

@@ -1,6 +1,9 @@
 //! Takes connections of devices, and carries frames between them and their sessions.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::ArbiterHandle;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream};
@@ -41,6 +44,9 @@ const STUCK: Duration = Duration::from_secs(30);
 
 /// For what was written to arrive before a connection is closed.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// A conversation that went on for so long was a good one.
+const GOOD: Duration = Duration::from_secs(10);
 
 /// What accepting needs.
 #[derive(Clone)]
@@ -125,7 +131,12 @@ impl Server {
             Err(reason) => reason.clone(),
             Ok(_) => {
                 connection.set_receive_window(transport::RECEIVE);
+                let since = Instant::now();
                 let reason = read(&mut from_device, &address, connection).await;
+                let is_ours = matches!(connection.close_reason(), Some(ConnectionError::LocallyClosed));
+                if since.elapsed() >= GOOD && !is_ours {
+                    self.hub.served(device);
+                }
                 if let Some(ConnectionError::ApplicationClosed(close)) = connection.close_reason()
                     && close.reason != CLOSED_BY_DEVICE
                 {

@@ -179,7 +179,7 @@ impl SessionShell {
     }
 
     async fn close(&self, reason: String) {
-        tracing::debug!(device = %self.device.short(), reason, "closing a connection");
+        self.hub.say_once(self.device, &reason);
         self.post(Outgoing::Close(reason)).await;
     }
 

@@ -139,7 +139,9 @@ impl Attendant<'_> {
     {
         let closing = self.hub.closing.cancelled();
         tokio::pin!(closing);
-        let (mut heard, mut written) = (Instant::now(), Instant::now());
+        let mut heard = Instant::now();
+        // Since when something waits to be written, or since when the client took some of it.
+        let mut waiting = None;
         let mut drain_until = None;
         loop {
             let polled = self.slot.lock().session.poll(self.link, out);
@@ -162,11 +164,10 @@ impl Attendant<'_> {
                 heard = now;
             }
             let is_written = out.is_empty() && writer.is_flushed;
-            if is_written {
-                written = now;
-            }
+            let waits_since = if is_written { None } else { Some(waiting.unwrap_or(now)) };
+            waiting = waits_since;
             let silent_at = heard + self.keep_alive;
-            let stuck_at = written + self.hub.settings.write_timeout;
+            let stuck_at = waits_since.unwrap_or(now) + self.hub.settings.write_timeout;
             let drained_at = drain_until.unwrap_or(now + FOREVER);
             tokio::select! {
                 filled = reader.fill(), if may_read => match filled {
@@ -174,7 +175,7 @@ impl Attendant<'_> {
                     Err(error) => return Parting::Lost(error),
                 },
                 pushed = writer.push(out), if !is_written => match pushed {
-                    Ok(()) => written = Instant::now(),
+                    Ok(()) => waiting = Some(Instant::now()),
                     Err(error) => return Parting::Lost(error),
                 },
                 permit = self.hub.events.reserve(), if !has_told => match permit {

@@ -138,6 +138,19 @@ fn silence_ends_a_connection() {
 }
 
 #[test]
+fn a_client_that_had_nothing_to_read_for_long_still_reads() {
+    let settings = Settings { write_timeout: Duration::from_millis(100), ..Settings::default() };
+    let device = Device::start_at(([127, 0, 0, 1], 0).into(), Arc::default(), settings);
+    let mut raw = Raw::connected(device.address, 4);
+    // Whether it is let go would be left to chance each time.
+    for round in 0..10 {
+        std::thread::sleep(Duration::from_millis(250));
+        raw.send(b"\xc0\0");
+        assert_eq!(raw.packet(), Some(vec![0xd0, 0]), "{round}");
+    }
+}
+
+#[test]
 fn closing_answers_what_was_sent_and_says_goodbye() {
     let mut device = Device::start();
     let mut raw = Raw::connected(device.address, 5);

@@ -178,7 +178,19 @@ impl Device {
     /// No actor waits for a link slower than its senders: who has to say again what found no room hears of it.
     async fn uplink(self: &Rc<Self>, command: io::Uplink) {
         let Some(uplink) = &self.adapters.uplink else { return };
+        let begins_anew = match &command {
+            io::Uplink::Send(ToCloud::Report(report)) => report.full,
+            io::Uplink::Connect => true,
+            io::Uplink::Close | io::Uplink::Send(_) | io::Uplink::Together(_) => false,
+        };
+        if begins_anew {
+            self.lacks_report.set(false);
+        }
         let command = match command {
+            // What follows a report that was not told would leave a gap, for which the cloud hangs up.
+            io::Uplink::Send(ToCloud::Report(report)) if self.lacks_report.get() && !report.full => {
+                Err(io::Uplink::Send(ToCloud::Report(report)))
+            }
             // Of the uplink's own actor alone, few, and for the daemon's end: without them nothing goes on. An error
             // means that it is ending already.
             io::Uplink::Connect | io::Uplink::Close => return drop(uplink.send(command).await),
@@ -188,6 +200,9 @@ impl Device {
                 Err(mpsc::error::TrySendError::Full(command)) => Err(command),
             },
         };
+        if let Err(io::Uplink::Send(ToCloud::Report(_))) = command {
+            self.lacks_report.set(true);
+        }
         if let Some(event) = command.err().and_then(untold) {
             self.tell(event);
         }

@@ -1,7 +1,7 @@
 //! The device as its actors see it: who is where, and the way to the outside.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -42,6 +42,8 @@ pub struct Device {
     queues: OnceCell<Queues>,
     /// What is wrong, by who noticed it, to tell a health that was restarted.
     problems: RefCell<BTreeMap<String, Vec<String>>>,
+    /// The cloud was not told a report: until it has a full one the next ones are not told either.
+    pub(super) lacks_report: Cell<bool>,
     /// A machine was given up that the device cannot do without.
     fatal: mpsc::UnboundedSender<String>,
 }
@@ -83,6 +85,7 @@ impl Device {
             actors: RefCell::default(),
             queues: OnceCell::new(),
             problems: RefCell::default(),
+            lacks_report: Cell::default(),
             fatal,
         };
         (Rc::new(device), fatals)

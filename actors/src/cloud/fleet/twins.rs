@@ -14,7 +14,11 @@ use serde::{Deserialize, Serialize};
 use wayside_config::{document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
 
 use super::{Effect, Fleet, Presence};
-use crate::{device::twins::Twin, machine::Effects, report::MAX_MODULES};
+use crate::{
+    device::twins::{Side, Twin},
+    machine::Effects,
+    report::MAX_MODULES,
+};
 
 /// Changes of one twin that may wait for its device.
 pub const MAX_PENDING: usize = 32;
@@ -113,7 +117,8 @@ impl Fleet {
         }
     }
 
-    /// A device told of a twin. One for which there is no room is left out.
+    /// A device told of a twin. A new one for which there is no room is left out; of one that is known the change goes on,
+    /// and what the module says of itself stays as it was.
     pub(super) fn twin_reported(
         &mut self,
         id: DeviceId,
@@ -124,12 +129,7 @@ impl Fleet {
         let Some(device) = self.devices.get_mut(&id) else { return };
         let twins = &mut device.twins;
         let known = twins.records.get(&module);
-        let before = known.map_or(0, |record| record.twin.cost_bytes());
-        let bytes = twins.bytes - before + twin.cost_bytes();
-        if bytes > MAX_TWIN_BYTES || (known.is_none() && twins.records.len() >= MAX_MODULES) {
-            device.record.unshown = device.record.unshown.saturating_add(1);
-            return;
-        }
+        let others = twins.bytes - known.map_or(0, TwinRecord::cost_bytes);
         let mut record = known.cloned().unwrap_or_else(|| TwinRecord {
             twin: twin.clone(),
             pending: Vec::new(),
@@ -142,7 +142,17 @@ impl Fleet {
                 && before.twin.desired == twin.desired
                 && waited == record.pending.len()
         });
-        record.twin = twin;
+        let before = std::mem::replace(&mut record.twin, twin);
+        if others + record.cost_bytes() > MAX_TWIN_BYTES
+            || (known.is_none() && twins.records.len() >= MAX_MODULES)
+        {
+            device.record.unshown = device.record.unshown.saturating_add(1);
+            if known.is_none() {
+                return;
+            }
+            let is_same = before.life == record.twin.life;
+            record.twin.reported = if is_same { before.reported } else { Side::default() };
+        }
         if let Some(next) = record.pending.first() {
             out.push(Effect::SendTwin(id, next.sealed.clone()));
         }
@@ -386,6 +396,20 @@ mod tests {
         assert!(twins.bytes <= MAX_TWIN_BYTES && twins.records.len() < 400);
         assert_eq!(twins.bytes, twins.records.values().map(TwinRecord::cost_bytes).sum::<usize>());
         assert_eq!(fleet.devices[&device()].record.unshown as usize, 400 - twins.records.len());
+        // One that is known goes on, though what it says of itself has no room.
+        let room = twins.records.keys().next_back().cloned().unwrap();
+        let more = Side { version: 2, properties: "y".repeat(4 * wayside_config::limits::TWIN_BYTES) };
+        let twin =
+            Twin { desired: Side { version: 1, properties: "{}".into() }, reported: more, ..Twin::new(1) };
+        at(
+            &mut fleet,
+            0,
+            Event::TwinReported { device: device(), module: room.clone(), twin: Box::new(twin) },
+        );
+        let twins = &fleet.devices[&device()].twins;
+        let record = &twins.records[&room];
+        assert_eq!((record.twin.desired.version, record.twin.reported.version), (1, 1));
+        assert!(twins.bytes <= MAX_TWIN_BYTES);
         at(&mut fleet, 0, Event::TwinNames { device: device(), modules: Vec::new() });
         let twins = &fleet.devices[&device()].twins;
         assert_eq!((twins.bytes, twins.records.len()), (0, 0));

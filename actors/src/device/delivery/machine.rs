@@ -1,5 +1,7 @@
 //! What is sent when, and when it is sent again.
 
+mod sweep;
+
 use super::{
     Effect, Event, Terms,
     window::{Sent, Window},
@@ -61,6 +63,8 @@ pub struct Delivery {
     go_back_at: Option<Time>,
     /// When to ask the store again, which had nothing to give.
     ask_at: Option<Time>,
+    /// When to look for what has waited too long, while the destination is away.
+    sweep_at: Option<Time>,
     /// The alarm that was asked for and has not rung.
     alarm: Option<Time>,
 }
@@ -93,6 +97,7 @@ impl Delivery {
             fruitless: 0,
             go_back_at: None,
             ask_at: None,
+            sweep_at: None,
             alarm: None,
         }
     }
@@ -129,6 +134,7 @@ impl Machine for Delivery {
             }
         }
         self.load(now, out);
+        self.sweep(now, out);
         self.set_alarm(out);
     }
 
@@ -168,7 +174,10 @@ impl Delivery {
             return;
         }
         self.loading = None;
-        if !self.is_up || from > self.next {
+        if !self.is_up {
+            return self.swept(from, first_seq, messages, wall_ms, now, out);
+        }
+        if from > self.next {
             // Asked before it went back.
             return;
         }
@@ -343,7 +352,7 @@ impl Delivery {
     /// Asks to be woken when there is something to wait for and no earlier alarm is set: an alarm
     /// that comes early sets the next one, which is cheaper than one a batch.
     fn set_alarm(&mut self, out: &mut Effects<Effect>) {
-        let wish = [self.go_back_at, self.ask_at, self.batch_at].into_iter().flatten().min();
+        let wish = [self.go_back_at, self.ask_at, self.batch_at, self.sweep_at].into_iter().flatten().min();
         if let Some(at) = wish.filter(|at| self.alarm.is_none_or(|alarm| *at < alarm)) {
             self.alarm = Some(at);
             out.wake_at(at);

@@ -1,3 +1,5 @@
+mod away;
+
 use bytes::Bytes;
 use wayside_config::{
     identity::DeviceId,

@@ -21,8 +21,10 @@ pub const UNFIT_MS: u64 = 600_000;
 
 /// The wait before what found no room is said again, in milliseconds.
 pub const AGAIN_MS: u64 = 1_000;
-/// Answers that are kept until there is room. More are dropped: who asked hears that no answer came in time.
+/// Answers that are kept whole until there is room; of more it is only said that there was none.
 pub const MAX_ANSWERS: usize = 4;
+/// Answers that wait for room, in whatever form: as many as the cloud may ask for at a time.
+pub(super) const WAITING_ANSWERS: usize = 64;
 
 /// The machine of the uplink.
 #[derive(Clone, Debug)]
@@ -110,12 +112,7 @@ impl Machine for Uplink {
                     self.again(now, out);
                 }
             }
-            Event::AnswerUntold(answer) => {
-                if self.is_online() && self.answers.len() < MAX_ANSWERS {
-                    self.answers.push(answer);
-                    self.again(now, out);
-                }
-            }
+            Event::AnswerUntold(answer) => self.answer_again(answer, now, out),
             Event::Asked => out.push(if self.is_online() { Effect::Up } else { Effect::Down }),
             Event::HealthRestarted => out.push(Effect::Problem(self.problem.clone())),
             Event::Stop => {
@@ -203,6 +200,18 @@ impl Uplink {
             *told = true;
             out.push(Effect::Send(ToCloud::Report(report)));
         }
+    }
+
+    /// None is forgotten: the cloud counts what it asked, and asks no more while too much of it is open.
+    fn answer_again(&mut self, mut answer: Answer, now: Time, out: &mut Effects<Effect>) {
+        if !self.is_online() || self.answers.len() >= WAITING_ANSWERS {
+            return;
+        }
+        if self.answers.len() >= MAX_ANSWERS {
+            answer.result = Err("the device's uplink had no room for the answer: ask again".into());
+        }
+        self.answers.push(answer);
+        self.again(now, out);
     }
 
     fn again(&mut self, now: Time, out: &mut Effects<Effect>) {

@@ -6,6 +6,7 @@ use wayside_actors::{
     device::twins::{self, Twin},
     frame::{Answer, ToCloud},
     message::Batch,
+    report::Report,
 };
 use wayside_config::workload::ModuleId;
 
@@ -146,5 +147,26 @@ fn a_full_uplink_holds_nobody_up_and_what_was_not_told_is_told_later() {
         }
         assert_eq!(told[0], ToCloud::TwinNames(vec![sensor()]));
         assert!(matches!(&told[1], ToCloud::Twin(_, twin) if twin.reported.version == 1), "{told:?}");
+    });
+}
+
+#[test]
+fn after_a_report_that_found_no_room_none_goes_before_a_full_one() {
+    on_actix(|| async {
+        let (uplink, mut commands) = mpsc::channel(1);
+        let fixture = Fixture::boot_with(Some(uplink));
+        let report = |number, full| ToCloud::Report(Box::new(Report { number, full, ..Report::default() }));
+        let send = |frame| fixture.device.io(io::Io::Uplink(io::Uplink::Send(frame)));
+        send(report(1, true)).await;
+        send(report(2, false)).await;
+        let next = |commands: &mut mpsc::Receiver<io::Uplink>| commands.try_recv().ok();
+        assert_eq!(next(&mut commands), Some(io::Uplink::Send(report(1, true))));
+        // There is room again, and the second is missing.
+        send(report(3, false)).await;
+        assert_eq!(next(&mut commands), None);
+        for (number, full) in [(4, true), (5, false)] {
+            send(report(number, full)).await;
+            assert_eq!(next(&mut commands), Some(io::Uplink::Send(report(number, full))));
+        }
     });
 }
