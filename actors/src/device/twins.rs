@@ -119,6 +119,8 @@ pub enum Event {
     CloudUp,
     /// The cloud cannot be reached.
     CloudDown,
+    /// Health was restarted: say everything again.
+    HealthRestarted,
     /// The uplink had no room for what one `Tell` said: it is said again, after a pause.
     Untold(Vec<ToCloud>),
     /// The time asked for has come.

@@ -286,11 +286,13 @@ impl Device {
                 return;
             }
         };
-        self.problem("actors", Some(format!("{reason}; it is tried again every minute, please report this")));
+        // A source for each: one that is well again does not hide another.
+        let source = format!("{actor:?}");
+        self.problem(&source, Some(format!("{reason}; it is tried again every minute, please report this")));
         let device = Rc::clone(self);
         actix::spawn(async move {
             tokio::time::sleep(GIVEN_UP).await;
-            device.problem("actors", None);
+            device.problem(&source, None);
             device.tell(again);
         });
     }

@@ -189,7 +189,10 @@ impl Router {
         } else if message.is_to_be_retained() {
             self.retain(&module, &message, out);
         }
-        self.changed.count(&choice);
+        // A report is where it belongs without a route.
+        if !is_kept || !choice.verdicts.is_empty() {
+            self.changed.count(&choice);
+        }
         let mut told = Vec::new();
         for queue in choice.forwarded {
             out.push(Effect::Forward { queue: queue.clone(), message: message.clone() });

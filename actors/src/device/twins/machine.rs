@@ -68,6 +68,7 @@ impl Machine for Twins {
             Event::CloudUp if self.cloud.is_up => {}
             Event::CloudUp => self.cloud = Cloud::up(self.twins.keys().cloned()),
             Event::CloudDown => self.cloud = Cloud::default(),
+            Event::HealthRestarted => self.tell_problems(out),
             Event::Untold(frames) => self.untold(now, frames),
             Event::Woken => {}
         }

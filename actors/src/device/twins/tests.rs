@@ -190,6 +190,12 @@ fn a_change_through_the_cloud_that_is_not_taken_is_a_problem_until_one_is() {
     assert!(reason.contains("earlier twin") && problems[0].contains(reason.as_str()), "{told:?}");
     let again = done(&mut twins, 0, changed(None, change(life + 1, 1, "{}")));
     assert!(matches!(again[..], [Effect::Tell(_)]), "{again:?}");
+    let said = Effect::Problems(problems.clone());
+    assert_eq!(
+        done(&mut twins, 0, Event::HealthRestarted),
+        [said],
+        "a health that begins anew knows nothing"
+    );
     let told = done(&mut twins, 0, changed(None, change(life, 1, "{}")));
     assert!(told.contains(&Effect::Problems(Vec::new())), "{told:?}");
 }

@@ -3,7 +3,7 @@
 use super::{Actor, Event, Out, mqtt, to_router};
 use crate::device::{
     io::{self, Io},
-    membership, reconciler, router, uplink,
+    membership, reconciler, router, twins, uplink,
 };
 
 /// What makes an actor whole again that was rebuilt after a failure and has forgotten what it was
@@ -33,6 +33,7 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
             to_router(router::Event::HealthRestarted),
             Out::Tell(Event::Membership(membership::Event::HealthRestarted)),
             Out::Tell(Event::Uplink(uplink::Event::HealthRestarted)),
+            Out::Tell(Event::Twins(twins::Event::HealthRestarted)),
         ],
         // Whoever waits is told by the adapter, when the time is up; each module reports again.
         Actor::Calls => vec![Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted))],

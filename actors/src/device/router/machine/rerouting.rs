@@ -81,9 +81,12 @@ impl Router {
         self.routes.as_ref().is_some_and(|routes| routes.terms(queue).is_none())
     }
 
-    /// How the messages of a queue are sent.
+    /// How the messages of a queue are sent. In one without a route may be those of other devices.
     pub(super) fn terms(&self, queue: &Queue) -> Terms {
-        self.routes.as_ref().and_then(|routes| routes.terms(queue)).unwrap_or(Terms::USUAL)
+        self.routes
+            .as_ref()
+            .and_then(|routes| routes.terms(queue))
+            .unwrap_or(Terms { has_come: true, ..Terms::USUAL })
     }
 
     /// Whether what waits in the queue is still delivered when its route is gone. Other devices do not take

@@ -92,6 +92,8 @@ fn what_a_module_reports_is_accepted_without_a_route_and_retained_with_one() {
     let mut router = router(1 << 20, WhenFull::PushBack);
     at(&mut router, 0, table("#"));
     assert_eq!(done(&mut router, 0, reported(1, "a")), [Effect::Accept { ticket: 1 }]);
+    let told = done(&mut router, STATUS_MS, Event::Woken);
+    assert!(!told.iter().any(|effect| matches!(effect, Effect::Unrouted(_))), "{told:?}");
     at(&mut router, 0, table(TWIN_REPORTED));
     assert_eq!(retained(&mut router), [""; 0], "nothing was kept for nobody");
     let steps = at(&mut router, 0, reported(2, "b"));

@@ -212,6 +212,10 @@ fn what_waits_on_a_removed_route_is_dropped_or_drained_as_it_says() {
         })
         .collect();
     assert!(!done(&mut drained, 0, routes(vec![])).contains(&closed));
+    // No clock of this device judges what may be another one's.
+    let told = done(&mut drained, 0, Event::DeliveryRestarted(queue(Endpoint::Cloud)));
+    let is_kept = |effect: &Effect| matches!(effect, Effect::Appended { terms, .. } if terms.has_come);
+    assert!(told.iter().any(is_kept), "{told:?}");
     let trimmed = |upto| Event::Trimmed { queue: queue(Endpoint::Cloud), upto, expired: 0 };
     assert!(done(&mut drained, 0, trimmed(1)).contains(&closed));
 
