@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use wayside_actors::frame::{ToCloud, ToDevice};
-use wayside_cloud_bridge::wire::{Frame, MAX_FRAME_BYTES};
+use wayside_cloud_bridge::wire::Frame;
 
 fuzz_target!(|body: &[u8]| {
     check::<ToCloud>(body);
@@ -11,8 +11,8 @@ fuzz_target!(|body: &[u8]| {
 });
 
 fn check<F: Frame + PartialEq + std::fmt::Debug>(body: &[u8]) {
-    let Ok(frame) = F::decode(body.to_vec().into(), MAX_FRAME_BYTES) else { return };
+    let Ok(frame) = F::decode(body.to_vec().into()) else { return };
     let written = frame.encode().expect("what was read is not too large");
-    let again = F::decode(written.slice(4..), MAX_FRAME_BYTES).expect("what was written can be read");
+    let again = F::decode(written.slice(4..)).expect("what was written can be read");
     assert_eq!(again, frame);
 }
