@@ -3,6 +3,7 @@
 use super::{Effect, Event};
 use crate::{
     backoff::Backoff,
+    cloud::session::MAX_QUESTIONS,
     frame::{Answer, Hello, ToCloud, ToDevice},
     machine::{Effects, Machine},
     report::Report,
@@ -23,8 +24,6 @@ pub const UNFIT_MS: u64 = 600_000;
 pub const AGAIN_MS: u64 = 1_000;
 /// Answers that are kept whole until there is room; of more it is only said that there was none.
 pub const MAX_ANSWERS: usize = 4;
-/// Answers that wait for room, in whatever form: as many as the cloud may ask for at a time.
-pub(super) const WAITING_ANSWERS: usize = 64;
 
 /// The machine of the uplink.
 #[derive(Clone, Debug)]
@@ -204,7 +203,7 @@ impl Uplink {
 
     /// None is forgotten: the cloud counts what it asked, and asks no more while too much of it is open.
     fn answer_again(&mut self, mut answer: Answer, now: Time, out: &mut Effects<Effect>) {
-        if !self.is_online() || self.answers.len() >= WAITING_ANSWERS {
+        if !self.is_online() || self.answers.len() >= MAX_QUESTIONS {
             return;
         }
         if self.answers.len() >= MAX_ANSWERS {

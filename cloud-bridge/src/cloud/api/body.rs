@@ -34,7 +34,7 @@ pub(super) async fn gather(request: Request, next: Next) -> Response {
     }
     if bytes > SEALED_BYTES {
         let error = format!("the body is larger than the limit of {SEALED_BYTES} bytes");
-        let help = "make the workload smaller: what is large belongs into an image";
+        let help = "send less: what is large belongs into an image, or into messages";
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error, help).into_response();
     }
     next.run(Request::from_parts(parts, Body::from(whole.freeze()))).await

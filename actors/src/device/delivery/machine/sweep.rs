@@ -57,7 +57,7 @@ impl Delivery {
             None => 0,
         };
         self.sweep_at = Some(now.plus_millis(left_ms.clamp(SWEEP_MS.0, SWEEP_MS.1)));
-        if messages.is_empty() && first_seq + 1 < self.next {
+        if messages.is_empty() && first_seq < self.next {
             // All of them: there may be more.
             self.sweep_at = Some(now);
         }

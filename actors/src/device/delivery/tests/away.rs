@@ -56,3 +56,15 @@ fn what_was_looked_at_while_the_destination_was_away_is_sent_when_it_is_back() {
     three.iter_mut().for_each(|message| message.accepted_ms = 4_000);
     assert_eq!(sent(&done(&mut delivery, 5_002, read(1, three, 5_002))), [(0, 1, 3)]);
 }
+
+#[test]
+fn large_messages_that_waited_too_long_go_one_after_the_other_without_a_pause() {
+    let mut delivery = away(3);
+    done(&mut delivery, 5_000, Event::Woken);
+    // One fills what is read at once.
+    for upto in 1..=2 {
+        let steps = done(&mut delivery, 5_001, read(upto, messages(1), 6_000));
+        assert!(steps.contains(&Effect::Trimmed { upto, expired: 1 }), "{steps:?}");
+        assert_eq!(asked(&steps), Some((upto + 1, MAX_BATCH_MESSAGES)));
+    }
+}
