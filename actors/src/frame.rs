@@ -32,10 +32,10 @@ use crate::{
 /// The protocol version spoken here. It is raised with every kind of frame that is added, for who does not know it ends
 /// the conversation: a cloud of an older version then says so when the device greets. Clouds are upgraded first, and talk to devices
 /// of [`OLDEST_PROTOCOL`] and later.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
-/// The oldest protocol version of a device that a cloud talks to.
-pub const OLDEST_PROTOCOL: u16 = 1;
+/// The oldest protocol version of a device that a cloud talks to: those before have no fleet.
+pub const OLDEST_PROTOCOL: u16 = 3;
 
 /// The text of an [`Answer`], in bytes.
 pub const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -118,6 +118,10 @@ impl fmt::Debug for Hello {
 /// Signed documents that say what a device should run. Bytes as they were signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
+    /// The chain of the fleet's sealed [`wayside_config::fleet::Root`]s, from the first on; empty where there is nothing new to say.
+    pub roots: Vec<bytes::Bytes>,
+    /// The sealed [`wayside_config::document::Revocation`] that holds, if there is one.
+    pub revocation: Option<bytes::Bytes>,
     /// A sealed [`wayside_config::document::Assignment`].
     pub assignment: bytes::Bytes,
     /// The sealed [`wayside_config::document::Release`]s that it names.

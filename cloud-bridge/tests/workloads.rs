@@ -6,14 +6,18 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use support::{Cloud, Device};
 use wayside_actors::frame::{Desired, ToDevice};
 use wayside_config::{
-    document::{Assignment, Release},
-    envelope::{Kind, open, seal},
+    cbor,
+    cosign::{Kind, open, payload_hash, seal},
+    document::{Assignment, DocumentId, Release, Revocation},
+    fleet::Fleet,
     hash::sha256,
     identity::PublicKey,
+    quorum::Quorum,
     workload::{ModuleSpec, Target, Workload},
 };
 
@@ -27,11 +31,25 @@ fn release(version: u64) -> Release {
         twins: BTreeMap::new(),
         routes: Vec::new(),
     };
-    Release { version, workload }
+    Release { version, issued_ms: 0, expires_ms: None, workload }
 }
 
 fn sealed(operator: &SigningKey, version: u64) -> Vec<u8> {
-    seal(operator, Kind::Release, &release(version)).unwrap()
+    let fleet = Fleet::of_one(operator).unwrap();
+    seal(Kind::Release, &fleet.id(), &release(version), operator).unwrap()
+}
+
+/// Tells the cloud the fleet of one operator.
+fn introduce(cloud: &Cloud, operator: &SigningKey) -> (u16, String) {
+    let roots: Vec<Bytes> =
+        Fleet::of_one(operator).unwrap().roots().iter().cloned().map(Bytes::from).collect();
+    cloud.put("/api/v1/fleet", &cbor::encode(&(roots, None::<Bytes>)))
+}
+
+fn assignment(cloud: &Cloud, operator: &SigningKey, got: &Desired) -> Assignment {
+    let fleet = Fleet::open(&got.roots).unwrap();
+    assert_eq!(fleet, Fleet::of_one(operator).unwrap());
+    open(Kind::Assignment, &fleet.id(), &got.assignment, &Quorum::one(cloud.join.key)).unwrap().1
 }
 
 fn operator(seed: u8) -> (SigningKey, PublicKey) {
@@ -55,26 +73,26 @@ async fn what_is_applied_reaches_the_device_and_verifies() {
     device.join("ewr", cloud.join.token.as_deref()).await;
     let (key, public) = operator(40);
     let bytes = sealed(&key, 1);
+    assert_eq!(introduce(&cloud, &key).0, 200);
     let (status, body) = cloud.post("/api/v1/workloads", &bytes);
     assert_eq!((status, body.as_str()), (200, r#"{"name":"weather","version":1,"devices":1}"#));
 
     let got = desired(&mut device).await;
-    let (signer, assignment) =
-        open::<Assignment>(&got.assignment, Kind::Assignment, &[cloud.join.key]).unwrap();
-    assert_eq!(signer, cloud.join.key);
-    assert_eq!((assignment.device, assignment.version), (device.id(), 1));
-    assert_eq!(assignment.releases[0].sha256, sha256(&bytes));
+    let assigned = assignment(&cloud, &key, &got);
+    assert_eq!((assigned.device, assigned.version), (device.id(), 1));
+    assert_eq!(assigned.releases[0].sha256, sha256(&bytes));
     assert_eq!(got.releases, [bytes.as_slice()]);
-    let (signer, named) = open::<Release>(&got.releases[0], Kind::Release, &[public]).unwrap();
-    assert_eq!((signer, named), (public, release(1)));
+    let (signers, named) =
+        Fleet::of_one(&key).unwrap().verify::<Release>(Kind::Release, &got.releases[0]).unwrap();
+    assert_eq!((signers, named), (vec![public], release(1)));
 
     let listed: serde_json::Value = serde_json::from_str(&cloud.get("/api/v1/workloads").1).unwrap();
     assert_eq!((&listed[0]["name"], &listed[0]["devices"]), (&"weather".into(), &1.into()));
     let (status, body) = cloud.delete("/api/v1/workloads/weather");
     assert_eq!((status, body.as_str()), (200, r#"{"name":"weather","devices":1}"#));
     let got = desired(&mut device).await;
-    let (_, assignment) = open::<Assignment>(&got.assignment, Kind::Assignment, &[cloud.join.key]).unwrap();
-    assert_eq!((assignment.version, assignment.releases.len()), (2, 0));
+    let assigned = assignment(&cloud, &key, &got);
+    assert_eq!((assigned.version, assigned.releases.len()), (2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,26 +103,34 @@ async fn a_device_that_was_away_gets_it_after_a_new_start_of_the_cloud() {
     device.join("ewr", cloud.join.token.as_deref()).await;
     drop(device);
     let (key, _) = operator(40);
+    assert_eq!(introduce(&cloud, &key).0, 200);
     assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 3)).0, 200);
     cloud.kill();
     let cloud = Cloud::start(folder.path());
     let mut device = Device::new(1, cloud.address());
     device.join("ewr", None).await;
     let got = desired(&mut device).await;
-    let (_, assignment) = open::<Assignment>(&got.assignment, Kind::Assignment, &[cloud.join.key]).unwrap();
-    assert_eq!(assignment.releases[0].version, 3);
+    assert_eq!(assignment(&cloud, &key, &got).releases[0].version, 3);
 }
 
 #[test]
 fn what_is_not_taken_is_explained_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(folder.path());
-    let (key, _) = operator(40);
+    let ((key, _), (other, _)) = (operator(40), operator(41));
+    let (status, body) = cloud.post("/api/v1/workloads", &sealed(&key, 2));
+    assert_eq!(status, 409, "{body}");
+    assert!(body.contains("no fleet yet"), "{body}");
+    assert_eq!(introduce(&cloud, &key).0, 200);
     assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 2)).0, 200);
-    let (other, other_public) = operator(41);
-    let (status, body) = cloud.post("/api/v1/workloads", &sealed(&other, 3));
+    let (status, body) = introduce(&cloud, &other);
     assert_eq!(status, 403);
-    assert!(body.contains(&format!("start wayside-cloud with --operator {other_public}")), "{body}");
+    assert!(body.contains("start wayside-cloud with --fleet"), "{body}");
+    let (status, body) = cloud.post("/api/v1/workloads", &sealed(&other, 3));
+    assert_eq!(status, 403, "{body}");
+    let shown: serde_json::Value = serde_json::from_str(&cloud.get("/api/v1/fleet").1).unwrap();
+    assert_eq!(shown["fleet"], Fleet::of_one(&key).unwrap().id().to_string());
+    assert_eq!(cloud.put("/api/v1/fleet", b"nonsense").0, 400);
     let (status, body) = cloud.post("/api/v1/workloads", &sealed(&key, 1));
     assert_eq!(status, 409);
     assert!(body.contains("apply a version above it"), "{body}");
@@ -113,7 +139,7 @@ fn what_is_not_taken_is_explained_and_changes_nothing() {
     changed[last] ^= 1;
     let (status, body) = cloud.post("/api/v1/workloads", &changed);
     assert_eq!(status, 400);
-    assert!(body.contains("the signature is not valid"), "{body}");
+    assert!(body.contains("is not valid"), "{body}");
     assert_eq!(cloud.post("/api/v1/workloads", b"nonsense").0, 400);
     // More than the buffers of a socket hold: the answer comes all the same.
     for _ in 0..10 {
@@ -125,32 +151,63 @@ fn what_is_not_taken_is_explained_and_changes_nothing() {
     assert_eq!(listed[0]["version"], 2);
 }
 
+#[test]
+fn what_has_expired_or_is_revoked_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, public) = operator(40);
+    let cloud = Cloud::start_with(folder.path(), "127.0.0.1:0", &["--operator", &public.to_string()]);
+    assert_eq!(introduce(&cloud, &key).0, 200);
+    let fleet = Fleet::of_one(&key).unwrap();
+    let expired = Release { expires_ms: Some(1), ..release(1) };
+    let expired = seal(Kind::Release, &fleet.id(), &expired, &key).unwrap();
+    let (status, body) = cloud.post("/api/v1/workloads", &expired);
+    assert_eq!((status, body.contains("has expired")), (409, true), "{body}");
+    let bad = sealed(&key, 1);
+    let documents = vec![DocumentId(payload_hash(Kind::Release, &bad).unwrap())];
+    let list = Revocation { version: 1, issued_ms: 0, devices: Vec::new(), documents };
+    let list = Bytes::from(seal(Kind::Revocation, &fleet.id(), &list, &key).unwrap());
+    let roots: Vec<Bytes> = fleet.roots().iter().cloned().map(Bytes::from).collect();
+    assert_eq!(cloud.put("/api/v1/fleet", &cbor::encode(&(roots, Some(list)))).0, 200);
+    let (status, body) = cloud.post("/api/v1/workloads", &bad);
+    assert_eq!((status, body.contains("is revoked")), (409, true), "{body}");
+    assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 2)).0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_list_of_operators_lets_nobody_in_and_what_is_assigned_goes_on() {
+async fn damaged_roots_let_nobody_in_until_a_fleet_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(folder.path());
     let mut device = Device::new(1, cloud.address());
     device.join("ewr", cloud.join.token.as_deref()).await;
     let ((key, public), (stranger, _)) = (operator(40), operator(41));
     let first = sealed(&key, 1);
+    assert_eq!(introduce(&cloud, &key).0, 200);
     assert_eq!(cloud.post("/api/v1/workloads", &first).0, 200);
     desired(&mut device).await;
     assert!(cloud.terminate());
-    std::fs::write(folder.path().join("operators"), "damaged\n").unwrap();
+    std::fs::write(folder.path().join("fleet"), "damaged").unwrap();
+    // One copy of two is enough.
+    let cloud = Cloud::start(folder.path());
+    let mut device = Device::new(1, cloud.address());
+    device.join("ewr", None).await;
+    assert_eq!(desired(&mut device).await.releases, [first.as_slice()]);
+    assert!(cloud.terminate());
 
+    for copy in ["fleet", "fleet.copy"] {
+        std::fs::write(folder.path().join(copy), "damaged").unwrap();
+    }
     for _ in 0..2 {
         let cloud = Cloud::start(folder.path());
         for key in [&stranger, &key] {
-            let (status, body) = cloud.post("/api/v1/workloads", &sealed(key, 2));
-            assert_eq!(status, 403, "{body}");
-            assert!(body.contains("--operator"), "{body}");
+            for (status, body) in [introduce(&cloud, key), cloud.post("/api/v1/workloads", &sealed(key, 2))] {
+                assert_eq!(status, 403, "{body}");
+                assert!(body.contains("--operator"), "{body}");
+            }
         }
-        let mut device = Device::new(1, cloud.address());
-        device.join("ewr", None).await;
-        assert_eq!(desired(&mut device).await.releases, [first.as_slice()]);
         assert!(cloud.terminate());
     }
     let cloud = Cloud::start_with(folder.path(), "127.0.0.1:0", &["--operator", &public.to_string()]);
-    assert_eq!(cloud.post("/api/v1/workloads", &sealed(&stranger, 2)).0, 403);
+    assert_eq!(introduce(&cloud, &stranger).0, 403);
+    assert_eq!(introduce(&cloud, &key).0, 200);
     assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 2)).0, 200);
 }

@@ -1,27 +1,33 @@
-//! The documents that say what runs where. Each travels sealed: see [`crate::envelope`].
+//! The documents that say what runs where, and what operators and devices say to each other. Each travels sealed:
+//! what a fleet's operators sign as [`crate::cosign`] says, questions and answers as [`crate::envelope`] does.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
+    hash::hex,
     identity::DeviceId,
-    limits::VERSION_MAX,
+    limits::{REVOKED, VERSION_MAX},
     workload::{ModuleId, Workload},
 };
 
-/// A workload at a version, signed by an operator. Says what runs, not where.
+/// A workload at a version, signed in the role `release`. Says what runs, not where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Higher than every version of this workload before it; at most [`VERSION_MAX`].
     #[serde(deserialize_with = "version")]
     pub version: u64,
+    /// When it was signed: wall clock, milliseconds since the Unix epoch. A device's time never goes below it again.
+    pub issued_ms: u64,
+    /// From when on no device takes it that has not taken it before; `None` for never. What runs, runs on.
+    pub expires_ms: Option<u64>,
     /// What runs.
     pub workload: Workload,
 }
 
-/// What one device runs, signed by the cloud's key or, on a site without a cloud, by an operator.
+/// What one device runs, signed by the cloud's key or, on a site without a cloud, in the role `assign`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assignment {
@@ -110,6 +116,46 @@ pub struct TwinChange {
     pub version: u64,
     /// A JSON merge patch: see [`crate::patch`].
     pub patch: String,
+}
+
+/// What does not count any more, signed in the role `admit`. Each list replaces the one before as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Higher than every version of this fleet before it; at most [`VERSION_MAX`].
+    #[serde(deserialize_with = "version")]
+    pub version: u64,
+    /// When it was signed: wall clock, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// Devices that are out of the fleet.
+    #[serde(deserialize_with = "ascending")]
+    pub devices: Vec<DeviceId>,
+    /// Documents that are taken no more, by the hash of what they say, whoever signs that again.
+    #[serde(deserialize_with = "ascending")]
+    pub documents: Vec<DocumentId>,
+}
+
+/// SHA-256 of a document's payload, shown as 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DocumentId(#[serde(with = "crate::hash::as_bytes")] pub [u8; 32]);
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// A set that has one form: in ascending order, each once, at most [`REVOKED`].
+fn ascending<'de, D: Deserializer<'de>, T: Deserialize<'de> + Ord>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<T>::deserialize(deserializer)?;
+    if list.len() > REVOKED || !list.is_sorted_by(|before, after| before < after) {
+        return Err(de::Error::custom(format!(
+            "a list that is not in ascending order, or names more than {REVOKED}"
+        )));
+    }
+    Ok(list)
 }
 
 fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

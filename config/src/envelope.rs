@@ -1,4 +1,5 @@
-//! The sealed form of a document: COSE_Sign1 (RFC 9052) with Ed25519 over the exact bytes received.
+//! The sealed form of what one signs for itself, a question or an answer: COSE_Sign1 (RFC 9052) with Ed25519 over
+//! the exact bytes received. What a fleet's operators sign has another: see [`crate::cosign`].
 //!
 //! Always tagged, in one encoding only: protected header `{alg: EdDSA, kid: signer's key}`, no
 //! unprotected header, CBOR payload. The external data names the kind, so that one kind of document
@@ -7,37 +8,29 @@
 use coset::{
     CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana,
 };
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::{
     cbor,
     identity::PublicKey,
     limits::{REPLY_BYTES, SEALED_BYTES},
+    signer::{SignError, Signer},
 };
 
 /// What a sealed document is. Part of what is signed, so one kind never passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// [`crate::document::Release`].
-    Release,
-    /// [`crate::document::Assignment`].
-    Assignment,
     /// [`crate::document::Request`].
     Request,
     /// [`crate::document::Reply`].
     Reply,
-    /// [`crate::document::TwinChange`].
-    TwinChange,
 }
 
 impl Kind {
     const fn context(self) -> &'static [u8] {
         match self {
-            Self::Release => b"wayside/v1/release",
-            Self::Assignment => b"wayside/v1/assignment",
             Self::Request => b"wayside/v1/request",
             Self::Reply => b"wayside/v1/reply",
-            Self::TwinChange => b"wayside/v1/twin-change",
         }
     }
 
@@ -45,7 +38,7 @@ impl Kind {
     #[must_use]
     pub const fn max_bytes(self) -> usize {
         match self {
-            Self::Release | Self::Assignment | Self::Request | Self::TwinChange => SEALED_BYTES,
+            Self::Request => SEALED_BYTES,
             Self::Reply => REPLY_BYTES,
         }
     }
@@ -71,21 +64,24 @@ pub enum EnvelopeError {
     /// The signature does not hold.
     #[error("the signature is not valid: the document was changed or belongs to another kind")]
     BadSignature,
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignError),
 }
 
 /// Encodes `document` and signs it.
 ///
 /// # Errors
-/// [`EnvelopeError::TooLarge`], for nobody would accept it.
+/// [`EnvelopeError::TooLarge`], for nobody would accept it; [`EnvelopeError::Signer`].
 pub fn seal<T: serde::Serialize>(
-    key: &SigningKey,
+    signer: &dyn Signer,
     kind: Kind,
     document: &T,
 ) -> Result<Vec<u8>, EnvelopeError> {
     let sealed = CoseSign1Builder::new()
-        .protected(header(PublicKey::from_bytes(key.verifying_key().to_bytes())))
+        .protected(header(signer.key()))
         .payload(cbor::encode(document))
-        .create_signature(kind.context(), |bytes| key.sign(bytes).to_bytes().to_vec())
+        .try_create_signature(kind.context(), |bytes| signer.sign(bytes).map(|signature| signature.to_vec()))?
         .build()
         .to_tagged_vec()
         .map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
@@ -124,7 +120,8 @@ pub fn claimed_signer(sealed: &[u8]) -> Result<PublicKey, EnvelopeError> {
     read(sealed, SEALED_BYTES).map(|(signer, _)| signer)
 }
 
-fn header(signer: PublicKey) -> Header {
+/// What each signature of ours says of itself.
+pub(crate) fn header(signer: PublicKey) -> Header {
     HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).key_id(signer.as_bytes().to_vec()).build()
 }
 
@@ -159,6 +156,7 @@ fn read(sealed: &[u8], limit: usize) -> Result<(PublicKey, CoseSign1), EnvelopeE
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
 
     use super::*;
@@ -186,9 +184,7 @@ mod tests {
         let ((alice, alice_id), (_, bob_id)) = (key(1), key(2));
         let sealed = seal(&alice, Kind::Request, &request("{}")).unwrap();
         assert_eq!(open(&sealed, Kind::Request, &[bob_id, alice_id]), Ok((alice_id, request("{}"))));
-        for other in [Kind::Release, Kind::Assignment, Kind::Reply] {
-            assert_eq!(open::<Request>(&sealed, other, &[alice_id]), Err(EnvelopeError::BadSignature));
-        }
+        assert_eq!(open::<Request>(&sealed, Kind::Reply, &[alice_id]), Err(EnvelopeError::BadSignature));
         assert_eq!(
             open::<Request>(&sealed, Kind::Request, &[bob_id]),
             Err(EnvelopeError::Untrusted(alice_id))
@@ -202,7 +198,7 @@ mod tests {
         let sign = |builder: CoseSign1Builder| {
             builder
                 .payload(cbor::encode(&request("{}")))
-                .create_signature(Kind::Request.context(), |bytes| alice.sign(bytes).to_bytes().to_vec())
+                .create_signature(Kind::Request.context(), |bytes| alice.sign(bytes).unwrap().to_vec())
                 .build()
         };
         let extra = HeaderBuilder::new().text_value("x".into(), ciborium::Value::Null).build();

@@ -20,6 +20,20 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The hash that 64 lower-case hexadecimal digits are.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 64 || !text.bytes().all(is_digit) {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}
+
 /// For `#[serde(with)]`: hexadecimal in formats for people, 32 bytes in others.
 pub(crate) mod as_bytes {
     use super::{BytesVisitor, Deserializer, Serialize, Serializer, TextVisitor, hex};
@@ -51,16 +65,7 @@ impl de::Visitor<'_> for TextVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<[u8; 32], E> {
-        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
-        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let mut hash = [0; 32];
-        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Ok(hash)
+        from_hex(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
 

@@ -1,8 +1,10 @@
-//! Who is who: a device, an operator and a cloud are each their Ed25519 key.
+//! Who is who: a device, an operator and a cloud are each their Ed25519 key, a fleet is its first root.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::hash;
 
 /// An Ed25519 public key, shown as 52 characters of lower-case base32 (RFC 4648, no padding).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +48,55 @@ impl fmt::Display for PublicKey {
             }
         }
         write!(f, "{}", char::from(ALPHABET[(buffer << (5 - bits)) as usize & 31]))
+    }
+}
+
+/// A fleet: SHA-256 of the payload of its first root, shown as 64 hexadecimal digits. It stays when keys change.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FleetId(#[serde(with = "crate::hash::as_bytes")] [u8; 32]);
+
+impl FleetId {
+    /// From the hash's 32 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The hash's 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first 8 digits, for logs and tables. Not proof of anything.
+    #[must_use]
+    pub fn short(&self) -> String {
+        hash::hex(&self.0[..4])
+    }
+}
+
+impl fmt::Display for FleetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hash::hex(&self.0))
+    }
+}
+
+impl fmt::Debug for FleetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// The text is not a fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a fleet: 64 hexadecimal digits, as `wayside fleet` prints them")]
+pub struct BadFleetId;
+
+impl FromStr for FleetId {
+    type Err = BadFleetId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        hash::from_hex(text).map(Self).ok_or(BadFleetId)
     }
 }
 
@@ -151,5 +202,16 @@ mod tests {
         let mut overlong = text.clone();
         overlong.replace_range(51.., "b");
         assert_eq!(overlong.parse::<PublicKey>(), Err(BadPublicKey));
+    }
+
+    #[test]
+    fn a_fleet_is_64_digits_and_never_a_key() {
+        let fleet = FleetId::from_bytes(std::array::from_fn(|i| i as u8 * 7));
+        let text = fleet.to_string();
+        assert_eq!(text.parse(), Ok(fleet));
+        assert_eq!(text.to_uppercase().parse::<FleetId>(), Err(BadFleetId));
+        assert_eq!(text[..62].parse::<FleetId>(), Err(BadFleetId));
+        assert_eq!(PublicKey::from_bytes([7; 32]).to_string().parse::<FleetId>(), Err(BadFleetId));
+        assert_eq!(fleet.short(), text[..8]);
     }
 }

@@ -14,6 +14,16 @@ pub const SETTINGS_BYTES: usize = 64 << 10;
 pub const SEALED_BYTES: usize = 1 << 20;
 /// A sealed reply of a device to an operator.
 pub const REPLY_BYTES: usize = 8 << 20;
+/// Keys of one role of a fleet, and signatures of one document.
+pub const SIGNERS: usize = 16;
+/// A sealed root of a fleet: sixteen keys in four roles, and as many signatures, take less than a third.
+pub const ROOT_BYTES: usize = 16 << 10;
+/// Roots of one fleet, from the first on: one a month for twenty years.
+pub const ROOTS: usize = 256;
+/// All roots of a fleet together.
+pub const CHAIN_BYTES: usize = 256 << 10;
+/// Devices, and documents, that one list of what does not count any more may name.
+pub const REVOKED: usize = 10_000;
 /// The highest version of a release or an assignment: the last whole number that JSON keeps exact.
 pub const VERSION_MAX: u64 = (1 << 53) - 1;
 /// How many versions of assignments are one numbering: version `v` belongs to numbering

@@ -3,7 +3,7 @@
 //! ```toml
 //! name = "ewr"
 //! labels = { plant = "p7" }
-//! operators = ["..."]            # keys that `wayside key` prints
+//! fleet = "..."                  # the fleet that `wayside fleet` prints, or the key of its only operator
 //! mqtt_port = 1883
 //! mqtt_loopback = false
 //! state = "/var/lib/wayside"
@@ -36,6 +36,7 @@ use toml::Spanned;
 
 use crate::{
     diagnostic::{Problems, Report, quote},
+    fleet::Pinned,
     identity::PublicKey,
     join::{JoinLink, parse_address, parse_token},
     limits::{LABEL_BYTES, LABELS, SETTINGS_BYTES},
@@ -49,8 +50,8 @@ pub struct Settings {
     pub name: Option<String>,
     /// What targets may ask for.
     pub labels: BTreeMap<String, String>,
-    /// The keys that this device obeys; empty to obey the first one that hands it a release.
-    pub operators: Vec<PublicKey>,
+    /// The fleet whose operators this device obeys; `None` for the first one that hands it a release.
+    pub fleet: Option<Pinned>,
     /// TCP port of the MQTT listener.
     pub mqtt_port: u16,
     /// Whether the MQTT listener is on 127.0.0.1 too.
@@ -132,7 +133,7 @@ impl Default for Settings {
         Self {
             name: None,
             labels: BTreeMap::new(),
-            operators: Vec::new(),
+            fleet: None,
             mqtt_port: 1883,
             mqtt_loopback: false,
             state: None,
@@ -192,8 +193,7 @@ impl Settings {
 struct File {
     name: Option<Spanned<String>>,
     labels: Option<Spanned<BTreeMap<String, String>>>,
-    #[serde(default)]
-    operators: Vec<PublicKey>,
+    fleet: Option<Pinned>,
     mqtt_port: Option<std::num::NonZeroU16>,
     #[serde(default)]
     mqtt_loopback: bool,
@@ -237,7 +237,7 @@ impl File {
         Some(Settings {
             name: self.name.map(Spanned::into_inner),
             labels: self.labels.map(Spanned::into_inner).unwrap_or_default(),
-            operators: self.operators,
+            fleet: self.fleet,
             mqtt_port: self.mqtt_port.map_or(default.mqtt_port, Into::into),
             mqtt_loopback: self.mqtt_loopback,
             state: self.state,
@@ -328,7 +328,7 @@ mod tests {
             r#"
             name = "ewr"
             labels = {{ plant = "p7" }}
-            operators = ["{key}"]
+            fleet = "{key}"
             mqtt_port = 2883
             mqtt_loopback = true
             state = "/srv/wayside"
@@ -353,7 +353,7 @@ mod tests {
             Settings {
                 name: Some("ewr".into()),
                 labels: BTreeMap::from([("plant".into(), "p7".into())]),
-                operators: vec![key],
+                fleet: Some(Pinned::Operator(key)),
                 mqtt_port: 2883,
                 mqtt_loopback: true,
                 state: Some("/srv/wayside".into()),
@@ -381,7 +381,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let show = |text: &str| Settings::parse("wayside.toml", text).unwrap_err().to_string();
         insta::assert_snapshot!(show("name = \"a\"\nmqtt_prot = 1883"), @r"
-        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `operators`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`
+        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `fleet`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`
          --> wayside.toml:2:1
           |
         2 | mqtt_prot = 1883

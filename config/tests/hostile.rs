@@ -5,6 +5,8 @@
 mod compose;
 #[path = "hostile/condition.rs"]
 mod condition;
+#[path = "hostile/cosign.rs"]
+mod cosign;
 #[path = "hostile/envelope.rs"]
 mod envelope;
 #[path = "hostile/join.rs"]
@@ -17,7 +19,13 @@ mod settings;
 mod statefile;
 
 use proptest::prelude::*;
-use wayside_config::{cbor, document::Request, envelope::Kind, identity::PublicKey};
+use wayside_config::{
+    cbor,
+    cosign::{Kind as Signed, add, seal},
+    document::{Request, Revocation},
+    envelope::Kind,
+    identity::{FleetId, PublicKey},
+};
 
 const COMPOSE: &str = "
 name: grid
@@ -67,6 +75,15 @@ fn forged() -> Vec<u8> {
     sealed
 }
 
+/// A revocation for another fleet than the one that is asked for.
+fn foreign() -> Vec<u8> {
+    let keys = [1, 2].map(|seed| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]));
+    let fleet = FleetId::from_bytes([4; 32]);
+    let revocation = Revocation { version: 1, issued_ms: 7, devices: Vec::new(), documents: Vec::new() };
+    let sealed = seal(Signed::Revocation, &fleet, &revocation, &keys[0]).unwrap();
+    add(Signed::Revocation, &fleet, &sealed, &keys[1]).unwrap()
+}
+
 fn state() -> Vec<u8> {
     let value = std::collections::BTreeMap::from([("a".to_owned(), vec![1u64, 2]), ("b".to_owned(), vec![])]);
     wayside_config::statefile::encode("state", 1, &value)
@@ -77,6 +94,7 @@ proptest! {
     fn random_bytes_break_no_parser(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         compose::read(&bytes);
         condition::read(&bytes);
+        cosign::read(&bytes);
         envelope::read(&bytes);
         join::read(&bytes);
         patch::read(&bytes);
@@ -92,6 +110,7 @@ proptest! {
         patch in damaged(PATCH.into()),
         settings in damaged(SETTINGS.into()),
         sealed in damaged(forged()),
+        cosigned in damaged(foreign()),
         state in damaged(state()),
         link in damaged(format!("wayside://[::1]:7443/?key={}&token=t", PublicKey::from_bytes([2; 32])).into()),
     ) {
@@ -100,6 +119,7 @@ proptest! {
         patch::read(&patch);
         settings::read(&settings);
         envelope::read(&sealed);
+        cosign::read(&cosigned);
         statefile::read(&state);
         join::read(&link);
     }
@@ -110,5 +130,6 @@ fn the_good_files_are_good() {
     assert!(wayside_config::compose::parse("f", COMPOSE).is_ok());
     assert!(wayside_config::settings::Settings::parse("f", SETTINGS).is_ok());
     envelope::read(&forged());
+    cosign::read(&foreign());
     statefile::read(&state());
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 const FILE: &str = "desired";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Replaces it as a whole.
 ///

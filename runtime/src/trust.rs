@@ -1,36 +1,73 @@
-//! Whose word counts: which keys this device obeys, and whether desired state was signed by them.
+//! Whose word counts: which fleet this device belongs to, and whether desired state was signed by its operators.
+
+#[cfg(test)]
+mod attacks;
+mod kept;
+mod lived;
+mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
+use bytes::Bytes;
 use wayside_actors::{device::reconciler::Assigner, frame::Desired};
 use wayside_config::{
-    document::{Assignment, Release, TwinChange},
-    envelope::{self, EnvelopeError, Kind},
+    cosign::{self, CosignError, Kind},
+    document::{Assignment, DocumentId, Release, Revocation, TwinChange},
+    fleet::{Fleet, FleetError, Pinned},
     hash::sha256,
-    identity::{DeviceId, PublicKey},
+    identity::{DeviceId, FleetId, PublicKey},
+    quorum::Quorum,
 };
 
-use crate::state::{Found, StateFolder};
+pub use self::refusal::TrustError;
+pub(crate) use self::{kept::check_age, lived::KEEP_MS};
+use self::{
+    kept::{Known, Revoked},
+    lived::Lived,
+    refusal::not_expired,
+};
+use crate::{
+    clock::wall_ms,
+    control::Now,
+    state::{Found, StateFolder},
+};
 
-const FILE: &str = "operators";
-const VERSION: u16 = 1;
+const TIME: &str = "time";
+const TIME_VERSION: u16 = 1;
 
-/// The keys that this device obeys.
+/// The fleet that this device obeys.
 #[derive(Debug)]
 pub struct Trust {
     device: DeviceId,
     cloud: Option<PublicKey>,
+    pinned: Option<Pinned>,
     state: Arc<StateFolder>,
-    operators: Mutex<Vec<PublicKey>>,
+    started: Instant,
+    known: Mutex<Known>,
+    lived: Mutex<Lived>,
+}
+
+/// Whose requests a device answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Askers {
+    /// Whoever asks: it belongs to no fleet yet.
+    Anybody,
+    /// Nobody but who brings the roots of its fleet, which it knows by its id alone.
+    Strangers,
+    /// These.
+    Keys(Vec<PublicKey>),
 }
 
 /// Desired state whose signatures hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// As it was signed, with the releases in the assignment's order.
+    /// As it was signed, with the releases in the assignment's order, and all that is known of the fleet.
     pub sealed: Desired,
     /// What it says.
     pub assignment: Assignment,
@@ -40,101 +77,197 @@ pub struct Verified {
     pub by: Assigner,
 }
 
-/// Why desired state was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// The assignment is not signed by the cloud or by an operator, or was changed.
-    #[error("the assignment: {0}")]
-    Assignment(EnvelopeError),
-    /// A release is not signed by an operator, or was changed.
-    #[error("a release: {0}; let its operator apply it, or start the device with --operator KEY")]
-    Release(EnvelopeError),
-    /// For another device.
-    #[error("the assignment is for device {}, and this one is {}", .0.short(), .1.short())]
-    OtherDevice(DeviceId, DeviceId),
-    /// It names a release that did not come with it.
-    #[error("the assignment names a release of `{0}` that did not come with it")]
-    Missing(String),
-    /// The first operator's key could not be kept.
-    #[error("the operator's key could not be written: {0}")]
-    Keep(#[from] io::Error),
-}
-
 impl Trust {
-    /// Reads whom this device obeys. `configured` keys replace what was kept before; `holds` is the
-    /// desired state on the disk. The text is a problem to show.
+    /// Reads whom this device obeys. A `pinned` fleet replaces another that was kept before; `holds` is the
+    /// desired state on the disk. The texts are problems to show.
     #[must_use]
     pub fn load(
         device: DeviceId,
         cloud: Option<PublicKey>,
-        configured: &[PublicKey],
+        pinned: Option<Pinned>,
         holds: Option<&Desired>,
         state: Arc<StateFolder>,
     ) -> (Self, Option<String>) {
-        let (mut operators, problem) = match state.read::<Vec<PublicKey>>(FILE, VERSION) {
-            Found::Nothing => (Vec::new(), None),
-            Found::Whole(operators) => (operators, None),
-            // Not back to obeying the first who comes: whoever signed what runs here is still obeyed.
-            Found::Damaged(problem) => (holds.map(signers).unwrap_or_default(), Some(problem)),
-        };
+        let (mut known, problem) = Known::load(&state, holds);
         let mut problems = Vec::from_iter(problem);
-        if !configured.is_empty() {
-            operators = configured.to_vec();
+        let is_other = |fleet: &Fleet| pinned.is_some_and(|pinned| pinned.id() != fleet.id());
+        let changes = known.fleet.as_ref().is_some_and(is_other);
+        if changes {
+            known = Known::default();
         }
-        if !(configured.is_empty() && problems.is_empty())
-            && let Err(error) = state.write(FILE, VERSION, &operators)
+        if (changes || !problems.is_empty())
+            && let Err(error) = known.save(&state)
         {
-            problems.push(format!("the operators' keys could not be written: {error}"));
+            problems.push(format!("what is known of the fleet could not be written: {error}"));
         }
-        if operators.is_empty() && !problems.is_empty() {
-            problems.push("this device obeys again the first operator who applies something: name yours with --operator".into());
-        }
-        let trust = Self { device, cloud, state, operators: Mutex::new(operators) };
+        let lived = match state.read::<u64>(TIME, TIME_VERSION) {
+            Found::Nothing => 0,
+            Found::Whole(least_ms) => least_ms,
+            Found::Damaged(problem) => {
+                problems.push(format!(
+                    "{problem}; the time is taken from the clock until an operator signs anew"
+                ));
+                0
+            }
+        };
+        let trust = Self {
+            device,
+            cloud,
+            pinned,
+            state,
+            started: Instant::now(),
+            known: Mutex::new(known),
+            lived: Mutex::new(Lived::from_kept(lived)),
+        };
         (trust, (!problems.is_empty()).then(|| problems.join("; ")))
     }
 
-    /// The keys it obeys; empty when it obeys the first that hands it a release.
+    /// Whose requests it answers.
     #[must_use]
-    pub fn operators(&self) -> Vec<PublicKey> {
-        self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn askers(&self) -> Askers {
+        match (&lock(&self.known).fleet, self.pinned) {
+            (Some(fleet), _) => Askers::Keys(fleet.root().roles.assign.keys().to_vec()),
+            (None, Some(Pinned::Operator(key))) => Askers::Keys(vec![key]),
+            (None, Some(Pinned::Fleet(_))) => Askers::Strangers,
+            (None, None) => Askers::Anybody,
+        }
     }
 
-    /// Checks every signature. A device that obeys nobody yet obeys from now on whoever signed.
+    /// The fleet it belongs to, and the version of its root; 0 for a root that has not come yet.
+    #[must_use]
+    pub fn fleet(&self) -> Option<(FleetId, u64)> {
+        let known = lock(&self.known);
+        let known = known.fleet.as_ref().map(|fleet| (fleet.id(), fleet.root().version));
+        known.or_else(|| self.pinned.map(|pinned| (pinned.id(), 0)))
+    }
+
+    /// Checks every signature, and that nothing new has expired: `holds` is what the device runs already. A device
+    /// of no fleet belongs from now on to that of whoever signed.
     ///
     /// # Errors
-    /// See [`TrustError`].
-    pub fn verify(&self, desired: Desired) -> Result<Verified, TrustError> {
-        let operators = self.operators();
-        let first = operators.is_empty().then(|| first_signer(&desired)).flatten();
-        let obeyed: Vec<_> =
-            operators.iter().copied().chain(first.filter(|key| Some(*key) != self.cloud)).collect();
-        let for_assignment: Vec<_> = obeyed.iter().copied().chain(self.cloud).collect();
-        let (mut verified, signers) = open(desired, &for_assignment, &obeyed)?;
-        let signer = envelope::claimed_signer(&verified.sealed.assignment).map_err(TrustError::Assignment)?;
-        if !obeyed.contains(&signer) {
-            verified.by = Assigner::Cloud;
-        }
-        if verified.assignment.device != self.device {
-            return Err(TrustError::OtherDevice(verified.assignment.device, self.device));
-        }
-        if operators.is_empty() && !signers.is_empty() {
-            self.state.write(FILE, VERSION, &signers)?;
-            tracing::info!(operator = %signers[0], "from now on this device obeys the first operator who applied something");
-            *self.operators.lock().unwrap_or_else(PoisonError::into_inner) = signers;
-        }
-        Ok(verified)
+    /// See [`TrustError`]. A newer root that holds is kept all the same.
+    pub fn verify(&self, desired: Desired, holds: &Desired) -> Result<Verified, TrustError> {
+        self.verify_at(desired, holds, self.now())
     }
-}
 
-impl Trust {
+    fn verify_at(&self, desired: Desired, holds: &Desired, now: Now) -> Result<Verified, TrustError> {
+        let mut known = lock(&self.known);
+        let offered = self.learn(&known, &desired)?;
+        let fleet = offered.fleet.as_ref().ok_or(TrustError::NoFleet)?;
+        let belongs = known.fleet.is_some() || self.pinned.is_some();
+        if belongs && offered != *known {
+            offered.save(&self.state)?;
+            known.clone_from(&offered);
+        }
+        let (assignment, by) = self.open_assignment(fleet, &desired.assignment)?;
+        if assignment.device != self.device {
+            return Err(TrustError::OtherDevice(assignment.device, self.device));
+        }
+        let revoked = offered.revocation.as_ref().map(|revoked| &revoked.list);
+        if revoked.is_some_and(|list| list.devices.binary_search(&self.device).is_ok()) {
+            return Err(TrustError::Out(fleet.id()));
+        }
+        let is_held = |sealed: &Bytes| holds.releases.contains(sealed);
+        let (releases, sealed) = open_releases(&desired, &assignment, |sealed| {
+            // What it runs it has verified: who signed it then may sign no more now.
+            let opened = if is_held(sealed) {
+                cosign::inspect::<Release>(Kind::Release, &fleet.id(), sealed)
+            } else {
+                fleet.verify::<Release>(Kind::Release, sealed)
+            };
+            opened.map(|(_, release)| release)
+        })?;
+        let time_ms = lock(&self.lived).time_ms(now);
+        if holds.assignment != desired.assignment {
+            not_expired("the fleet's root", fleet.root().expires_ms, time_ms)?;
+        }
+        for (release, sealed) in releases.iter().zip(&sealed).filter(|(_, sealed)| !is_held(sealed)) {
+            let name = &release.workload.name;
+            let hash = cosign::payload_hash(Kind::Release, sealed).map_err(TrustError::Release)?;
+            if revoked.is_some_and(|list| list.documents.binary_search(&DocumentId(hash)).is_ok()) {
+                return Err(TrustError::Revoked(name.clone()));
+            }
+            not_expired(&format!("the release of `{name}`"), release.expires_ms, time_ms)?;
+        }
+        if !belongs {
+            match (releases.is_empty(), by) {
+                (false, _) => {
+                    offered.save(&self.state)?;
+                    tracing::info!(fleet = %fleet.id(), "from now on this device belongs to the fleet of whoever applied something first");
+                    known.clone_from(&offered);
+                }
+                // The cloud of its link says that there is nothing to run.
+                (true, Assigner::Cloud) => {}
+                (true, Assigner::Operator) => return Err(TrustError::Nothing),
+            }
+        }
+        let told = releases.iter().map(|release| release.issued_ms).chain([fleet.root().issued_ms]).max();
+        self.told(told.unwrap_or_default(), now)?;
+        let revocation = offered.revocation.as_ref().map(|revoked| revoked.sealed.clone());
+        let sealed =
+            Desired { roots: offered.roots(), revocation, assignment: desired.assignment, releases: sealed };
+        Ok(Verified { sealed, assignment, releases, by })
+    }
+
+    /// What is known of the fleet with what comes: newer roots, and a newer list of what is revoked.
+    fn learn(&self, known: &Known, desired: &Desired) -> Result<Known, TrustError> {
+        let mut offered = known.clone();
+        match &known.fleet {
+            // A cloud that lost its roots has nothing new to say.
+            Some(_) | None if desired.roots.is_empty() => {}
+            Some(fleet) => {
+                if let Some(newer) = fleet.follow(&desired.roots)? {
+                    tracing::info!(fleet = %newer.id(), root = newer.root().version, "the fleet has a newer root");
+                    offered.fleet = Some(newer);
+                }
+            }
+            None => {
+                let fleet = Fleet::open(&desired.roots)?;
+                match self.pinned.map(|pinned| pinned.id()).filter(|ours| *ours != fleet.id()) {
+                    Some(ours) => return Err(FleetError::Other { theirs: fleet.id(), ours }.into()),
+                    None => offered.fleet = Some(fleet),
+                }
+            }
+        }
+        if let (Some(fleet), Some(sealed)) = (&offered.fleet, &desired.revocation)
+            && known.revocation.as_ref().is_none_or(|revoked| revoked.sealed != sealed)
+        {
+            let peeked =
+                cosign::peek::<Revocation>(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
+            // An older list is no news, whoever may have signed it then.
+            if known.revocation.as_ref().is_none_or(|revoked| revoked.list.version < peeked.version) {
+                let (_, list) = fleet.verify(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
+                offered.revocation = Some(Revoked { sealed: sealed.clone(), list });
+            }
+        }
+        Ok(offered)
+    }
+
+    fn open_assignment(&self, fleet: &Fleet, sealed: &[u8]) -> Result<(Assignment, Assigner), TrustError> {
+        let signers = cosign::claimed_signers(Kind::Assignment, sealed).map_err(TrustError::Assignment)?;
+        let (opened, by) = match self.cloud.filter(|cloud| signers == [*cloud]) {
+            Some(cloud) => {
+                let opened = cosign::open(Kind::Assignment, &fleet.id(), sealed, &Quorum::one(cloud));
+                (opened, Assigner::Cloud)
+            }
+            None => (fleet.verify(Kind::Assignment, sealed), Assigner::Operator),
+        };
+        opened.map(|(_, assignment)| (assignment, by)).map_err(TrustError::Assignment)
+    }
+
     /// Checks who signed a change of a twin, and for whom: `name` is what this device is called.
     ///
     /// # Errors
     /// In words, with what to do.
     pub fn verify_twin(&self, sealed: &[u8], name: &str) -> Result<TwinChange, String> {
-        let opened = envelope::open::<TwinChange>(sealed, Kind::TwinChange, &self.operators());
+        let known = lock(&self.known);
+        let fleet =
+            known.fleet.as_ref().ok_or("this device belongs to no fleet yet: apply a workload first")?;
+        let opened = fleet.verify::<TwinChange>(Kind::TwinChange, sealed);
         let (_, change) = opened.map_err(|error| {
-            format!("the change: {error}; let an operator make it whom the device obeys: `--operator KEY`")
+            format!(
+                "the change: {error}; let it be signed by enough of those who may in the fleet of this device"
+            )
         })?;
         if change.device != self.device {
             let (theirs, ours) = (change.device.short(), self.device.short());
@@ -147,158 +280,86 @@ impl Trust {
             Some(_) | None => Ok(change),
         }
     }
+
+    /// Keeps how much time was lived through. To be called every [`KEEP_MS`].
+    ///
+    /// # Errors
+    /// It is kept as it was before.
+    pub fn keep_time(&self) -> io::Result<()> {
+        self.told(0, self.now())
+    }
+
+    /// What of `releases` has expired: it runs on, and somebody should know that nothing newer came.
+    #[must_use]
+    pub fn expired(&self, holds: &Desired) -> Vec<String> {
+        self.expired_at(holds, self.now())
+    }
+
+    fn expired_at(&self, holds: &Desired, now: Now) -> Vec<String> {
+        let time_ms = lock(&self.lived).time_ms(now);
+        let releases = holds.releases.iter();
+        releases
+            .filter_map(|sealed| cosign::peek::<Release>(Kind::Release, sealed).ok())
+            .filter(|release| release.expires_ms.is_some_and(|expires_ms| expires_ms <= time_ms))
+            .map(|release| {
+                let name = release.workload.name;
+                format!("the release of {name} has expired and nothing newer came: it runs on; is somebody holding newer ones back?")
+            })
+            .collect()
+    }
+
+    fn told(&self, told_ms: u64, now: Now) -> io::Result<()> {
+        let mut lived = lock(&self.lived);
+        lived.told(told_ms, now);
+        if let Some(least_ms) = lived.worth_keeping(now) {
+            self.state.write(TIME, TIME_VERSION, &least_ms)?;
+            lived.kept(least_ms);
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { wall_ms: wall_ms(), uptime_ms }
+    }
 }
 
-/// What desired state from this device's own disk says. It was verified when it came, so whoever
-/// signed it is not asked again; that it is unchanged is.
+/// What desired state from this device's own disk says. It was verified when it came, so whether who
+/// signed it still may is not asked again; that it is unchanged is.
 ///
 /// # Errors
 /// See [`TrustError`].
 pub fn reopen(desired: Desired) -> Result<Verified, TrustError> {
-    let mut all = signers(&desired);
-    all.extend(envelope::claimed_signer(&desired.assignment));
-    open(desired, &all, &all).map(|(verified, _)| verified)
+    let fleet = Fleet::open(&desired.roots)?.id();
+    let (_, assignment) =
+        cosign::inspect(Kind::Assignment, &fleet, &desired.assignment).map_err(TrustError::Assignment)?;
+    let (releases, sealed) = open_releases(&desired, &assignment, |sealed| {
+        cosign::inspect::<Release>(Kind::Release, &fleet, sealed).map(|(_, release)| release)
+    })?;
+    Ok(Verified {
+        sealed: Desired { releases: sealed, ..desired },
+        assignment,
+        releases,
+        by: Assigner::Operator,
+    })
 }
 
-/// Also gives who signed the releases that the assignment names.
-fn open(
-    desired: Desired,
-    assigners: &[PublicKey],
-    operators: &[PublicKey],
-) -> Result<(Verified, Vec<PublicKey>), TrustError> {
-    let (_, assignment) = envelope::open::<Assignment>(&desired.assignment, Kind::Assignment, assigners)
-        .map_err(TrustError::Assignment)?;
-    let (mut releases, mut sealed, mut signers) = (Vec::new(), Vec::new(), Vec::new());
+/// The releases that the assignment names, in its order.
+fn open_releases(
+    desired: &Desired,
+    assignment: &Assignment,
+    open: impl Fn(&Bytes) -> Result<Release, CosignError>,
+) -> Result<(Vec<Release>, Vec<Bytes>), TrustError> {
+    let (mut releases, mut sealed) = (Vec::new(), Vec::new());
     for reference in &assignment.releases {
         let bytes = desired.releases.iter().find(|bytes| sha256(bytes) == reference.sha256);
         let bytes = bytes.ok_or_else(|| TrustError::Missing(reference.workload.clone()))?;
-        let (signer, release) =
-            envelope::open::<Release>(bytes, Kind::Release, operators).map_err(TrustError::Release)?;
-        if !signers.contains(&signer) {
-            signers.push(signer);
-        }
-        releases.push(release);
+        releases.push(open(bytes).map_err(TrustError::Release)?);
         sealed.push(bytes.clone());
     }
-    let sealed = Desired { assignment: desired.assignment, releases: sealed };
-    Ok((Verified { sealed, assignment, releases, by: Assigner::Operator }, signers))
+    Ok((releases, sealed))
 }
 
-/// Who claims to have signed what a device that obeys nobody would run. Counts only where that is
-/// verified, of a release that the assignment names.
-fn first_signer(desired: &Desired) -> Option<PublicKey> {
-    envelope::claimed_signer(desired.releases.first()?).ok()
-}
-
-fn signers(desired: &Desired) -> Vec<PublicKey> {
-    let mut signers: Vec<_> =
-        desired.releases.iter().filter_map(|sealed| envelope::claimed_signer(sealed).ok()).collect();
-    signers.sort_unstable();
-    signers.dedup();
-    signers
-}
-
-#[cfg(test)]
-mod tests {
-    use ed25519_dalek::SigningKey;
-    use wayside_config::{
-        document::ReleaseRef,
-        workload::{Target, Workload},
-    };
-
-    use super::*;
-
-    fn key(seed: u8) -> (SigningKey, PublicKey) {
-        let key = SigningKey::from_bytes(&[seed; 32]);
-        let public = PublicKey::from_bytes(key.verifying_key().to_bytes());
-        (key, public)
-    }
-
-    const DEVICE: u8 = 9;
-
-    fn desired(assigner: u8, operator: u8, device: u8) -> Desired {
-        let workload = Workload {
-            name: "w".into(),
-            target: Target::default(),
-            modules: Default::default(),
-            leaves: Default::default(),
-            twins: Default::default(),
-            routes: Vec::new(),
-        };
-        let release =
-            envelope::seal(&key(operator).0, Kind::Release, &Release { version: 1, workload }).unwrap();
-        let reference =
-            ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members: Vec::new() };
-        let assignment = Assignment { device: key(device).1, version: 1, releases: vec![reference] };
-        let assignment = envelope::seal(&key(assigner).0, Kind::Assignment, &assignment).unwrap();
-        Desired { assignment: assignment.into(), releases: vec![release.into()] }
-    }
-
-    struct Fixture(tempfile::TempDir);
-
-    impl Fixture {
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
-
-        fn trust(&self, configured: &[PublicKey], holds: Option<&Desired>) -> Trust {
-            let state = Arc::new(StateFolder::open(self.0.path()).unwrap());
-            Trust::load(key(DEVICE).1, Some(key(3).1), configured, holds, state).0
-        }
-    }
-
-    #[test]
-    fn the_first_operator_is_obeyed_from_then_on() {
-        let fixture = Fixture::new();
-        let trust = fixture.trust(&[], None);
-        assert_eq!(trust.operators(), []);
-        trust.verify(desired(1, 1, DEVICE)).unwrap();
-        assert!(matches!(trust.verify(desired(2, 2, DEVICE)), Err(TrustError::Assignment(_))));
-        drop(trust);
-        assert_eq!(fixture.trust(&[], None).operators(), [key(1).1]);
-    }
-
-    #[test]
-    fn who_signed_nothing_that_runs_is_not_obeyed() {
-        let fixture = Fixture::new();
-        let trust = fixture.trust(&[], None);
-        let empty = Assignment { device: key(DEVICE).1, version: 1, releases: Vec::new() };
-        let seal = |signer| envelope::seal(&key(signer).0, Kind::Assignment, &empty).unwrap();
-        let by_cloud = Desired { assignment: seal(3).into(), releases: desired(1, 1, DEVICE).releases };
-        trust.verify(by_cloud).unwrap();
-        let by_stranger = Desired { assignment: seal(1).into(), releases: Vec::new() };
-        assert!(matches!(trust.verify(by_stranger), Err(TrustError::Assignment(_))));
-        assert_eq!(trust.operators(), []);
-    }
-
-    #[test]
-    fn the_cloud_assigns_but_does_not_release() {
-        let fixture = Fixture::new();
-        let trust = fixture.trust(&[key(1).1], None);
-        assert_eq!(trust.verify(desired(3, 1, DEVICE)).unwrap().by, Assigner::Cloud);
-        assert_eq!(trust.verify(desired(1, 1, DEVICE)).unwrap().by, Assigner::Operator);
-        assert!(matches!(trust.verify(desired(3, 3, DEVICE)), Err(TrustError::Release(_))));
-        assert!(matches!(trust.verify(desired(1, 1, 8)), Err(TrustError::OtherDevice(..))));
-        let fresh = Fixture::new();
-        assert!(matches!(fresh.trust(&[], None).verify(desired(3, 3, DEVICE)), Err(TrustError::Release(_))));
-    }
-
-    #[test]
-    fn a_release_that_did_not_come_is_missed() {
-        let fixture = Fixture::new();
-        let mut incomplete = desired(1, 1, DEVICE);
-        incomplete.releases.clear();
-        let refused = fixture.trust(&[key(1).1], None).verify(incomplete);
-        assert!(matches!(refused, Err(TrustError::Missing(workload)) if workload == "w"));
-    }
-
-    #[test]
-    fn damage_does_not_open_the_door() {
-        let fixture = Fixture::new();
-        std::fs::write(fixture.0.path().join(FILE), "x").unwrap();
-        let holds = desired(3, 1, DEVICE);
-        assert_eq!(fixture.trust(&[], Some(&holds)).operators(), [key(1).1]);
-        assert_eq!(fixture.trust(&[], None).operators(), [key(1).1]);
-        assert_eq!(reopen(holds.clone()).unwrap().sealed, holds);
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

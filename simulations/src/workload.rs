@@ -35,5 +35,5 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         twins: BTreeMap::new(),
         routes: vec![route("up", Destination::Cloud), route("around", Destination::Site(DETECTOR.into()))],
     };
-    Release { version, workload }
+    Release { version, issued_ms: 0, expires_ms: None, workload }
 }

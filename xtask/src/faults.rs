@@ -1,6 +1,7 @@
 //! Faults from a seed, in numbers that anybody can make again. Each ends with one JSON line, and fails when anything that
 //! was acknowledged is lost, doubled or out of order.
 
+mod attacks;
 mod bit_flips;
 mod disk_errors;
 mod kill9;
@@ -35,6 +36,8 @@ enum Fault {
     DiskErrors,
     /// One bit flips in a file of the store, or the file is cut off
     BitFlips,
+    /// Attacks on who distributes what runs: a line for each, and whether it was held
+    Attacks,
 }
 
 /// What came of it.
@@ -75,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Fault::PowerLoss => power_loss::run(count, seed),
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),
+        Fault::Attacks => return attacks::run(),
     }?;
     let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     println!("{}", serde_json::to_string(&Line { name, outcome })?);

@@ -31,7 +31,6 @@ pub enum Actor {
 /// An event and the actor that it is for. An event for a device without a session is dropped,
 /// except that a question is answered by the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "they are handed on at once, and few exist at a time")]
 pub enum Event {
     /// For the fleet.
     Fleet(fleet::Event),

@@ -85,7 +85,7 @@ mod tests {
                 Route::new("c", "pump", "#", Destination::Cloud),
             ],
         };
-        let release = Release { version: 1, workload };
+        let release = Release { version: 1, issued_ms: 0, expires_ms: None, workload };
         let client = |name: &str, leaf, topics: &[&str]| Client {
             id: ModuleId::new("plant", name),
             leaf,

@@ -15,8 +15,8 @@ use wayside_actors::{
     frame::Desired,
 };
 use wayside_config::{
+    cosign::{Kind, seal},
     document::Assignment,
-    envelope::{Kind, seal},
     identity::DeviceId,
 };
 use wayside_host::Address;
@@ -164,8 +164,10 @@ impl Hub {
 
     /// An assignment, signed, with the releases that it names; or why it cannot be made.
     pub(super) fn desired(&self, assignment: &Assignment) -> Result<Desired, String> {
-        let sealed =
-            seal(self.state.key(), Kind::Assignment, assignment).map_err(|error| error.to_string())?;
+        let known = self.state.fleet();
+        let fleet = known.fleet.ok_or("the fleet's roots are lost: an operator has to introduce it again")?;
+        let sealed = seal(Kind::Assignment, &fleet.id(), assignment, self.state.key())
+            .map_err(|error| error.to_string())?;
         let releases = lock(&self.releases);
         let found = assignment.releases.iter().map(|wanted| {
             let release = releases.get(&wanted.workload).filter(|release| release.sha256 == wanted.sha256);
@@ -174,7 +176,12 @@ impl Hub {
                 .map(|release| release.sealed.clone())
                 .ok_or_else(|| format!("{} was replaced", wanted.workload))
         });
-        Ok(Desired { assignment: sealed.into(), releases: found.collect::<Result<_, _>>()? })
+        Ok(Desired {
+            roots: fleet.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
+            revocation: known.revocation.map(|(sealed, _)| sealed),
+            assignment: sealed.into(),
+            releases: found.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Says why the cloud and a device do not get on: once, however often the device comes back.

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use wayside_config::identity::PublicKey;
+use wayside_config::{
+    fleet::Pinned,
+    identity::{FleetId, PublicKey},
+};
 
 /// The cloud of a fleet: devices connect to it over QUIC, operators use its page and its HTTP API.
 ///
@@ -41,10 +44,14 @@ pub struct Options {
     #[arg(long, value_name = "HOST", env = "WAYSIDE_CLOUD_ADVERTISE")]
     pub advertise: Option<String>,
 
-    /// Take releases signed by this key; may be given again. When none was ever known, the key of the
-    /// first applied release is taken and kept
-    #[arg(long, value_name = "KEY")]
-    pub operator: Vec<PublicKey>,
+    /// Serve the fleet of this key alone. When neither this nor --fleet was ever given, the fleet of the
+    /// first operator who applies something is taken and kept
+    #[arg(long, value_name = "KEY", conflicts_with = "fleet")]
+    pub operator: Option<PublicKey>,
+
+    /// Serve this fleet, as `wayside fleet` prints it
+    #[arg(long, value_name = "FLEET")]
+    pub fleet: Option<FleetId>,
 
     /// Keep at most this much of the messages; the oldest are dropped and counted. In bytes, or with a
     /// unit: MiB, GiB
@@ -65,6 +72,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The fleet that it was told to serve.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Pinned> {
+        self.fleet.map(Pinned::Fleet).or(self.operator.map(Pinned::Operator))
+    }
+
     /// The state directory that holds: `--state`, or the one that is usual for this user.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {

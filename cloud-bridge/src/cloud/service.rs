@@ -90,8 +90,7 @@ async fn serve(
     runtime: &tokio::runtime::Handle,
     started: impl FnOnce(&Links),
 ) -> Result<(), ServiceError> {
-    let state = State::open(&options.state_folder())?;
-    state.add_operators(&options.operator)?;
+    let state = State::open(&options.state_folder(), options.pinned())?;
     let (endpoint, listener) = {
         let _entered = runtime.enter();
         (bind_endpoint(options.listen, &state)?, bind_api(options.api)?)
@@ -106,7 +105,7 @@ async fn serve(
         state: state.folder().to_owned(),
     };
     state.keep_links(&links.whole())?;
-    if let Some(problem) = state.operators_problem() {
+    if let Some(problem) = state.fleet_problem() {
         tracing::error!("{problem}");
     }
     let view = View::new(store.devices()?);

@@ -1,12 +1,12 @@
 //! The state directory: locked against a second process, with the cloud's key, its tokens, and the
-//! operators whose releases it takes.
+//! fleet that it serves.
 //!
 //! ```text
 //! lock            held while the service runs
 //! cloud.key       the cloud's Ed25519 seed, base32     0600
 //! api.token       opens the API and the page           0600
 //! join.token      lets a new device in                 0600
-//! operators       operators' keys, see cloud/operators
+//! fleet, fleet.copy    the fleet's roots, see cloud/roots
 //! links           the page and the join link, as of the last start    0600
 //! store/          see cloud/store
 //! damaged/        what could not be read
@@ -20,11 +20,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use subtle::ConstantTimeEq;
-use wayside_config::identity::PublicKey;
+use wayside_config::{fleet::Pinned, identity::PublicKey};
 
-use super::{operators::Operators, store::sync_folder};
+use super::{
+    roots::{Known, Refused, Roots},
+    store::sync_folder,
+};
 
 /// The state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,11 @@ pub enum StateError {
         /// What beginning anew means.
         consequence: &'static str,
     },
+    /// Of another version of the service.
+    #[error(
+        "{0} is of a wayside-cloud without fleets, whose state this one cannot read: run that version again, or begin anew with another --state and join the devices there"
+    )]
+    Older(PathBuf),
     /// The system gives no randomness.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -71,16 +80,16 @@ pub struct State {
     key: SigningKey,
     api_token: String,
     join_token: String,
-    operators: Operators,
+    roots: Roots,
     _lock: File,
 }
 
 impl State {
-    /// Opens the directory, and makes it and what is missing in it.
+    /// Opens the directory, and makes it and what is missing in it. A `pinned` fleet replaces another that was known.
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn open(folder: &Path) -> Result<Self, StateError> {
+    pub fn open(folder: &Path, pinned: Option<Pinned>) -> Result<Self, StateError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| StateError::Io { path, source }
@@ -103,7 +112,7 @@ impl State {
             api_token: secret(&folder.join("api.token"), "whoever uses the API needs the new token")?
                 .to_string(),
             join_token: secret(&folder.join("join.token"), "older join links let nobody in")?.to_string(),
-            operators: Operators::open(&folder.join("operators"), &folder.join(DAMAGED))?,
+            roots: Roots::open(folder, &folder.join(DAMAGED), pinned)?,
             _lock: lock,
         })
     }
@@ -150,32 +159,24 @@ impl State {
         &self.folder
     }
 
-    /// The operators whose releases are taken. Empty until the first is known.
+    /// The fleet that it serves, as far as it is known.
     #[must_use]
-    pub fn operators(&self) -> Vec<PublicKey> {
-        self.operators.keys()
+    pub fn fleet(&self) -> Known {
+        self.roots.known()
     }
 
-    /// What is wrong with the list of operators, for people.
+    /// What is wrong with the fleet's roots, for people.
     #[must_use]
-    pub fn operators_problem(&self) -> Option<&'static str> {
-        self.operators.problem()
+    pub fn fleet_problem(&self) -> Option<&'static str> {
+        self.roots.problem()
     }
 
-    /// Adds those of `keys` that are new, durably.
+    /// Takes the fleet, its newer roots and what is revoked in, durably. Gives what is known now.
     ///
     /// # Errors
-    /// When they cannot be saved; nothing is changed then.
-    pub fn add_operators(&self, keys: &[PublicKey]) -> Result<(), StateError> {
-        self.operators.add(keys)
-    }
-
-    /// Makes `key` the first operator, when none was ever known; gives whether it is one now.
-    ///
-    /// # Errors
-    /// When it cannot be saved.
-    pub fn admit_operator(&self, key: PublicKey) -> Result<bool, StateError> {
-        self.operators.admit(key)
+    /// See [`Refused`]; nothing is changed then.
+    pub fn introduce(&self, roots: &[Bytes], revocation: Option<Bytes>) -> Result<Known, Refused> {
+        self.roots.introduce(roots, revocation)
     }
 
     /// Keeps the text that holds the links to the page and for devices, for [`read_links`].
@@ -183,7 +184,7 @@ impl State {
     /// # Errors
     /// When it cannot be saved.
     pub fn keep_links(&self, text: &str) -> Result<(), StateError> {
-        write(&self.folder.join(LINKS), text)
+        write(&self.folder.join(LINKS), text.as_bytes())
     }
 }
 
@@ -221,7 +222,7 @@ fn secret(path: &Path, consequence: &'static str) -> Result<PublicKey, StateErro
             let mut bytes = [0; 32];
             getrandom::fill(&mut bytes).map_err(StateError::Random)?;
             let secret = PublicKey::from_bytes(bytes);
-            write(path, &format!("{secret}\n"))?;
+            write(path, format!("{secret}\n").as_bytes())?;
             Ok(secret)
         }
         Err(source) => Err(StateError::Io { path: path.to_owned(), source }),
@@ -229,12 +230,13 @@ fn secret(path: &Path, consequence: &'static str) -> Result<PublicKey, StateErro
 }
 
 /// Replaces a file as a whole: after a crash it holds the old or the new.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), StateError> {
-    let temporary = path.with_extension("new");
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
     let replace = || {
         let mut file =
             OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), sync_folder)
@@ -251,12 +253,12 @@ mod tests {
     #[test]
     fn secrets_are_made_once_and_kept_from_others() {
         let folder = tempfile::tempdir().unwrap();
-        let first = State::open(folder.path()).unwrap();
+        let first = State::open(folder.path(), None).unwrap();
         let (key, token) = (first.public_key(), first.api_token().to_owned());
         assert_ne!(first.api_token(), first.join_token());
-        assert!(matches!(State::open(folder.path()), Err(StateError::Locked(_))));
+        assert!(matches!(State::open(folder.path(), None), Err(StateError::Locked(_))));
         drop(first);
-        let again = State::open(folder.path()).unwrap();
+        let again = State::open(folder.path(), None).unwrap();
         again.keep_links("page  p\n").unwrap();
         assert_eq!(read_links(folder.path()).unwrap(), "page  p\n");
         assert!(!format!("{again:?}").contains(&token));
@@ -270,9 +272,9 @@ mod tests {
     #[test]
     fn a_damaged_key_is_named_and_left_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        drop(State::open(folder.path()).unwrap());
+        drop(State::open(folder.path(), None).unwrap());
         fs::write(folder.path().join("cloud.key"), "short").unwrap();
-        let error = State::open(folder.path()).unwrap_err().to_string();
+        let error = State::open(folder.path(), None).unwrap_err().to_string();
         assert!(error.contains("cloud.key is damaged"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join("cloud.key")).unwrap(), "short");
     }

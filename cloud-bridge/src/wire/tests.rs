@@ -36,7 +36,7 @@ fn bytes_are_pinned() {
         labels: vec![("plant".into(), "p7".into())],
         token: Some("t".into()),
     });
-    assert_eq!(hex(&hello.encode().unwrap()), "0000001a8601026365777265302e312e30818265706c616e746270376174");
+    assert_eq!(hex(&hello.encode().unwrap()), "0000001a8601036365777265302e312e30818265706c616e746270376174");
 
     let batch = ToCloud::Batch(Batch {
         route: "w/r".into(),
@@ -94,8 +94,13 @@ fn bytes_are_pinned() {
 
     assert_eq!(hex(&body(&ToDevice::Welcome)), "811840");
     assert_eq!(hex(&body(&ToDevice::Refused { reason: "no".into() })), "821841626e6f");
-    let desired = Desired { assignment: Bytes::from_static(b"a"), releases: vec![Bytes::from_static(b"r")] };
-    assert_eq!(hex(&body(&ToDevice::Desired(desired))), "8318424161814172");
+    let desired = Desired {
+        roots: vec![Bytes::from_static(b"f")],
+        revocation: None,
+        assignment: Bytes::from_static(b"a"),
+        releases: vec![Bytes::from_static(b"r")],
+    };
+    assert_eq!(hex(&body(&ToDevice::Desired(desired))), "851842814166f64161814172");
     let confirm = Confirm { route: "w/r".into(), epoch: 7, upto: 300 };
     assert_eq!(hex(&body(&ToDevice::Confirm(confirm))), "84184363772f720719012c");
     let question = Question::Logs { module: "m".into(), tail: 10, since_ms: 0 };
@@ -121,7 +126,7 @@ fn what_is_wrong_is_said() {
 #[test]
 fn too_large_a_frame_is_not_written() {
     let release = Bytes::from(vec![0; MAX_FRAME_BYTES]);
-    let desired = ToDevice::Desired(Desired { assignment: Bytes::new(), releases: vec![release] });
+    let desired = ToDevice::Desired(Desired { releases: vec![release], ..Desired::default() });
     assert!(matches!(desired.encode(), Err(WireError::TooLarge { .. })));
 }
 
@@ -338,8 +343,10 @@ fn any_bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn any_to_device() -> impl Strategy<Value = ToDevice> {
-    let desired = (any_bytes(), collection::vec(any_bytes(), 0..4))
-        .prop_map(|(assignment, releases)| Desired { assignment, releases });
+    let list = || collection::vec(any_bytes(), 0..4);
+    let desired = (list(), proptest::option::of(any_bytes()), any_bytes(), list()).prop_map(
+        |(roots, revocation, assignment, releases)| Desired { roots, revocation, assignment, releases },
+    );
     let confirm = (".{0,20}", any::<u64>(), any::<u64>()).prop_map(|(route, epoch, upto)| Confirm {
         route,
         epoch,

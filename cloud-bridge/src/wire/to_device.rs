@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wayside_actors::frame::{Ask, Desired, MAX_REASON_BYTES, Question, ToDevice};
-use wayside_config::limits::{SEALED_BYTES, WORKLOADS};
+use wayside_config::limits::{ROOT_BYTES, ROOTS, SEALED_BYTES, WORKLOADS};
 
 use super::{Frame, MAX_NAME_BYTES, WireError, confirm, cut, framed, put_confirm, unframed};
 use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
@@ -22,7 +22,7 @@ impl Frame for ToDevice {
         match self {
             Self::Welcome => framed(WELCOME, 0, |_| ()),
             Self::Refused { reason } => framed(REFUSED, 1, |e| e.text(cut(reason, MAX_REASON_BYTES))),
-            Self::Desired(desired) => framed(DESIRED, 2, |e| put_desired(e, desired)),
+            Self::Desired(desired) => framed(DESIRED, 4, |e| put_desired(e, desired)),
             Self::Confirm(confirm) => framed(CONFIRM, 3, |e| put_confirm(e, confirm)),
             Self::Ask(ask) => framed(ASK, 2, |e| put_ask(e, ask)),
             Self::Twin(sealed) => framed(TWIN, 1, |e| e.bytes(sealed)),
@@ -39,7 +39,7 @@ impl Frame for ToDevice {
                         Ok(Self::Refused { reason: d.text(MAX_REASON_BYTES, "a reason")? })
                     }),
                 ),
-                DESIRED => ("desired", d.fields("desired", fields, 2, desired).map(Self::Desired)),
+                DESIRED => ("desired", d.fields("desired", fields, 4, desired).map(Self::Desired)),
                 CONFIRM => ("confirm", d.fields("confirm", fields, 3, confirm).map(Self::Confirm)),
                 ASK => ("ask", d.fields("ask", fields, 2, ask).map(Self::Ask)),
                 TWIN => (
@@ -54,6 +54,9 @@ impl Frame for ToDevice {
 }
 
 fn put_desired(encoder: &mut Encoder, desired: &Desired) {
+    encoder.array(desired.roots.len());
+    desired.roots.iter().for_each(|root| encoder.bytes(root));
+    encoder.option(desired.revocation.as_ref(), |encoder, sealed| encoder.bytes(sealed));
     encoder.bytes(&desired.assignment);
     encoder.array(desired.releases.len());
     desired.releases.iter().for_each(|release| encoder.bytes(release));
@@ -61,6 +64,8 @@ fn put_desired(encoder: &mut Encoder, desired: &Desired) {
 
 fn desired(decoder: &mut Decoder) -> Result<Desired, CodecError> {
     Ok(Desired {
+        roots: decoder.list(ROOTS, "a chain of roots", |d| d.bytes(ROOT_BYTES, "a root"))?,
+        revocation: decoder.option(|d| d.bytes(SEALED_BYTES, "a list of what is revoked"))?,
         assignment: decoder.bytes(SEALED_BYTES, "an assignment")?,
         releases: decoder.list(WORKLOADS, "a list of releases", |d| d.bytes(SEALED_BYTES, "a release"))?,
     })

@@ -71,6 +71,13 @@ impl Cloud {
         answer(request.header("Content-Type", "application/cose").send(body))
     }
 
+    pub fn put(&self, path: &str, body: &[u8]) -> (u16, String) {
+        let (url, token) = self.api();
+        let request = agent().put(format!("{url}{path}"));
+        let request = request.header("Authorization", format!("Bearer {token}"));
+        answer(request.header("Content-Type", "application/cbor").send(body))
+    }
+
     pub fn delete(&self, path: &str) -> (u16, String) {
         let (url, token) = self.api();
         answer(

@@ -1,7 +1,7 @@
 //! A sealed document of any bytes: nobody here has signed it, so it is never opened.
 
 use wayside_config::{
-    document::{Assignment, Release, Reply, Request},
+    document::{Reply, Request},
     envelope::{EnvelopeError, Kind, claimed_signer, open},
 };
 
@@ -11,8 +11,8 @@ pub(crate) fn read(bytes: &[u8]) {
         assert!(open::<Reply>(bytes, Kind::Reply, &[]).is_err());
         return;
     };
-    let untrusted = open::<Release>(bytes, Kind::Release, &[]).err();
+    let untrusted = open::<Request>(bytes, Kind::Request, &[]).err();
     assert_eq!(untrusted, Some(EnvelopeError::Untrusted(signer)));
-    assert!(open::<Assignment>(bytes, Kind::Assignment, &[signer]).is_err());
+    assert!(open::<Request>(bytes, Kind::Request, &[signer]).is_err());
     assert!(open::<Reply>(bytes, Kind::Reply, &[signer]).is_err());
 }

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
-    compose,
+    cbor, compose,
+    cosign::{self, Kind},
     document::Release,
-    envelope::{self, Kind},
     hash::sha256,
     limits::COMPOSE_BYTES,
     workload::{Workload, is_name},
@@ -23,13 +24,18 @@ use super::{
     assign::{Handed, hand_out, next_version},
     cloud::{Cloud, Listed},
     failure::{Failure, show},
+    fleet_file::replace,
+    operator::Operator,
     output,
     place::{Place, PlaceArgs},
     remove::{ask_all, besides, hand_over},
+    sign::is_sealed,
     site::Site,
     view::{CloudDevice, DeviceView, Source},
     wait::{Progress, now_ms, progress, wait},
 };
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Run a workload: check the file, sign it, hand it over, wait until it runs
 #[derive(Debug, Args)]
@@ -39,11 +45,13 @@ use super::{
   wayside apply compose.yaml --device ewr                      on one device
   wayside apply compose.yaml --cloud http://127.0.0.1:8480     on all devices of a cloud that the file names
   wayside apply compose.yaml --check                           only check the file
+  wayside apply compose.yaml --out weather.release             only sign it, for others to sign as well
+  wayside apply weather.release                                run what enough operators have signed
 
 The file is a Compose file; its `x-wayside` block says which devices run it and where its messages go.
-It is signed with the operator's key: see `wayside key --help`.")]
+It is signed with the operator's key: see `wayside key --help`, and `wayside fleet --help` for several operators.")]
 pub(super) struct ApplyArgs {
-    /// The Compose file
+    /// The Compose file, or a release that `--out` wrote
     file: PathBuf,
     /// Only on this device of the LAN, by name or key
     #[arg(long, value_name = "NAME")]
@@ -51,6 +59,12 @@ pub(super) struct ApplyArgs {
     /// Check the file and go no further
     #[arg(long)]
     check: bool,
+    /// Sign the release and write it to this file, and hand it to nobody
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// After so many days no device takes the release any more that has not taken it before
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    expires: Option<u32>,
     /// Do not wait until its modules run
     #[arg(long)]
     no_wait: bool,
@@ -71,25 +85,28 @@ struct Applied {
     devices: u64,
 }
 
+/// What is to be applied.
+enum Input {
+    /// To be signed first.
+    Workload(Workload),
+    /// Signed already, by one or several.
+    Release(Box<Release>, Vec<u8>),
+}
+
 impl ApplyArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let workload = self.read()?;
+        let input = self.read()?;
         if self.check {
-            let modules = workload.modules.len();
-            return if self.json {
-                output::json(&workload)
-            } else {
-                output::text(&format!(
-                    "{} is a workload of {modules} module(s) and {} route(s)",
-                    workload.name,
-                    workload.routes.len()
-                ))
-            };
+            return self.tell(match &input {
+                Input::Workload(workload) => workload,
+                Input::Release(release, _) => &release.workload,
+            });
         }
         let applied = match self.find()? {
-            Place::Cloud(cloud) => self.to_cloud(&cloud, workload)?,
-            Place::Site(mut site) => self.to_site(&mut site, workload)?,
+            Place::Cloud(cloud) => self.to_cloud(&cloud, input)?,
+            Place::Site(mut site) => self.to_site(&mut site, input)?,
         };
+        let Some(applied) = applied else { return Ok(()) };
         if self.json {
             return output::json(&applied);
         }
@@ -97,6 +114,15 @@ impl ApplyArgs {
             "{} version {} is on {} device(s)",
             applied.name, applied.version, applied.devices
         ))
+    }
+
+    fn tell(&self, workload: &Workload) -> Result<(), Failure> {
+        if self.json {
+            return output::json(workload);
+        }
+        let Workload { name, modules, routes, .. } = workload;
+        let (modules, routes) = (modules.len(), routes.len());
+        output::text(&format!("{name} is a workload of {modules} module(s) and {routes} route(s)"))
     }
 
     fn find(&self) -> Result<Place, Failure> {
@@ -110,16 +136,22 @@ impl ApplyArgs {
         self.place.find()
     }
 
-    fn read(&self) -> Result<Workload, Failure> {
+    fn read(&self) -> Result<Input, Failure> {
         let name = self.file.to_string_lossy();
-        let text =
-            read_text(&self.file).map_err(|error| Failure::Usage(format!("cannot read {name}: {error}")))?;
+        let failed = |error| Failure::Usage(format!("cannot read {name}: {error}"));
+        let bytes = read_bounded(&self.file).map_err(failed)?;
+        if is_sealed(&bytes) {
+            let release = cosign::peek(Kind::Release, &bytes)
+                .map_err(|error| Failure::Usage(format!("{name} is no release: {error}")))?;
+            return Ok(Input::Release(Box::new(release), bytes));
+        }
+        let text = text_of(bytes).map_err(failed)?;
         match compose::parse_in_folder(&folder_name(&self.file), &name, &text) {
             Ok((workload, warnings)) => {
                 if !warnings.is_empty() {
                     eprintln!("{}", show(&warnings));
                 }
-                Ok(workload)
+                Ok(Input::Workload(workload))
             }
             Err(report) if self.json => {
                 output::json(&report.findings())?;
@@ -129,29 +161,61 @@ impl ApplyArgs {
         }
     }
 
-    fn to_cloud(&self, cloud: &Cloud, workload: Workload) -> Result<Applied, Failure> {
-        let listed: Vec<Listed> = cloud.get("workloads", &[])?;
-        let held = listed.iter().find(|listed| listed.name == workload.name);
-        let release = Release { version: version_for_cloud(held, now_ms()), workload };
-        let sealed = self.seal(&release)?;
+    /// The release as devices take it; `None` when it was written for others to sign.
+    fn ready(
+        &self,
+        operator: &Operator,
+        input: Input,
+        version: impl FnOnce(&str) -> Result<u64, Failure>,
+    ) -> Result<Option<(Release, Vec<u8>)>, Failure> {
+        let (release, sealed) = match input {
+            Input::Workload(workload) => {
+                let (version, issued_ms) = (version(&workload.name)?, now_ms());
+                let expires_ms = self.expires.map(|days| issued_ms + u64::from(days) * DAY_MS);
+                let release = Release { version, issued_ms, expires_ms, workload };
+                let sealed = operator.sign(Kind::Release, &release)?;
+                (release, sealed)
+            }
+            Input::Release(release, sealed) => (*release, sealed),
+        };
+        if let Some(out) = &self.out {
+            replace(out, &sealed)?;
+            let (name, version) = (&release.workload.name, release.version);
+            output::note(&format!("{name} version {version} is written to {}", out.display()));
+            return Ok(None);
+        }
+        operator.check::<Release>(Kind::Release, &sealed)?;
+        Ok(Some((release, sealed)))
+    }
+
+    fn to_cloud(&self, cloud: &Cloud, input: Input) -> Result<Option<Applied>, Failure> {
+        let operator = self.place.key.operator()?;
+        let ready = self.ready(&operator, input, |name| {
+            let listed: Vec<Listed> = cloud.get("workloads", &[])?;
+            Ok(version_for_cloud(listed.iter().find(|listed| listed.name == name), now_ms()))
+        })?;
+        let Some((release, sealed)) = ready else { return Ok(None) };
+        introduce(cloud, &operator)?;
         let applied: Applied = cloud.post("workloads", &sealed)?;
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
             output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
             wait(Duration::from_secs(self.timeout), || missing_in_fleet(cloud, &applied.name, &modules))?;
         }
-        Ok(applied)
+        Ok(Some(applied))
     }
 
-    fn to_site(&self, site: &mut Site, workload: Workload) -> Result<Applied, Failure> {
+    fn to_site(&self, site: &mut Site, input: Input) -> Result<Option<Applied>, Failure> {
+        let operator = site.operator()?;
         let (mut known, unknown) = ask_all(site);
-        let version = next_version(&known, &workload.name).map_err(Failure::Failed)?;
+        let ready =
+            self.ready(&operator, input, |name| next_version(&known, name).map_err(Failure::Failed))?;
+        let Some((release, sealed)) = ready else { return Ok(None) };
         if let Some(name) = &self.device {
             let device = site.find(name)?.device;
             known.retain(|known| known.device == device);
         }
-        let release = Release { version, workload };
-        let sealed = self.seal(&release)?;
+        let version = release.version;
         let Workload { name, target, modules, .. } = release.workload;
         let handed = Handed { workload: &name, target: &target, version, sha256: sha256(&sealed) };
         let changes = hand_out(&known, &handed).map_err(Failure::Failed)?;
@@ -165,7 +229,7 @@ impl ApplyArgs {
             );
             return Err(Failure::Failed(text));
         }
-        hand_over(site, &changes, &[sealed])?;
+        hand_over(site, &operator, &changes, &[sealed])?;
         let modules: BTreeSet<String> = modules.into_keys().collect();
         if !self.no_wait {
             output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
@@ -178,14 +242,29 @@ impl ApplyArgs {
                 Ok(missing)
             })?;
         }
-        Ok(Applied { name, version, devices: targets.len() as u64 })
+        Ok(Some(Applied { name, version, devices: targets.len() as u64 }))
     }
+}
 
-    fn seal(&self, release: &Release) -> Result<Vec<u8>, Failure> {
-        envelope::seal(&self.place.key.load()?, Kind::Release, release).map_err(|error| {
-            Failure::Usage(format!("{} is too large as a whole: {error}", self.file.display()))
-        })
+/// What a cloud says of the fleet that it obeys.
+#[derive(Debug, Deserialize)]
+struct Introduced {
+    root: u64,
+}
+
+/// Tells a cloud the fleet's roots and what is revoked, as this operator knows them.
+pub(super) fn introduce(cloud: &Cloud, operator: &Operator) -> Result<(), Failure> {
+    let roots: Vec<Bytes> = operator.fleet.roots().iter().cloned().map(Bytes::from).collect();
+    let revocation = operator.revocation.clone().map(Bytes::from);
+    let known: Introduced = cloud.put("fleet", &cbor::encode(&(roots, revocation)))?;
+    let ours = operator.fleet.root().version;
+    if known.root > ours {
+        let theirs = known.root;
+        output::note(&format!(
+            "warning: the cloud knows root {theirs} of the fleet, and this operator only {ours}: get the newer fleet file from another operator"
+        ));
     }
+    Ok(())
 }
 
 /// A cloud forgets the versions of what was removed from it, and devices do not. So the first release of
@@ -225,9 +304,14 @@ fn missing_on(view: &DeviceView, workload: &str, modules: &BTreeSet<String>) -> 
 }
 
 /// Reads no more than shows that a file is too large.
-fn read_text(path: &Path) -> std::io::Result<String> {
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(COMPOSE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let most = COMPOSE_BYTES.max(Kind::Release.max_bytes()) as u64;
+    fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text_of(bytes: Vec<u8>) -> std::io::Result<String> {
     let whole = bytes.len() <= COMPOSE_BYTES;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),

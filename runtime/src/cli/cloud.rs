@@ -110,6 +110,13 @@ impl Cloud {
         self.document(self.check(sent)?)
     }
 
+    /// Puts CBOR at the path.
+    pub(super) fn put<T: DeserializeOwned>(&self, path: &str, cbor: &[u8]) -> Result<T, Failure> {
+        let request = self.agent.put(self.at(path)).header("Authorization", self.bearer());
+        let request = request.config().timeout_global(Some(PATIENCE)).build();
+        self.document(self.check(request.content_type("application/cbor").send(cbor))?)
+    }
+
     /// Deletes what is at the path.
     pub(super) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request = self.agent.delete(self.at(path)).header("Authorization", self.bearer());

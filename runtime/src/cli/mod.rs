@@ -6,21 +6,29 @@ mod call;
 mod cloud;
 mod devices;
 mod failure;
+mod fleet;
+mod fleet_file;
 mod key;
 mod leaf;
+mod locked;
 mod logs;
 mod messages;
 mod operator;
 mod output;
+mod passphrase;
 mod place;
 mod relay;
 mod remove;
+mod revoke;
+mod rotate;
+mod sign;
 mod site;
 mod status;
 #[cfg(test)]
 mod tests;
 mod twin;
 mod up;
+mod verify;
 mod view;
 mod visible;
 mod wait;
@@ -62,6 +70,11 @@ enum Command {
     Twin(twin::TwinArgs),
     Messages(messages::MessagesArgs),
     Key(key::KeyArgs),
+    Fleet(fleet::FleetArgs),
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
+    Rotate(rotate::RotateArgs),
+    Revoke(revoke::RevokeArgs),
     Leaf(leaf::LeafArgs),
 }
 
@@ -87,6 +100,11 @@ impl Cli {
             Command::Twin(args) => args.run(),
             Command::Messages(args) => args.run(),
             Command::Key(args) => args.run(),
+            Command::Fleet(args) => args.run(),
+            Command::Sign(args) => args.run(),
+            Command::Verify(args) => args.run(),
+            Command::Rotate(args) => args.run(),
+            Command::Revoke(args) => args.run(),
             Command::Leaf(args) => args.run(),
         }
     }

@@ -1,27 +1,56 @@
-//! The operator's key: made at first use, read ever after.
+//! The operator: a key, made at first use and read ever after, and the fleet that it signs for.
 
 use std::{
     env, fs,
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
+use bytes::Bytes;
 use clap::Args;
 use ed25519_dalek::SigningKey;
-use wayside_config::{identity::PublicKey, statefile};
+use serde::{Serialize, de::DeserializeOwned};
+use wayside_config::{
+    cosign::{self, CosignError, Kind},
+    document::Revocation,
+    fleet::Fleet,
+    signer::Signer,
+    statefile,
+};
 
-use super::{failure::Failure, output};
+use super::{
+    failure::Failure,
+    fleet_file::FleetFile,
+    locked::{self, is_locked},
+    output,
+    passphrase::Passphrase,
+};
 
 const KIND: &str = "operator.key";
 const VERSION: u16 = 1;
 
-/// Which key signs.
+/// Which key signs, and for which fleet.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KeyFile {
     /// The operator's key; made when there is none [default: ~/.config/wayside/operator.key]
     #[arg(long, value_name = "FILE", env = "WAYSIDE_OPERATOR_KEY")]
     operator_key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    /// The fleet's roots; without the file the fleet is that of the key alone [default: beside the key, as *.fleet]
+    #[arg(long, value_name = "FILE", env = "WAYSIDE_FLEET_FILE")]
+    fleet_file: Option<PathBuf>,
+}
+
+/// Somebody who signs for a fleet.
+pub(super) struct Operator {
+    pub(super) signer: Rc<dyn Signer>,
+    /// As far as the operator knows its roots.
+    pub(super) fleet: Fleet,
+    /// The sealed list of what does not count any more.
+    pub(super) revocation: Option<Vec<u8>>,
 }
 
 impl KeyFile {
@@ -39,60 +68,179 @@ impl KeyFile {
             })
     }
 
+    /// Where the fleet's roots are, if there is more than one key to it.
+    pub(super) fn fleet_path(&self) -> Result<PathBuf, Failure> {
+        match &self.fleet_file {
+            Some(path) => Ok(path.clone()),
+            None => Ok(self.path()?.with_extension("fleet")),
+        }
+    }
+
     /// Reads the key, or makes one and says so on stderr.
-    pub(super) fn load(&self) -> Result<SigningKey, Failure> {
-        match self.existing()? {
+    pub(super) fn load(&self) -> Result<Rc<dyn Signer>, Failure> {
+        match self.read(|| self.passphrase.ask("the passphrase of the operator's key"))? {
             Some(key) => Ok(key),
-            None => make(&self.path()?),
+            None => self.make(None),
         }
     }
 
-    /// Reads the key, if there is one.
-    pub(super) fn existing(&self) -> Result<Option<SigningKey>, Failure> {
+    /// Reads the key, if there is one that needs no passphrase to be typed.
+    pub(super) fn unlocked(&self) -> Result<Option<Rc<dyn Signer>>, Failure> {
+        self.read(|| self.passphrase.given()?.ok_or_else(|| Failure::Failed("the key is locked".into())))
+    }
+
+    /// The operator, with the key made where there is none.
+    pub(super) fn operator(&self) -> Result<Operator, Failure> {
+        self.operator_of(self.load()?)
+    }
+
+    /// The operator whose key was read already.
+    pub(super) fn operator_of(&self, signer: Rc<dyn Signer>) -> Result<Operator, Failure> {
+        let path = self.fleet_path()?;
+        let (fleet, revocation) = match FleetFile::read(&path)? {
+            Some(file) => {
+                // A next root that still lacks signatures does not count yet.
+                let fleet = match file.parts(&path)? {
+                    (Some(fleet), _) => fleet,
+                    (None, _) => file.fleet(&path)?,
+                };
+                // One that still lacks signatures no device would take.
+                let whole = |sealed: &Bytes| fleet.verify::<Revocation>(Kind::Revocation, sealed).is_ok();
+                let revocation = file.revocation.filter(whole).map(Into::into);
+                (fleet, revocation)
+            }
+            None => {
+                let fleet = Fleet::of_one(&*signer).map_err(|error| Failure::Failed(error.to_string()))?;
+                (fleet, None)
+            }
+        };
+        Ok(Operator { signer, fleet, revocation })
+    }
+
+    /// Makes a key that a passphrase locks.
+    pub(super) fn make_locked(&self) -> Result<Rc<dyn Signer>, Failure> {
         let path = self.path()?;
-        match fs::read(&path) {
-            Ok(bytes) => statefile::decode::<[u8; 32]>(KIND, VERSION, &bytes)
-                .map(|secret| Some(SigningKey::from_bytes(&secret)))
-                .map_err(|error| {
-                    let text = format!("the operator's key {}: {error}; bring back a copy of it, or move it away to have a new one made", path.display());
-                    Failure::Failed(text)
-                }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::Failed(format!("cannot read the operator's key {}: {error}", path.display()))),
+        if path.exists() {
+            let text = format!(
+                "there is {} already: move it away, or name another file with --operator-key",
+                path.display()
+            );
+            return Err(Failure::Failed(text));
         }
+        self.make(Some(&self.passphrase.choose()?))
     }
-}
 
-/// What others know a key by.
-pub(super) fn public(key: &SigningKey) -> PublicKey {
-    PublicKey::from_bytes(key.verifying_key().to_bytes())
-}
-
-fn make(path: &Path) -> Result<SigningKey, Failure> {
-    let mut secret = [0; 32];
-    let written = getrandom::fill(&mut secret)
-        .map_err(|error| io::Error::other(error.to_string()))
-        .and_then(|()| write(path, &secret));
-    if let Err(error) = written {
-        let text = format!(
-            "cannot write an operator's key to {}: {error}; choose a place with --operator-key",
+    fn make(&self, passphrase: Option<&str>) -> Result<Rc<dyn Signer>, Failure> {
+        let path = self.path()?;
+        let mut secret = [0; 32];
+        let random = |error: getrandom::Error| io::Error::other(error.to_string());
+        let written = getrandom::fill(&mut secret).map_err(random).and_then(|()| {
+            let plain = statefile::encode(KIND, VERSION, &secret);
+            let bytes = match passphrase {
+                Some(passphrase) => {
+                    locked::lock(&plain, passphrase, locked::WORK).map_err(io::Error::other)?
+                }
+                None => plain,
+            };
+            write(&path, &bytes)
+        });
+        if let Err(error) = written {
+            let text = format!(
+                "cannot write an operator's key to {}: {error}; choose a place with --operator-key",
+                path.display()
+            );
+            return Err(Failure::Failed(text));
+        }
+        output::note(&format!(
+            "made the operator's key {}: devices that obey it run what it signs, so keep it safe",
             path.display()
-        );
-        return Err(Failure::Failed(text));
+        ));
+        Ok(Rc::new(SigningKey::from_bytes(&secret)))
     }
-    let key = SigningKey::from_bytes(&secret);
-    output::note(&format!(
-        "made the operator's key {}: devices that obey it run what it signs, so keep it safe",
-        path.display()
-    ));
-    Ok(key)
+
+    fn read(
+        &self,
+        passphrase: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<Option<Rc<dyn Signer>>, Failure> {
+        let path = self.path()?;
+        let broken = |error: String| {
+            let path = path.display();
+            Failure::Failed(format!(
+                "the operator's key {path}: {error}; bring back a copy of it, or move it away to have a new one made"
+            ))
+        };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) if is_locked(&bytes) => {
+                let wrong =
+                    |error| Failure::Failed(format!("the operator's key {}: {error}", path.display()));
+                locked::unlock(&bytes, &passphrase()?).map_err(wrong)?
+            }
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let path = path.display();
+                return Err(Failure::Failed(format!("cannot read the operator's key {path}: {error}")));
+            }
+        };
+        let secret: [u8; 32] =
+            statefile::decode(KIND, VERSION, &bytes).map_err(|error| broken(error.to_string()))?;
+        Ok(Some(Rc::new(SigningKey::from_bytes(&secret))))
+    }
 }
 
-fn write(path: &Path, secret: &[u8; 32]) -> io::Result<()> {
+impl Operator {
+    /// Signs a document that this operator's signature is enough for.
+    pub(super) fn seal<T: Serialize + DeserializeOwned>(
+        &self,
+        kind: Kind,
+        document: &T,
+    ) -> Result<Vec<u8>, Failure> {
+        let sealed = self.sign(kind, document)?;
+        self.check::<T>(kind, &sealed)?;
+        Ok(sealed)
+    }
+
+    /// Signs a document that others may have to sign too.
+    pub(super) fn sign<T: Serialize>(&self, kind: Kind, document: &T) -> Result<Vec<u8>, Failure> {
+        cosign::seal(kind, &self.fleet.id(), document, &*self.signer).map_err(|error| refused(&error))
+    }
+
+    /// Whether enough have signed for devices to take it. Gives what it says.
+    pub(super) fn check<T: Serialize + DeserializeOwned>(
+        &self,
+        kind: Kind,
+        sealed: &[u8],
+    ) -> Result<T, Failure> {
+        self.fleet.verify(kind, sealed).map(|(_, document)| document).map_err(|error| refused(&error))
+    }
+
+    /// One operator alone.
+    #[cfg(test)]
+    pub(super) fn alone(key: SigningKey) -> Self {
+        let fleet = Fleet::of_one(&key).unwrap();
+        Self { signer: Rc::new(key), fleet, revocation: None }
+    }
+}
+
+fn refused(error: &CosignError) -> Failure {
+    let help = match error {
+        CosignError::Threshold { .. } => {
+            "; write it with `--out FILE`, let others add their signatures with `wayside sign FILE`, then apply that file"
+        }
+        CosignError::TooLarge { .. }
+        | CosignError::Malformed(_)
+        | CosignError::BadSignature(_)
+        | CosignError::Again(_)
+        | CosignError::Signer(_) => "",
+    };
+    Failure::Failed(format!("no device of the fleet would take it: {error}{help}"))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&statefile::encode(KIND, VERSION, secret))?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     fs::File::open(folder)?.sync_all()
 }
@@ -103,15 +251,40 @@ mod tests {
 
     use super::*;
 
+    fn key_file(path: &Path, passphrase: Passphrase) -> KeyFile {
+        KeyFile { operator_key: Some(path.to_owned()), passphrase, fleet_file: None }
+    }
+
     #[test]
     fn the_key_is_made_once_and_stays_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/operator.key");
-        let file = KeyFile { operator_key: Some(path.clone()) };
-        let first = public(&file.load().unwrap());
-        assert_eq!(public(&file.load().unwrap()), first);
+        let file = key_file(&path, Passphrase::default());
+        let first = file.load().unwrap().key();
+        assert_eq!(file.load().unwrap().key(), first);
+        assert_eq!(file.operator().unwrap().fleet.id(), Fleet::id_of_one(first));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "x").unwrap();
         assert!(matches!(file.load(), Err(Failure::Failed(text)) if text.contains("operator.key")));
+    }
+
+    #[test]
+    fn a_locked_key_needs_its_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.key");
+        let said = |text: &str| {
+            let file = folder.path().join("passphrase");
+            fs::write(&file, text).unwrap();
+            key_file(&path, Passphrase::from_file(file))
+        };
+        let made = said("correct horse\n").make_locked().unwrap().key();
+        assert!(is_locked(&fs::read(&path).unwrap()));
+        assert_eq!(said("correct horse").load().unwrap().key(), made);
+        assert!(matches!(said("wrong").load(), Err(Failure::Failed(text)) if text.contains("passphrase")));
+        assert!(
+            matches!(said("correct horse").make_locked(), Err(Failure::Failed(text)) if text.contains("already"))
+        );
+        let silent = key_file(&path, Passphrase::default());
+        assert!(matches!(silent.unlocked(), Err(Failure::Failed(text)) if text.contains("locked")));
     }
 }

@@ -42,7 +42,7 @@ impl<'a> Relayed<'a> {
 
     /// Asks the device, which may take `patience` to answer.
     pub(super) fn ask(&self, ask: &Ask, patience: Duration) -> Result<Answer, Failure> {
-        let request = seal(&self.key_file.load()?, self.device, ask)?;
+        let request = seal(&*self.key_file.load()?, self.device, ask)?;
         let wait_ms = (patience + WAY).as_millis().to_string();
         let path = format!("devices/{}/requests", self.device);
         let sealed = self.cloud.relay(&path, &[("wait_ms", &wait_ms)], &request, patience + 2 * WAY)?;

@@ -2,12 +2,13 @@
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use wayside_config::{envelope, envelope::Kind};
+use wayside_config::cosign::Kind;
 
 use super::{
     assign::{Change, take_off},
     cloud::encode,
     failure::Failure,
+    operator::Operator,
     output,
     place::{Place, PlaceArgs},
     site::Site,
@@ -48,7 +49,8 @@ impl RemoveArgs {
                     let text = format!("no device here runs {}{}", self.workload, besides(&unknown));
                     return Err(Failure::Failed(text));
                 }
-                let devices = hand_over(&mut site, &changes, &[])?;
+                let operator = site.operator()?;
+                let devices = hand_over(&mut site, &operator, &changes, &[])?;
                 Removed { name: self.workload.clone(), devices }
             }
         };
@@ -86,15 +88,19 @@ pub(super) fn besides(unknown: &[String]) -> String {
 }
 
 /// Signs the changes and gives each to its device. Gives the number of devices.
-pub(super) fn hand_over(site: &mut Site, changes: &[Change], releases: &[Vec<u8>]) -> Result<u64, Failure> {
+pub(super) fn hand_over(
+    site: &mut Site,
+    operator: &Operator,
+    changes: &[Change],
+    releases: &[Vec<u8>],
+) -> Result<u64, Failure> {
     let mut refused = Vec::new();
     for change in changes {
-        let assignment =
-            envelope::seal(site.key()?, Kind::Assignment, &change.assignment).map_err(|error| {
-                Failure::Failed(format!("the assignment of {} cannot be signed: {error}", change.name))
-            })?;
+        let assignment = operator.seal(Kind::Assignment, &change.assignment)?;
         let releases = if change.runs { releases } else { &[] };
         let ask = Ask::Apply {
+            roots: operator.fleet.roots().iter().cloned().map(Sealed).collect(),
+            revocation: operator.revocation.clone().map(Sealed),
             assignment: Sealed(assignment),
             releases: releases.iter().cloned().map(Sealed).collect(),
         };

@@ -1,16 +1,20 @@
 //! The devices of this LAN: the one on this machine over its socket, others over the mesh, signed.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
     client::{Answers, Client as Mesh, ClientError as MeshError},
     session::SCOUTING,
 };
 
-use super::{failure::Failure, operator::KeyFile, wait::now_ms};
+use super::{
+    failure::Failure,
+    operator::{KeyFile, Operator},
+    wait::now_ms,
+};
 use crate::control::{
     Answer, Ask, Client, MessageLine, Neighbour, Reply, Status, Versions, open_reply, seal_ask,
 };
@@ -26,7 +30,7 @@ pub(super) struct Site {
     local: Option<Client>,
     mesh: Option<Mesh>,
     key_file: KeyFile,
-    key: Option<SigningKey>,
+    key: Option<Rc<dyn Signer>>,
     /// The device on this machine first, when there is one.
     devices: Vec<Neighbour>,
 }
@@ -81,11 +85,17 @@ impl Site {
     }
 
     /// The operator's key, made at first use.
-    pub(super) fn key(&mut self) -> Result<&SigningKey, Failure> {
-        match &mut self.key {
-            Some(key) => Ok(key),
-            none => Ok(none.insert(self.key_file.load()?)),
+    fn key(&mut self) -> Result<Rc<dyn Signer>, Failure> {
+        match &self.key {
+            Some(key) => Ok(Rc::clone(key)),
+            None => Ok(Rc::clone(self.key.insert(self.key_file.load()?))),
         }
+    }
+
+    /// The operator whose key it is, and the fleet.
+    pub(super) fn operator(&mut self) -> Result<Operator, Failure> {
+        let key = self.key()?;
+        self.key_file.operator_of(key)
     }
 
     /// How a device is.
@@ -122,8 +132,8 @@ impl Site {
         if let Some(client) = self.local.as_mut().filter(|_| is_own) {
             return Ok(client.ask_within(ask, patience)?);
         }
-        let key = self.key()?.clone();
-        match self.send(&key, device, ask, patience)?.first().map_err(|error| failure(&error))? {
+        let key = self.key()?;
+        match self.send(&*key, device, ask, patience)?.first().map_err(|error| failure(&error))? {
             Reply::Ok(answer) => Ok(answer),
             Reply::Error(reason) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
         }
@@ -140,10 +150,10 @@ impl Site {
                 ),
             }
         }
-        let key = match self.key_file.existing() {
+        let key = match self.key_file.unlocked() {
             Ok(Some(key)) => key,
             // A stranger is refused, and a refusal is signed too.
-            Ok(None) | Err(_) => passing_key()?,
+            Ok(None) | Err(_) => Rc::new(passing_key()?),
         };
         let asked: Vec<_> = self
             .devices
@@ -151,7 +161,7 @@ impl Site {
             .into_iter()
             .map(|device| {
                 let ask = own != Some(device.device) && self.mesh.is_some();
-                let sent = ask.then(|| self.send(&key, device.device, &Ask::Versions, PROOF).ok()).flatten();
+                let sent = ask.then(|| self.send(&*key, device.device, &Ask::Versions, PROOF).ok()).flatten();
                 (device, sent)
             })
             .collect();
@@ -168,7 +178,7 @@ impl Site {
 
     fn send(
         &mut self,
-        key: &SigningKey,
+        key: &dyn Signer,
         device: DeviceId,
         ask: &Ask,
         patience: Duration,
@@ -236,7 +246,7 @@ impl Sent {
 }
 
 /// A question to `device` as the operator's signed request.
-pub(super) fn seal(key: &SigningKey, device: DeviceId, ask: &Ask) -> Result<Vec<u8>, Failure> {
+pub(super) fn seal(key: &dyn Signer, device: DeviceId, ask: &Ask) -> Result<Vec<u8>, Failure> {
     let nonce = getrandom::u64()
         .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
     seal_ask(key, device, now_ms(), nonce, ask).map_err(|error| {

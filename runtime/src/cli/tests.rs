@@ -16,14 +16,15 @@ use wayside_actors::{
     report::{ModuleState, ModuleStatus, Report},
 };
 use wayside_config::{
+    cosign::Kind,
     document::{Assignment, Release, TwinChange},
-    envelope::{Kind, claimed_signer, open},
+    fleet::Fleet,
     hash::sha256,
     identity::DeviceId,
     patch::patched,
 };
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, operator::KeyFile};
 use crate::control::{
     Answer, Ask, ControlHandler, MessageLine, Neighbour, Sealed, Status, TwinView, Versions, bind, serve,
 };
@@ -46,6 +47,7 @@ struct Held {
     assignment: Option<Assignment>,
     releases: Vec<Release>,
     twin: Option<Twin>,
+    fleet: Option<Fleet>,
 }
 
 fn device() -> DeviceId {
@@ -53,28 +55,30 @@ fn device() -> DeviceId {
 }
 
 impl Fake {
-    fn apply(&self, assignment: &Sealed, releases: &[Sealed]) -> Result<Answer, String> {
-        let signer = [claimed_signer(&assignment.0).unwrap()];
+    fn apply(&self, roots: &[Sealed], assignment: &Sealed, releases: &[Sealed]) -> Result<Answer, String> {
+        let roots: Vec<&[u8]> = roots.iter().map(|root| root.0.as_slice()).collect();
+        let fleet = Fleet::open(&roots).map_err(|error| error.to_string())?;
         let (_, assignment) =
-            open::<Assignment>(&assignment.0, Kind::Assignment, &signer).map_err(|e| e.to_string())?;
+            fleet.verify::<Assignment>(Kind::Assignment, &assignment.0).map_err(|error| error.to_string())?;
         assert_eq!(assignment.device, device());
         let mut held = self.held.lock().unwrap();
         held.releases.clear();
         for sealed in releases {
             let (_, release) =
-                open::<Release>(&sealed.0, Kind::Release, &signer).map_err(|e| e.to_string())?;
+                fleet.verify::<Release>(Kind::Release, &sealed.0).map_err(|error| error.to_string())?;
             assert!(assignment.releases.iter().any(|named| named.sha256 == sha256(&sealed.0)));
             held.releases.push(release);
         }
         let version = assignment.version;
         held.assignment = Some(assignment);
+        held.fleet = Some(fleet);
         Ok(Answer::Applied { version })
     }
 
     fn set_twin(&self, change: &Sealed) -> Result<Answer, String> {
-        let signer = [claimed_signer(&change.0).unwrap()];
+        let fleet = self.held.lock().unwrap().fleet.clone().unwrap();
         let (_, change) =
-            open::<TwinChange>(&change.0, Kind::TwinChange, &signer).map_err(|e| e.to_string())?;
+            fleet.verify::<TwinChange>(Kind::TwinChange, &change.0).map_err(|error| error.to_string())?;
         assert_eq!((change.device, change.life), (device(), 7));
         let mut held = self.held.lock().unwrap();
         let twin = held.twin.get_or_insert_with(|| Twin::new(7));
@@ -105,7 +109,7 @@ impl Fake {
             labels: Default::default(),
             version: "0.1.0".into(),
             uptime_ms: 0,
-            operators: Vec::new(),
+            fleet: None,
             cloud: None,
             mesh: Default::default(),
             store: None,
@@ -137,7 +141,7 @@ impl ControlHandler for Fake {
                 Ok(Answer::Devices { devices: vec![Neighbour { device: device(), name: "ewr".into() }] })
             }
             Ask::Versions => Ok(Answer::Versions(self.versions())),
-            Ask::Apply { assignment, releases } => self.apply(&assignment, &releases),
+            Ask::Apply { roots, assignment, releases, .. } => self.apply(&roots, &assignment, &releases),
             Ask::Logs { module, .. } => Err(format!("no module is named `{module}`")),
             Ask::Call { module: None, body, .. } => {
                 let outcome = Ok(body.into_bytes().into());
@@ -217,6 +221,75 @@ fn a_workload_comes_and_goes_on_the_device_of_this_machine() {
     assert!(matches!(run(folder.path(), &["apply", file]), Err(Failure::File(_))));
     assert!(matches!(run(folder.path(), &["apply", file, "--json"]), Err(Failure::Told)));
     assert_eq!(fake.versions().assignment, 3, "what was refused changed nothing");
+}
+
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    key: KeyFile,
+}
+
+/// A command of the operator `name`, whose key and fleet lie in `folder`.
+fn by(folder: &Path, name: &str, arguments: &[&str]) -> Result<(), Failure> {
+    let key = folder.join(format!("{name}.key"));
+    let line = [&["wayside"], arguments, &["--operator-key", key.to_str().unwrap()]].concat();
+    Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).run()
+}
+
+#[test]
+fn several_operators_begin_a_fleet_sign_together_and_put_one_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let operator =
+        |name: &str| Only::parse_from(["x", "--operator-key", &path(&format!("{name}.key"))]).key.operator();
+    let key = |name: &str| operator(name).map(|operator| operator.signer.key()).unwrap().to_string();
+    let (anna, ben) = (key("anna"), key("ben"));
+    let (annas, bens) = (path("anna.fleet"), path("ben.fleet"));
+    by(folder.path(), "anna", &["fleet", "init", "--key", &ben, "--threshold", "2"]).unwrap();
+    failed(by(folder.path(), "anna", &["fleet"]), "1 of 2 signatures");
+    assert!(matches!(by(folder.path(), "anna", &["verify", &annas]), Err(Failure::Told)));
+    by(folder.path(), "ben", &["sign", &annas]).unwrap();
+    failed(by(folder.path(), "ben", &["sign", &annas]), "nothing that your signature is missing on");
+    by(folder.path(), "anna", &["verify", &annas]).unwrap();
+    std::fs::copy(&annas, &bens).unwrap();
+    assert_eq!(operator("anna").unwrap().fleet, operator("ben").unwrap().fleet);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let fake = Arc::new(Fake::default());
+    let listener = runtime.block_on(async { bind(&folder.path().join("control.sock")).unwrap() });
+    runtime.spawn(serve(listener, fake.clone()));
+    let (compose, release, state) = (path("compose.yaml"), path("grid.release"), path(""));
+    std::fs::write(&compose, COMPOSE).unwrap();
+    let apply = |name: &str, arguments: &[&str]| {
+        by(folder.path(), name, &[&["apply", "--state", &state], arguments].concat())
+    };
+    failed(apply("anna", &[&compose]), "1 of 2 signatures");
+    apply("anna", &[&compose, "--out", &release, "--expires", "90"]).unwrap();
+    failed(apply("anna", &[&release]), "wayside sign FILE");
+    assert!(matches!(by(folder.path(), "ben", &["verify", &release]), Err(Failure::Told)));
+    by(folder.path(), "ben", &["sign", &release]).unwrap();
+    by(folder.path(), "ben", &["verify", &release, "--json"]).unwrap();
+    apply("ben", &[&release]).unwrap();
+    assert_eq!(fake.versions().assignment, 1);
+    assert!(fake.held.lock().unwrap().releases[0].expires_ms.is_some());
+
+    // Of a fleet that is not theirs nobody signs anything.
+    failed(by(folder.path(), "caro", &["sign", &release]), "no document of your fleet");
+    by(folder.path(), "anna", &["revoke", "--release", &release]).unwrap();
+    assert_eq!(operator("anna").unwrap().revocation, None);
+    by(folder.path(), "ben", &["sign", &annas]).unwrap();
+    assert!(operator("anna").unwrap().revocation.is_some());
+    // One key alone from now on: with both signatures, and not before.
+    by(folder.path(), "anna", &["rotate", "--remove", &ben, "--threshold", "1"]).unwrap();
+    assert_eq!(operator("anna").unwrap().fleet.root().version, 1);
+    by(folder.path(), "ben", &["sign", &annas]).unwrap();
+    let after = operator("anna").unwrap();
+    assert_eq!((after.fleet.root().version, after.fleet.id()), (2, operator("ben").unwrap().fleet.id()));
+    assert_eq!(after.fleet.root().roles.release.keys()[0].to_string(), anna);
+    // What is revoked was signed anew with the root.
+    assert!(after.revocation.is_some());
+    apply("anna", &[&compose]).unwrap();
+    assert!(matches!(by(folder.path(), "anna", &["rotate"]), Err(Failure::Usage(_))));
 }
 
 #[test]

@@ -6,22 +6,15 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wayside_config::{
-    document::TwinChange,
-    envelope::{self, Kind},
-    identity::DeviceId,
-    patch,
-    workload::ModuleId,
-};
+use wayside_config::{cosign::Kind, document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
 
 use super::{
     call::pretty,
     cloud::{Cloud, encode},
     failure::Failure,
-    operator::KeyFile,
+    operator::{KeyFile, Operator},
     output,
     place::{Place, PlaceArgs},
     relay::Relayed,
@@ -102,8 +95,8 @@ impl SetArgs {
             return Err(Failure::Usage(format!("`{}` is no change: {error}", self.patch)));
         }
         let mut place = Reached::find(&self.place, device)?;
-        let key = self.place.key.load()?;
-        show(&place.set(&key, module, &self.patch)?, self.json)
+        let operator = self.place.key.operator()?;
+        show(&place.set(&operator, module, &self.patch)?, self.json)
     }
 }
 
@@ -160,16 +153,16 @@ impl<'a> Reached<'a> {
         }
     }
 
-    fn set(&mut self, key: &SigningKey, module: &str, patch: &str) -> Result<Shown, Failure> {
+    fn set(&mut self, operator: &Operator, module: &str, patch: &str) -> Result<Shown, Failure> {
         let before = self.look(module)?;
         match self {
             Self::Site { site, device, meant } => {
-                let change = change(key, *device, meant.clone(), &before, patch)?;
+                let change = change(operator, *device, meant.clone(), &before, patch)?;
                 shown(site.ask(*device, &Ask::SetTwin { change: Sealed(change) })?)
             }
             Self::Cloud { cloud, key: file, name } => {
                 let relayed = Relayed::find(cloud, file, name)?;
-                let change = change(key, relayed.device, relayed.meant.clone(), &before, patch)?;
+                let change = change(operator, relayed.device, relayed.meant.clone(), &before, patch)?;
                 hand_over(cloud, &relayed, &before.twin.module, &change)
             }
         }
@@ -238,7 +231,7 @@ fn shown(answer: Answer) -> Result<Shown, Failure> {
 
 /// An operator's change, which makes the version after all that are known of.
 fn change(
-    key: &SigningKey,
+    operator: &Operator,
     device: DeviceId,
     name: Option<String>,
     before: &Shown,
@@ -249,7 +242,7 @@ fn change(
         twin.module.parse().map_err(|error| Failure::Failed(format!("{}: {error}", twin.module)))?;
     let version = pending.last().copied().unwrap_or(0).max(twin.desired_version).saturating_add(1);
     let change = TwinChange { device, name, module, life: twin.life, version, patch: patch.to_owned() };
-    envelope::seal(key, Kind::TwinChange, &change).map_err(|error| Failure::Failed(error.to_string()))
+    operator.seal(Kind::TwinChange, &change)
 }
 
 fn split(target: &str) -> Result<(&str, &str), Failure> {
@@ -284,19 +277,19 @@ fn describe(shown: &Shown) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
     use wayside_actors::device::twins::Twin;
 
     use super::*;
 
     #[test]
     fn a_change_is_for_the_version_after_those_that_wait() {
-        let key = SigningKey::from_bytes(&[1; 32]);
+        let operator = Operator::alone(SigningKey::from_bytes(&[1; 32]));
         let twin = TwinView::new(&"w/m".parse().unwrap(), &Twin::new(7));
         let sealed = |pending| {
             let before = Shown { twin: twin.clone(), pending, problem: String::new() };
-            let sealed = change(&key, DeviceId::from_bytes([2; 32]), None, &before, "{}").unwrap();
-            let signer = [envelope::claimed_signer(&sealed).unwrap()];
-            envelope::open::<TwinChange>(&sealed, Kind::TwinChange, &signer).unwrap().1
+            let sealed = change(&operator, DeviceId::from_bytes([2; 32]), None, &before, "{}").unwrap();
+            operator.fleet.verify::<TwinChange>(Kind::TwinChange, &sealed).unwrap().1
         };
         assert_eq!((sealed(Vec::new()).version, sealed(vec![1, 2]).version), (1, 3));
         assert_eq!(sealed(Vec::new()).life, 7);

@@ -10,7 +10,8 @@ use std::{
 use clap::{ArgAction, Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use wayside_config::{
-    identity::PublicKey,
+    fleet::Pinned,
+    identity::{FleetId, PublicKey},
     join::JoinLink,
     limits::SETTINGS_BYTES,
     settings::{DEVICE_NAME_RULE, LeafAddress, Settings, is_device_name},
@@ -27,7 +28,7 @@ use crate::{
 #[command(after_long_help = "Examples:
   wayside up                                         nothing has to be configured
   wayside up --name ewr --join 'wayside://...'       a device that has a cloud
-  wayside up --operator \"$(ssh office wayside key)\"  a device that obeys the office
+  wayside up --operator \"$(ssh office wayside key)\"  a device that obeys the office's only operator
 
 Settings may stand in `wayside.toml` in the state directory; what is given here stands above them. On
 SIGTERM or Ctrl-C the daemon finishes what it has taken and ends. Modules run on; the next daemon finds
@@ -42,9 +43,12 @@ pub(super) struct UpArgs {
     /// The cloud to join, by the link that `wayside-cloud links` shows
     #[arg(long, value_name = "LINK", env = "WAYSIDE_JOIN", hide_env_values = true)]
     join: Option<JoinLink>,
-    /// Obey this key, as `wayside key` prints it; may be given again [default: the first that applies something]
-    #[arg(long = "operator", value_name = "KEY")]
-    operators: Vec<PublicKey>,
+    /// Belong to the fleet of this key alone, as `wayside key` prints it [default: that of the first who applies something]
+    #[arg(long, value_name = "KEY", conflicts_with = "fleet")]
+    operator: Option<PublicKey>,
+    /// Belong to this fleet, as `wayside fleet` prints it
+    #[arg(long, value_name = "FLEET")]
+    fleet: Option<FleetId>,
     /// The state directory; made when it is missing [default: /var/lib/wayside for root]
     #[arg(long, value_name = "DIR", env = "WAYSIDE_STATE")]
     state: Option<PathBuf>,
@@ -116,9 +120,8 @@ impl UpArgs {
         settings.name = self.name.or(settings.name);
         settings.cloud = self.join.or(settings.cloud);
         settings.labels.extend(self.labels);
-        if !self.operators.is_empty() {
-            settings.operators = self.operators;
-        }
+        let told = self.fleet.map(Pinned::Fleet).or(self.operator.map(Pinned::Operator));
+        settings.fleet = told.or(settings.fleet);
         settings.mqtt_port = self.mqtt_port.map_or(settings.mqtt_port, Into::into);
         settings.mqtt_loopback |= self.mqtt_loopback;
         settings.mesh.connect.extend(self.connect);

@@ -13,7 +13,7 @@ use super::{
     output::{bytes, duration, table},
     visible::one_line,
 };
-use crate::control::{CloudStatus, MeshStatus, MqttStatus, Status, StoreStatus};
+use crate::control::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, Status, StoreStatus};
 
 /// A device.
 #[derive(Debug, Serialize)]
@@ -51,8 +51,8 @@ pub(super) enum Source {
     Device {
         /// Milliseconds since its daemon started.
         uptime_ms: u64,
-        /// Whom it obeys.
-        operators: Vec<PublicKey>,
+        /// The fleet that it belongs to, and whom it obeys.
+        fleet: Option<Box<FleetStatus>>,
         /// The uplink, when it has one.
         cloud: Option<CloudStatus>,
         /// Its neighbours.
@@ -157,7 +157,7 @@ impl From<Status> for DeviceView {
             held: report.assignment.unwrap_or(0),
             source: Source::Device {
                 uptime_ms: status.uptime_ms,
-                operators: status.operators,
+                fleet: status.fleet.map(Box::new),
                 cloud: status.cloud,
                 peers: report.peers.unwrap_or_default(),
                 mesh: status.mesh,
@@ -188,7 +188,7 @@ impl DeviceView {
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", labels.join(", "));
         match &self.source {
-            Source::Device { uptime_ms, operators, cloud, peers, mesh, store, mqtt, unrouted, refused } => {
+            Source::Device { uptime_ms, fleet, cloud, peers, mesh, store, mqtt, unrouted, refused } => {
                 line("up", duration(*uptime_ms));
                 line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
                 line("peers", peers.len().to_string());
@@ -197,9 +197,7 @@ impl DeviceView {
                 line("store", store.as_ref().map_or("not open".into(), describe_store));
                 line("mqtt", describe_mqtt(mqtt));
                 line("leaves", describe_leaves(mqtt));
-                let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
-                let first = "the first operator who applies something";
-                line("obeys", if obeys.is_empty() { first.into() } else { obeys.join(", ") });
+                line("fleet", describe_fleet(fleet.as_deref()));
                 let counted =
                     |count: u64, what| if count == 0 { String::new() } else { format!("{count} {what}") };
                 line("unrouted", counted(*unrouted, "publishes of leaves that no route wanted"));
@@ -279,6 +277,18 @@ impl DeviceView {
             .collect();
         let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED", "EXPIRED"];
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
+    }
+}
+
+fn describe_fleet(fleet: Option<&FleetStatus>) -> String {
+    let Some(FleetStatus { id, root, operators }) = fleet else {
+        return "that of the first operator who applies something".into();
+    };
+    let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
+    match (root, obeys.is_empty()) {
+        (0, true) => format!("{}, whose roots have not come yet", id.short()),
+        (0, false) => format!("{}, obeys {}", id.short(), obeys.join(", ")),
+        _ => format!("{}, root {root}, obeys {}", id.short(), obeys.join(", ")),
     }
 }
 
@@ -366,7 +376,7 @@ mod tests {
             labels: BTreeMap::from([("plant".into(), "p7".into())]),
             version: "0.1.0".into(),
             uptime_ms: 65_000,
-            operators: Vec::new(),
+            fleet: None,
             cloud: Some(CloudStatus { address: "cloud:7443".into(), connected: false }),
             mesh: MeshStatus {
                 addresses: vec!["192.0.2.7:40123".parse().unwrap()],
@@ -409,7 +419,7 @@ mod tests {
           traffic   12 sent, 9 received
           store     3.0 MiB of 4.0 GiB in 1 segment(s)
           mqtt      0 client(s)
-          obeys     the first operator who applies something
+          fleet     that of the first operator who applies something
           problem   the disk is full
 
         MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
@@ -452,7 +462,7 @@ mod tests {
           store     0 B of 0 B in 2 segment(s), 1 damaged
           mqtt      2 client(s), 3 publishes outside their topics, 7 wrong passwords, 1 not reading
           leaves    mqtts://192.0.2.7:8883 (sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad)
-          obeys     the first operator who applies something
+          fleet     that of the first operator who applies something
           problem   a\u{1b}[2Jb\nc
         ");
         troubled = status();

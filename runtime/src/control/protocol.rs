@@ -10,26 +10,20 @@
 //! The same JSON is the body of a signed [`wayside_config::document::Request`] over the mesh, where
 //! `messages` is refused.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use wayside_actors::{
     device::{
         calls::{Failed, Outcome, Why},
-        membership::Role,
         twins::Twin,
     },
     message::{Message, Properties},
-    report::Report,
 };
-use wayside_config::{
-    document::ReleaseRef,
-    identity::{DeviceId, PublicKey},
-    leaf::Fingerprint,
-    workload::ModuleId,
-};
-use wayside_mesh::mqtt::Counted;
+use wayside_config::{document::ReleaseRef, identity::DeviceId, workload::ModuleId};
+
+use super::Status;
 
 /// The longest line either side sends: an [`Ask::Apply`] of many large releases.
 pub const MAX_LINE_BYTES: u64 = 32 << 20;
@@ -46,6 +40,10 @@ pub enum Ask {
     Versions,
     /// Run this: [`Answer::Applied`] when it is persisted.
     Apply {
+        /// The chain of the fleet's sealed roots, from the first on.
+        roots: Vec<Sealed>,
+        /// The sealed list of what does not count any more, if there is one.
+        revocation: Option<Sealed>,
         /// A sealed assignment.
         assignment: Sealed,
         /// The sealed releases it names that the device may not hold yet; the device adds those it holds.
@@ -200,90 +198,6 @@ impl From<Outcome> for Called {
     }
 }
 
-/// How a device is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Its key.
-    pub device: DeviceId,
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// The daemon's version.
-    pub version: String,
-    /// Milliseconds since the daemon started.
-    pub uptime_ms: u64,
-    /// The keys it obeys; empty when it obeys the first that hands it a release.
-    pub operators: Vec<PublicKey>,
-    /// The cloud, when it has one.
-    pub cloud: Option<CloudStatus>,
-    /// Its part in the mesh.
-    pub mesh: MeshStatus,
-    /// What its queues take on the disk; absent until they are open.
-    pub store: Option<StoreStatus>,
-    /// Who is connected over MQTT, and what was turned away.
-    #[serde(default)]
-    pub mqtt: MqttStatus,
-    /// Modules, queues, neighbours, problems: a full report.
-    pub report: Report,
-}
-
-/// A device's part in the mesh. Counts are since the daemon started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeshStatus {
-    /// Where neighbours reach it now; none while it is not on the mesh, or reached through a router.
-    pub addresses: Vec<SocketAddr>,
-    /// How it takes part: `peer`, and on a large site `router` or `client`.
-    #[serde(default)]
-    pub role: Role,
-    /// Batches of messages, confirmations and best-effort messages that were sent.
-    pub sent: u64,
-    /// Not sent, for the link had no room or was not there: they are sent again.
-    pub send_dropped: u64,
-    /// Received and taken.
-    pub received: u64,
-    /// Received and not taken, for the device was too busy: they come again.
-    pub receive_dropped: u64,
-    /// Received and not understood.
-    pub malformed: u64,
-}
-
-/// What a device's queues take on the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreStatus {
-    /// What its segments take.
-    pub bytes: u64,
-    /// What they may take.
-    pub max_bytes: u64,
-    /// The segments that there are.
-    pub segments: u64,
-    /// Commits, each with one sync of the disk, since it was opened.
-    pub commits: u64,
-    /// Damages found since it was opened; `problems` says which.
-    pub damages: u64,
-}
-
-/// The MQTT listener. Counts are since the daemon started.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MqttStatus {
-    /// Where leaf devices are listened for: `mqtts://ADDRESS:PORT`.
-    pub leaves: Vec<String>,
-    /// The certificate that they see there.
-    pub certificate: Option<Fingerprint>,
-    /// Clients, and what some of them did.
-    #[serde(flatten)]
-    pub counted: Counted,
-}
-
-/// The uplink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CloudStatus {
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Whether the cloud has welcomed the device on the connection there is now.
-    pub connected: bool,
-}
-
 /// A device on the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbour {
@@ -393,7 +307,12 @@ impl<'de> Deserialize<'de> for Sealed {
 
 #[cfg(test)]
 mod tests {
+    use wayside_actors::report::Report;
+    use wayside_config::{identity::FleetId, leaf::Fingerprint};
+    use wayside_mesh::mqtt::Counted;
+
     use super::*;
+    use crate::control::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, StoreStatus};
 
     fn text<T: Serialize>(value: &T) -> String {
         serde_json::to_string(value).unwrap()
@@ -403,8 +322,13 @@ mod tests {
     fn the_lines_stay_as_they_are() {
         assert_eq!(text(&Ask::Status), r#"{"ask":"status"}"#);
         assert_eq!(
-            text(&Ask::Apply { assignment: Sealed(vec![1, 2]), releases: vec![Sealed(vec![3])] }),
-            r#"{"ask":"apply","assignment":"AQI=","releases":["Aw=="]}"#
+            text(&Ask::Apply {
+                roots: vec![Sealed(vec![4])],
+                revocation: None,
+                assignment: Sealed(vec![1, 2]),
+                releases: vec![Sealed(vec![3])],
+            }),
+            r#"{"ask":"apply","roots":["BA=="],"revocation":null,"assignment":"AQI=","releases":["Aw=="]}"#
         );
         assert_eq!(
             text(&Ask::Logs { module: "w/m".into(), tail: 5, since_ms: 0 }),
@@ -443,7 +367,7 @@ mod tests {
             labels: BTreeMap::new(),
             version: "0.1.0".into(),
             uptime_ms: 5,
-            operators: vec![device],
+            fleet: Some(FleetStatus { id: FleetId::from_bytes([3; 32]), root: 2, operators: vec![device] }),
             cloud: Some(CloudStatus { address: "a:1".into(), connected: true }),
             mesh: MeshStatus { addresses: vec!["127.0.0.1:1".parse().unwrap()], ..Default::default() },
             store: Some(StoreStatus { bytes: 1, ..Default::default() }),

@@ -1,16 +1,17 @@
 //! A question as an operator's signed request, and its answer as the device's signed reply: what makes
 //! the mesh safe to ask over.
 
-use ed25519_dalek::SigningKey;
 use wayside_config::{
     document::{self, Request},
     envelope::{self, EnvelopeError, Kind},
     hash::sha256,
     identity::{DeviceId, PublicKey},
     limits::REQUEST_AGE_MS,
+    signer::Signer,
 };
 
 use super::{Again, Answer, Answered, Ask, Now, Reply};
+use crate::trust::Askers;
 
 /// Why a request over the mesh was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,11 @@ pub enum RequestError {
     /// Not a question of this version.
     #[error("the device does not know the question: {0}; use a `wayside` of its version")]
     Unknown(#[from] serde_json::Error),
+    /// The device knows nobody of its fleet yet.
+    #[error(
+        "the device waits for the roots of its fleet, and answers nobody before: apply a workload to it first"
+    )]
+    Stranger,
     /// Not over the mesh.
     #[error("`messages` is answered on the device itself, or by the cloud")]
     Local,
@@ -57,7 +63,7 @@ pub enum ReplyError {
 /// # Errors
 /// [`EnvelopeError::TooLarge`].
 pub fn seal_ask(
-    key: &SigningKey,
+    key: &dyn Signer,
     device: DeviceId,
     now_ms: u64,
     nonce: u64,
@@ -67,8 +73,7 @@ pub fn seal_ask(
     envelope::seal(key, Kind::Request, &Request { device, issued_ms: now_ms, nonce, body })
 }
 
-/// Verifies a question to `device`. `operators` are the keys it obeys; when it has none yet, any
-/// operator may ask. It is noted in `answered` and refused when it stands there already. Gives the
+/// Verifies a question to `device`, which answers `askers`. It is noted in `answered` and refused when it stands there already. Gives the
 /// asker too.
 ///
 /// # Errors
@@ -76,12 +81,15 @@ pub fn seal_ask(
 pub fn open_ask(
     sealed: &[u8],
     device: DeviceId,
-    operators: &[PublicKey],
+    askers: &Askers,
     now: Now,
     answered: &mut Answered,
 ) -> Result<(PublicKey, Ask), RequestError> {
     let signer = envelope::claimed_signer(sealed)?;
-    let trusted = if operators.is_empty() { std::slice::from_ref(&signer) } else { operators };
+    let trusted = match askers {
+        Askers::Keys(keys) => keys.as_slice(),
+        Askers::Anybody | Askers::Strangers => std::slice::from_ref(&signer),
+    };
     let (signer, request) = envelope::open::<Request>(sealed, Kind::Request, trusted)?;
     if request.device != device {
         return Err(RequestError::OtherDevice);
@@ -93,14 +101,17 @@ pub fn open_ask(
     answered.note(sha256(sealed), request.issued_ms, now)?;
     match serde_json::from_str(&request.body)? {
         Ask::Messages => Err(RequestError::Local),
+        // What is applied proves itself, and what versions are held a device of no fleet tells anybody.
+        ask @ (Ask::Versions | Ask::Apply { .. }) => Ok((signer, ask)),
         ask @ (Ask::Status
         | Ask::Devices
-        | Ask::Versions
-        | Ask::Apply { .. }
         | Ask::Logs { .. }
         | Ask::Call { .. }
         | Ask::Twin { .. }
-        | Ask::SetTwin { .. }) => Ok((signer, ask)),
+        | Ask::SetTwin { .. }) => match askers {
+            Askers::Strangers => Err(RequestError::Stranger),
+            Askers::Anybody | Askers::Keys(_) => Ok((signer, ask)),
+        },
     }
 }
 
@@ -117,7 +128,7 @@ pub fn encode_reply(result: Result<Answer, String>) -> Vec<u8> {
 /// Signs the answer to `request`, which is the sealed question. An answer that is too large becomes a
 /// refusal that says so.
 #[must_use]
-pub fn seal_reply(key: &SigningKey, request: &[u8], result: Result<Answer, String>) -> Vec<u8> {
+pub fn seal_reply(key: &dyn Signer, request: &[u8], result: Result<Answer, String>) -> Vec<u8> {
     let seal = |result| {
         let body = String::from_utf8(encode_reply(result)).unwrap_or_default();
         envelope::seal(key, Kind::Reply, &document::Reply { request: sha256(request), body })
@@ -143,6 +154,7 @@ pub fn open_reply(sealed: &[u8], device: DeviceId, request: &[u8]) -> Result<Rep
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
     use wayside_config::limits::REPLY_BYTES;
 
     use super::*;
@@ -164,7 +176,9 @@ mod tests {
         let ((alice, alice_id), (_, bob_id), (_, device)) = (key(1), key(2), key(3));
         let sealed = seal_ask(&alice, device, NOW_MS, 1, &Ask::Status).unwrap();
         let open = |device, operators: &[PublicKey], now_ms| {
-            open_ask(&sealed, device, operators, at(now_ms), &mut Answered::default())
+            let askers =
+                if operators.is_empty() { Askers::Anybody } else { Askers::Keys(operators.to_vec()) };
+            open_ask(&sealed, device, &askers, at(now_ms), &mut Answered::default())
         };
         assert_eq!(open(device, &[alice_id], NOW_MS + REQUEST_AGE_MS).unwrap(), (alice_id, Ask::Status));
         assert_eq!(open(device, &[], NOW_MS).unwrap(), (alice_id, Ask::Status));
@@ -179,7 +193,8 @@ mod tests {
     fn a_request_is_answered_once() {
         let ((alice, alice_id), (bob, _), (_, device)) = (key(1), key(2), key(3));
         let mut answered = Answered::default();
-        let mut open = |sealed: &[u8]| open_ask(sealed, device, &[alice_id], at(NOW_MS), &mut answered);
+        let askers = Askers::Keys(vec![alice_id]);
+        let mut open = |sealed: &[u8]| open_ask(sealed, device, &askers, at(NOW_MS), &mut answered);
         let first = seal_ask(&alice, device, NOW_MS, 1, &Ask::Status).unwrap();
         assert!(open(&first).is_ok());
         assert!(matches!(open(&first), Err(RequestError::Again(Again::Answered))));
@@ -192,10 +207,29 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_waits_for_its_fleet_takes_the_fleet_and_nothing_else() {
+        let ((alice, _), (_, device)) = (key(1), key(3));
+        let open = |ask: &Ask| {
+            let sealed = seal_ask(&alice, device, NOW_MS, 1, ask).unwrap();
+            open_ask(&sealed, device, &Askers::Strangers, at(NOW_MS), &mut Answered::default())
+        };
+        let apply = Ask::Apply {
+            roots: Vec::new(),
+            revocation: None,
+            assignment: crate::control::Sealed(Vec::new()),
+            releases: Vec::new(),
+        };
+        assert!(open(&Ask::Versions).is_ok() && open(&apply).is_ok());
+        for ask in [Ask::Status, Ask::Devices] {
+            assert!(matches!(open(&ask), Err(RequestError::Stranger)));
+        }
+    }
+
+    #[test]
     fn streams_and_nonsense_are_refused() {
         let ((alice, alice_id), (_, device)) = (key(1), key(3));
-        let open =
-            |sealed: &[u8]| open_ask(sealed, device, &[alice_id], at(NOW_MS), &mut Answered::default());
+        let askers = Askers::Keys(vec![alice_id]);
+        let open = |sealed: &[u8]| open_ask(sealed, device, &askers, at(NOW_MS), &mut Answered::default());
         let sealed = seal_ask(&alice, device, NOW_MS, 1, &Ask::Messages).unwrap();
         assert!(matches!(open(&sealed), Err(RequestError::Local)));
         let request = Request { device, issued_ms: NOW_MS, nonce: 1, body: "{}".into() };

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
@@ -15,21 +16,21 @@ use tokio::{
     time::timeout,
 };
 use wayside_actors::{device::reconciler, frame::Desired};
-use wayside_config::{document::Assignment, envelope, identity::DeviceId, settings::Settings};
+use wayside_config::{cosign, document::Assignment, identity::DeviceId, settings::Settings};
 use wayside_host::Address;
 use wayside_mesh::{session::Mesh, store::QueueStore};
 
 use super::{UpOptions, call::Calls, twin::Twins};
 use crate::{
     control::{
-        Answer, Answered, Ask, CloudStatus, ControlHandler, MeshStatus, MessageLine, Neighbour, Now, Sealed,
-        Status, StoreStatus, Versions, bind, open_ask, seal_reply, serve as serve_socket,
+        Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MeshStatus, MessageLine, Neighbour,
+        Now, Sealed, Status, StoreStatus, Versions, bind, open_ask, seal_reply, serve as serve_socket,
     },
     engine::Engine,
     logs,
     shell::{Device, Held, View},
     state::Identity,
-    trust::{Trust, Verified},
+    trust::{Askers, Trust, Verified},
 };
 
 /// How long desired state may take from its reception to the disk.
@@ -86,7 +87,7 @@ impl Control {
         let now = Now { wall_ms: millis(wall), uptime_ms: millis(self.started.elapsed()) };
         let opened = {
             let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            open_ask(sealed, self.device, &self.trust.operators(), now, &mut answered)
+            open_ask(sealed, self.device, &self.trust.askers(), now, &mut answered)
         };
         let answer = match opened {
             Ok((_, ask)) => self.reply(ask).await,
@@ -107,7 +108,7 @@ impl Control {
 
     /// Whether somebody has said whom the device obeys.
     pub(super) fn obeys_somebody(&self) -> bool {
-        !self.trust.operators().is_empty()
+        matches!(self.trust.askers(), Askers::Keys(_))
     }
 
     async fn reply(&self, ask: Ask) -> Result<Answer, String> {
@@ -115,7 +116,10 @@ impl Control {
             Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
             Ask::Devices => Ok(Answer::Devices { devices: self.devices() }),
             Ask::Versions => Ok(Answer::Versions(self.versions())),
-            Ask::Apply { assignment, releases } => self.apply(assignment, releases).await,
+            Ask::Apply { roots, revocation, assignment, releases } => {
+                let desired = self.complete(roots, revocation, assignment, releases);
+                self.apply(desired).await
+            }
             Ask::Logs { module, tail, since_ms } => {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
                 Ok(Answer::Logs { text })
@@ -152,7 +156,7 @@ impl Control {
             labels: self.settings.labels.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_ms: millis(self.started.elapsed()),
-            operators: self.trust.operators(),
+            fleet: self.fleet(),
             cloud: self.settings.cloud.as_ref().map(|cloud| CloudStatus {
                 address: cloud.address(),
                 connected: self.view.is_cloud_connected(),
@@ -191,12 +195,19 @@ impl Control {
         }
     }
 
-    async fn apply(&self, assignment: Sealed, releases: Vec<Sealed>) -> Result<Answer, String> {
-        let desired = self.complete(assignment, releases);
-        let verified = self.trust.verify(desired).map_err(|error| error.to_string())?;
-        let (version, offered) = (verified.assignment.version, verified.sealed.clone());
+    fn fleet(&self) -> Option<FleetStatus> {
+        let operators = match self.trust.askers() {
+            Askers::Keys(keys) => keys,
+            Askers::Anybody | Askers::Strangers => Vec::new(),
+        };
+        self.trust.fleet().map(|(id, root)| FleetStatus { id, root, operators })
+    }
+
+    async fn apply(&self, desired: Desired) -> Result<Answer, String> {
         let mut held = self.view.held();
         let now = held.borrow_and_update().clone();
+        let verified = self.trust.verify(desired, &now.sealed).map_err(|error| error.to_string())?;
+        let (version, offered) = (verified.assignment.version, verified.sealed.clone());
         if now.sealed == offered {
             return Ok(Answer::Applied { version });
         }
@@ -222,15 +233,20 @@ impl Control {
     }
 
     /// With the releases that the device holds already.
-    fn complete(&self, assignment: Sealed, releases: Vec<Sealed>) -> Desired {
-        let mut releases: Vec<bytes::Bytes> = releases.into_iter().map(|sealed| sealed.0.into()).collect();
-        let named = envelope::claimed_signer(&assignment.0).and_then(|signer| {
-            envelope::open::<Assignment>(&assignment.0, envelope::Kind::Assignment, &[signer])
-        });
-        if let Ok((_, named)) = named {
+    fn complete(
+        &self,
+        roots: Vec<Sealed>,
+        revocation: Option<Sealed>,
+        assignment: Sealed,
+        releases: Vec<Sealed>,
+    ) -> Desired {
+        let bytes = |sealed: Sealed| Bytes::from(sealed.0);
+        let mut releases: Vec<Bytes> = releases.into_iter().map(bytes).collect();
+        if let Ok(named) = cosign::peek::<Assignment>(cosign::Kind::Assignment, &assignment.0) {
             releases.extend(named.releases.iter().filter_map(|wanted| self.view.release(&wanted.sha256)));
         }
-        Desired { assignment: assignment.0.into(), releases }
+        let roots = roots.into_iter().map(bytes).collect();
+        Desired { roots, revocation: revocation.map(bytes), assignment: bytes(assignment), releases }
     }
 
     async fn hand_over(&self, verified: Verified) -> Result<(), String> {

@@ -105,7 +105,7 @@ mod tests {
             labels: BTreeMap::new(),
             version: "0.1.0".into(),
             uptime_ms: 5,
-            operators: Vec::new(),
+            fleet: None,
             cloud: None,
             mesh: Default::default(),
             mqtt: Default::default(),

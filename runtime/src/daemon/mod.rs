@@ -13,11 +13,14 @@ mod store;
 mod twin;
 mod uplink;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 pub use options::UpOptions;
 
-use crate::state::{Identity, StateFolder, default_folder};
+use crate::{
+    state::{Identity, StateFolder, default_folder},
+    trust::check_age,
+};
 
 /// Threads of the I/O runtime: engine, MQTT and uplink. The actors have the main thread, the mesh its
 /// own.
@@ -30,6 +33,7 @@ const IO_THREADS: usize = 2;
 pub fn up(options: UpOptions) -> anyhow::Result<()> {
     let path = options.settings.state.clone().unwrap_or_else(default_folder);
     let state = StateFolder::open(&path)?;
+    check_age(&state).map_err(|reason| anyhow!(reason))?;
     let (identity, problem) = Identity::load(&state).with_context(|| {
         format!(
             "cannot write this device's key to {}: free some space, or choose another directory with --state",

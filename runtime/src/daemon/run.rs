@@ -23,7 +23,7 @@ use crate::{
     engine::{Credentials, Engine, Settings as EngineSettings},
     shell::{Adapters, DESIRED_ON_DISK, Device, MqttPort, View},
     state::{Found, Identity, StateFolder},
-    trust::Trust,
+    trust::{KEEP_MS, Trust},
 };
 
 /// How long the engine may take before the daemon goes on without its first word.
@@ -75,7 +75,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     };
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
-        Trust::load(identity.device(), cloud_key, &settings.operators, holds.as_ref(), Arc::clone(&state));
+        Trust::load(identity.device(), cloud_key, settings.fleet, holds.as_ref(), Arc::clone(&state));
     let lost = Lost::default();
     let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude, lost.clone());
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
@@ -111,7 +111,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     }));
     device.problem("identity", problem);
     device.problem(DESIRED_ON_DISK, desired_problem);
-    device.problem("operators", trust_problem);
+    device.problem("fleet", trust_problem);
+    actix::spawn(keep_time(Rc::clone(&device)));
     device.problem("mesh", mesh.as_ref().err().cloned());
     let store_settings = StoreSettings {
         dir: state.store(),
@@ -173,6 +174,18 @@ async fn take_apart(
         device.adapters().engine.stop_all().await;
     }
     tracing::info!("stopped");
+}
+
+/// Keeps how much time was lived through, and says what expired meanwhile.
+async fn keep_time(device: Rc<Device>) {
+    let adapters = device.adapters();
+    loop {
+        device.problems_of("expiry", adapters.trust.expired(&adapters.view.held().borrow().sealed));
+        tokio::time::sleep(Duration::from_millis(KEEP_MS)).await;
+        if let Err(error) = adapters.trust.keep_time() {
+            tracing::warn!(%error, "how much time was lived through could not be written; it is tried again in an hour");
+        }
+    }
 }
 
 async fn pump_engine(device: Rc<Device>, mut events: mpsc::Receiver<Event>) {

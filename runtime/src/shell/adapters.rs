@@ -115,19 +115,7 @@ impl Device {
                 );
             }
             Io::LoadDesired => self.load_desired(),
-            Io::Verify(desired) => match adapters.trust.verify(desired) {
-                Ok(verified) => {
-                    self.problem("trust", None);
-                    self.tell(desired_event(verified, false));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "desired state from the cloud was not taken");
-                    self.problem(
-                        "trust",
-                        Some(format!("desired state from the cloud was not taken: {error}")),
-                    );
-                }
-            },
+            Io::Verify(desired) => self.verify(desired),
             Io::Answer(ask) => self.answer(ask),
             Io::TwinShown { question, result } => adapters.twins.settle(question, result),
             Io::VerifyTwin(sealed) => match adapters.trust.verify_twin(&sealed, &adapters.name) {
@@ -143,6 +131,20 @@ impl Device {
             },
             Io::Called { call, outcome } => adapters.calls.settle(call, outcome),
             Io::Publish(report) => adapters.view.reported(*report),
+        }
+    }
+
+    fn verify(self: &Rc<Self>, desired: Desired) {
+        let holds = self.adapters.view.held().borrow().sealed.clone();
+        match self.adapters.trust.verify(desired, &holds) {
+            Ok(verified) => {
+                self.problem("trust", None);
+                self.tell(desired_event(verified, false));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "desired state from the cloud was not taken");
+                self.problem("trust", Some(format!("desired state from the cloud was not taken: {error}")));
+            }
         }
     }
 

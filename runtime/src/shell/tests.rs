@@ -18,8 +18,9 @@ use wayside_actors::{
     queue::{Queue, StoreOp},
 };
 use wayside_config::{
+    cosign::{self, Kind},
     document::{Assignment, Member, Release, ReleaseRef},
-    envelope::{self, Kind},
+    fleet::Fleet,
     hash::sha256,
     identity::DeviceId,
     workload::{Destination, ModuleSpec, Route, Target, Workload},
@@ -107,7 +108,7 @@ impl Fixture {
             mesh: None,
             uplink,
             lost: Lost::default(),
-            trust: Arc::new(Trust::load(id, None, &[], None, Arc::clone(&state)).0),
+            trust: Arc::new(Trust::load(id, None, None, None, Arc::clone(&state)).0),
             state,
             view: Arc::default(),
             sealed: Default::default(),
@@ -150,12 +151,15 @@ fn desired(device: DeviceId) -> Desired {
         twins: Default::default(),
         routes: vec![route],
     };
-    let release = envelope::seal(&operator, Kind::Release, &Release { version: 1, workload }).unwrap();
+    let fleet = Fleet::of_one(&operator).unwrap();
+    let release = Release { version: 1, issued_ms: 0, expires_ms: None, workload };
+    let release = cosign::seal(Kind::Release, &fleet.id(), &release, &operator).unwrap();
     let members = vec![Member { device, name: "ewr".into(), labels: BTreeMap::new() }];
     let reference = ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members };
     let assignment = Assignment { device, version: 3, releases: vec![reference] };
-    let assignment = envelope::seal(&operator, Kind::Assignment, &assignment).unwrap();
-    Desired { assignment: assignment.into(), releases: vec![release.into()] }
+    let assignment = cosign::seal(Kind::Assignment, &fleet.id(), &assignment, &operator).unwrap();
+    let roots = fleet.roots().iter().cloned().map(Into::into).collect();
+    Desired { roots, revocation: None, assignment: assignment.into(), releases: vec![release.into()] }
 }
 
 /// A message that the route `w/out` takes.

@@ -312,5 +312,6 @@ fn seal(assignment: &Assignment, store: &Store) -> Desired {
     Desired {
         assignment: cbor::encode(assignment).into(),
         releases: named.map(|(_, _, sealed)| sealed.clone()).collect(),
+        ..Desired::default()
     }
 }

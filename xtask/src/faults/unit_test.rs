@@ -34,7 +34,7 @@ pub(super) fn run(package: &str, test: &str, count: u64, seed: u64) -> Result<Ou
 }
 
 /// The package's unit tests. The whole workspace is chosen, so that nothing is built with other features than its tests are.
-fn binary(package: &str) -> Result<PathBuf> {
+pub(super) fn binary(package: &str) -> Result<PathBuf> {
     let cargo = || {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(workspace()).args(["test", "--no-run", "--quiet", "--lib"]);

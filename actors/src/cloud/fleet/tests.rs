@@ -54,7 +54,7 @@ fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
         twins: BTreeMap::new(),
         routes: vec![route],
     };
-    Release { version, workload }
+    Release { version, issued_ms: 0, expires_ms: None, workload }
 }
 
 fn apply(fleet: &mut Fleet, release: Release) -> Vec<Step<Effect>> {

@@ -89,7 +89,7 @@ mod tests {
         };
         let releases = releases.iter().map(reference).collect();
         let assignment = Assignment { device: DeviceId::from_bytes([1; 32]), version, releases };
-        let sealed = Desired { assignment: version.to_be_bytes().to_vec().into(), releases: Vec::new() };
+        let sealed = Desired { assignment: version.to_be_bytes().to_vec().into(), ..Desired::default() };
         floors.raise(&assignment, &sealed);
         sealed
     }

@@ -40,7 +40,7 @@ fn release(workload: &str, version: u64, image: &str) -> Release {
         twins: BTreeMap::new(),
         routes: vec![route],
     };
-    Release { version, workload }
+    Release { version, issued_ms: 0, expires_ms: None, workload }
 }
 
 #[derive(Clone)]
@@ -54,6 +54,7 @@ fn document(version: u64, releases: &[Release]) -> Document {
     let sealed = Desired {
         assignment: Bytes::from(format!("{version} {releases:?}")),
         releases: releases.iter().map(|release| Bytes::from(format!("{release:?}"))).collect(),
+        ..Desired::default()
     };
     let members = vec![
         Member { device: ME, name: "ewr".into(), labels: BTreeMap::new() },

@@ -127,7 +127,7 @@ impl Follower {
                     .map(|(name, rate)| (name, route(rate, full)))
                     .collect(),
                 messages,
-                store: store_state(status, self.hub.state.operators_problem()),
+                store: store_state(status, self.hub.state.fleet_problem()),
             });
         }
     }

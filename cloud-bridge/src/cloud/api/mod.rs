@@ -8,6 +8,7 @@ mod body;
 mod devices;
 mod error;
 mod events;
+mod fleet;
 mod listener;
 mod messages;
 mod page;
@@ -51,6 +52,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/devices/{device}/twins", get(twins::list))
         .route("/devices/{device}/twins/{workload}/{module}", get(twins::one).post(twins::set))
         .route("/devices/{device}/requests", post(requests::relay))
+        .route("/fleet", get(fleet::show).put(fleet::introduce))
         .route("/workloads", get(workloads::list).post(workloads::apply))
         .route("/workloads/{name}", delete(workloads::remove))
         .route("/messages", get(messages::list))

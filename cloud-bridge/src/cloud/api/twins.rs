@@ -4,19 +4,13 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
 };
 use serde::Serialize;
 use serde_json::Value;
 use wayside_actors::cloud::fleet::{Event, TwinRecord};
-use wayside_config::{
-    document::TwinChange,
-    envelope::{Kind, claimed_signer, open},
-    hash::sha256,
-    workload::ModuleId,
-};
+use wayside_config::{cosign::Kind, document::TwinChange, hash::sha256, workload::ModuleId};
 
-use super::{Shared, devices::find, error::ApiError, workloads::settle};
+use super::{Shared, devices::find, error::ApiError, fleet::verified, workloads::settle};
 
 /// A twin as the API shows it.
 #[derive(Serialize)]
@@ -83,15 +77,7 @@ pub(super) async fn set(
     let help = "`wayside twin set` makes, signs and sends one";
     let refused = |error: String| ApiError::bad_request(error, help);
     let device = find(&hub, &name)?;
-    let signer = claimed_signer(&sealed).map_err(|error| refused(error.to_string()))?;
-    let (_, change) = open::<TwinChange>(&sealed, Kind::TwinChange, &[signer])
-        .map_err(|error| refused(error.to_string()))?;
-    let admitted = hub.state.admit_operator(signer);
-    if !admitted.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), ""))? {
-        let error = format!("signed by {signer}, whom this cloud does not obey");
-        let help = format!("start wayside-cloud with --operator {signer}, or sign with a key that it obeys");
-        return Err(ApiError::new(StatusCode::FORBIDDEN, error, help));
-    }
+    let change = verified::<TwinChange>(&hub, Kind::TwinChange, &sealed, help)?;
     if change.device != device || change.module != ModuleId::new(workload, module) {
         return Err(refused("the change is for another device or module than the address".into()));
     }

@@ -12,13 +12,18 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use wayside_actors::cloud::fleet::Event;
 use wayside_config::{
-    document::Release,
-    envelope::{Kind, claimed_signer, open},
+    cosign::{Kind, payload_hash, peek},
+    document::{DocumentId, Release, Revocation},
     hash::{hex, sha256},
     workload::Target,
 };
 
-use super::{super::hub::Hub, Shared, error::ApiError};
+use super::{
+    super::{clock::wall_ms, hub::Hub},
+    Shared,
+    error::ApiError,
+    fleet::verified,
+};
 
 /// The media type of a sealed release.
 pub(super) const SEALED: &str = "application/cose";
@@ -71,7 +76,7 @@ pub(super) async fn list(State(hub): Shared) -> Json<Vec<Listed>> {
     Json(listed.collect())
 }
 
-/// Takes a sealed release from an operator whom this cloud obeys.
+/// Takes a release that enough operators of the fleet have signed.
 pub(super) async fn apply(
     State(hub): Shared,
     headers: HeaderMap,
@@ -83,16 +88,8 @@ pub(super) async fn apply(
         return Err(ApiError::new(status, format!("expected a sealed release, {SEALED}"), help));
     }
     let sealed = body.map_err(|error| ApiError::new(error.status(), error.body_text(), help))?;
-    let refused = |error: String| ApiError::bad_request(error, help);
-    let signer = claimed_signer(&sealed).map_err(|error| refused(error.to_string()))?;
-    let (_, release) =
-        open::<Release>(&sealed, Kind::Release, &[signer]).map_err(|error| refused(error.to_string()))?;
-    let admitted = hub.state.admit_operator(signer);
-    if !admitted.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), ""))? {
-        let error = format!("signed by {signer}, whom this cloud does not obey");
-        let help = format!("start wayside-cloud with --operator {signer}, or sign with a key that it obeys");
-        return Err(ApiError::new(StatusCode::FORBIDDEN, error, help));
-    }
+    let release = verified::<Release>(&hub, Kind::Release, &sealed, help)?;
+    check_still_good(&hub, &release, &sealed)?;
     let (name, version) = (release.workload.name.clone(), release.version);
     let devices = settle(&hub, |ticket| Event::Applied {
         ticket,
@@ -103,6 +100,22 @@ pub(super) async fn apply(
     .await?;
     tracing::info!(workload = name, version, devices, "applied");
     Ok(Json(Applied { name, version, devices }))
+}
+
+/// Whether devices would take it anew: none takes what has expired or is revoked.
+fn check_still_good(hub: &Hub, release: &Release, sealed: &[u8]) -> Result<(), ApiError> {
+    let conflict = |text: &str| ApiError::new(StatusCode::CONFLICT, text, "sign and apply it anew");
+    if release.expires_ms.is_some_and(|expires_ms| expires_ms <= wall_ms()) {
+        return Err(conflict("the release has expired: no device would take it"));
+    }
+    let Some((list, _)) = hub.state.fleet().revocation else { return Ok(()) };
+    let hash = payload_hash(Kind::Release, sealed);
+    match (peek::<Revocation>(Kind::Revocation, &list), hash) {
+        (Ok(list), Ok(hash)) if list.documents.binary_search(&DocumentId(hash)).is_ok() => {
+            Err(conflict("the release is revoked: no device would take it"))
+        }
+        (Ok(_) | Err(_), _) => Ok(()),
+    }
 }
 
 pub(super) async fn remove(State(hub): Shared, Path(name): Path<String>) -> Result<Json<Removed>, ApiError> {

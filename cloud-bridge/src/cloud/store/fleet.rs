@@ -18,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use wayside_actors::cloud::fleet::{DeviceRecord, TwinRecord};
 use wayside_config::{
+    cosign::{Kind, peek},
     document::Release,
-    envelope::{Kind, claimed_signer, open},
     hash::sha256,
     identity::DeviceId,
     statefile,
@@ -181,11 +181,9 @@ impl FleetStore {
         let mut releases = Vec::new();
         for found in self.database.tree().scan_prefix(b"r") {
             let (key, value) = found.map_err(read_error)?;
-            // Its signer was checked when it was applied.
-            let opened =
-                claimed_signer(&value).and_then(|signer| open::<Release>(&value, Kind::Release, &[signer]));
-            match opened {
-                Ok((_, release)) => releases.push(StoredRelease {
+            // Its signatures were checked when it was applied, and devices do so again.
+            match peek::<Release>(Kind::Release, &value) {
+                Ok(release) => releases.push(StoredRelease {
                     release: Box::new(release),
                     sha256: sha256(&value),
                     sealed: Bytes::copy_from_slice(&value),

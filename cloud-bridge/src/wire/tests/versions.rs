@@ -12,7 +12,7 @@ fn another_protocol_version_is_read_as_such() {
 /// Who adds a kind raises [`PROTOCOL`], so that an older cloud says at the beginning what is to be upgraded.
 #[test]
 fn a_protocol_has_these_kinds() {
-    assert_eq!(PROTOCOL, 2);
+    assert_eq!(PROTOCOL, 3);
     let body = |kind| {
         let mut encoder = Encoder::appending_to(Vec::new());
         encoder.array(1);

@@ -1,0 +1,307 @@
+//! The form of a document of a fleet, which one or several sign: COSE_Sign (RFC 9052) with Ed25519 over the exact
+//! bytes received.
+//!
+//! Always tagged, in one encoding only: empty protected header, no unprotected one, the document's CBOR, and then
+//! one signature or more by distinct keys in ascending order, each with the protected header `{alg: EdDSA, kid: key}`
+//! and no unprotected one. The external data names kind and fleet, so that no document passes for one of another kind
+//! or in another fleet. Every signature that is there has to hold, whether it counts or not. Whatever else COSE allows is
+//! refused.
+
+use coset::{
+    CborSerializable, CoseSign, CoseSignBuilder, CoseSignature, CoseSignatureBuilder, TaggedCborSerializable,
+};
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    cbor,
+    envelope::header,
+    hash::sha256,
+    identity::{FleetId, PublicKey},
+    limits::{ROOT_BYTES, SEALED_BYTES, SIGNERS},
+    quorum::Quorum,
+    signer::{SignError, Signer},
+};
+
+/// What a document of a fleet is. Part of what is signed, so one kind never passes for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`crate::fleet::Root`].
+    Root,
+    /// [`crate::document::Release`].
+    Release,
+    /// [`crate::document::Assignment`].
+    Assignment,
+    /// [`crate::document::TwinChange`].
+    TwinChange,
+    /// [`crate::document::Revocation`].
+    Revocation,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Root, Self::Release, Self::Assignment, Self::TwinChange, Self::Revocation];
+
+    fn context(self, fleet: &FleetId) -> Vec<u8> {
+        let kind: &[u8] = match self {
+            Self::Root => b"wayside/v2/root",
+            Self::Release => b"wayside/v2/release",
+            Self::Assignment => b"wayside/v2/assignment",
+            Self::TwinChange => b"wayside/v2/twin-change",
+            Self::Revocation => b"wayside/v2/revocation",
+        };
+        [kind, fleet.as_bytes()].concat()
+    }
+
+    /// The largest sealed document of this kind.
+    #[must_use]
+    pub const fn max_bytes(self) -> usize {
+        match self {
+            Self::Root => ROOT_BYTES,
+            Self::Release | Self::Assignment | Self::TwinChange | Self::Revocation => SEALED_BYTES,
+        }
+    }
+}
+
+/// Why a sealed document was not accepted, or not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CosignError {
+    /// Larger than [`Kind::max_bytes`].
+    #[error("the document is {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// Of its kind.
+        limit: usize,
+    },
+    /// Not COSE_Sign, or not as this version writes it.
+    #[error("not a signed document: {0}")]
+    Malformed(String),
+    /// Too few of those who may sign did.
+    #[error("{have} of {need} signatures that it needs: it is signed by {}, and may be by {}", names(.signers), names(.allowed))]
+    Threshold {
+        /// How many count.
+        have: u64,
+        /// How many have to.
+        need: u64,
+        /// Who signed.
+        signers: Vec<PublicKey>,
+        /// Whose signatures count.
+        allowed: Vec<PublicKey>,
+    },
+    /// A signature does not hold.
+    #[error(
+        "the signature of {} is not valid: the document was changed, or is of another kind or fleet", .0.short()
+    )]
+    BadSignature(PublicKey),
+    /// A key signs once.
+    #[error("{} has signed it already", .0.short())]
+    Again(PublicKey),
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignError),
+}
+
+/// Encodes `document` and has `signer` sign it. Others may follow: see [`add`].
+///
+/// # Errors
+/// See [`CosignError`].
+pub fn seal<T: Serialize>(
+    kind: Kind,
+    fleet: &FleetId,
+    document: &T,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, CosignError> {
+    let mut message = CoseSignBuilder::new().payload(cbor::encode(document)).build();
+    sign(&mut message, kind, fleet, signer)?;
+    encode(message, kind)
+}
+
+/// Adds a signature to a document whose others hold.
+///
+/// # Errors
+/// See [`CosignError`].
+pub fn add(kind: Kind, fleet: &FleetId, sealed: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, CosignError> {
+    let mut read = Read::new(sealed, kind.max_bytes())?;
+    read.verify(kind, fleet)?;
+    if read.signers.contains(&signer.key()) {
+        return Err(CosignError::Again(signer.key()));
+    }
+    sign(&mut read.message, kind, fleet, signer)?;
+    read.message.signatures.sort_by(|a, b| a.protected.header.key_id.cmp(&b.protected.header.key_id));
+    encode(read.message, kind)
+}
+
+/// Verifies `sealed` and decodes it: enough of `quorum` have signed. Gives all signers and the document.
+///
+/// # Errors
+/// See [`CosignError`]; the document is not decoded before the signatures hold.
+pub fn open<T: Serialize + DeserializeOwned>(
+    kind: Kind,
+    fleet: &FleetId,
+    sealed: &[u8],
+    quorum: &Quorum,
+) -> Result<(Vec<PublicKey>, T), CosignError> {
+    let read = Read::new(sealed, kind.max_bytes())?;
+    read.check(quorum)?;
+    read.verify(kind, fleet)?;
+    let document = read.document()?;
+    Ok((read.signers, document))
+}
+
+/// As [`open`], for whoever only asks who signed: every signature holds, and none has to count.
+///
+/// # Errors
+/// See [`CosignError`].
+pub fn inspect<T: Serialize + DeserializeOwned>(
+    kind: Kind,
+    fleet: &FleetId,
+    sealed: &[u8],
+) -> Result<(Vec<PublicKey>, T), CosignError> {
+    let read = Read::new(sealed, kind.max_bytes())?;
+    read.verify(kind, fleet)?;
+    let document = read.document()?;
+    Ok((read.signers, document))
+}
+
+/// What `sealed` says. Proves nothing: it is for what was verified before, or will be.
+///
+/// # Errors
+/// [`CosignError::TooLarge`] or [`CosignError::Malformed`].
+pub fn peek<T: Serialize + DeserializeOwned>(kind: Kind, sealed: &[u8]) -> Result<T, CosignError> {
+    Read::new(sealed, kind.max_bytes())?.document()
+}
+
+/// Who claims to have signed `sealed`.
+///
+/// # Errors
+/// [`CosignError::TooLarge`] or [`CosignError::Malformed`].
+pub fn claimed_signers(kind: Kind, sealed: &[u8]) -> Result<Vec<PublicKey>, CosignError> {
+    Read::new(sealed, kind.max_bytes()).map(|read| read.signers)
+}
+
+/// SHA-256 of what `sealed` says: it stays when signatures are added or left out.
+///
+/// # Errors
+/// [`CosignError::TooLarge`] or [`CosignError::Malformed`].
+pub fn payload_hash(kind: Kind, sealed: &[u8]) -> Result<[u8; 32], CosignError> {
+    Read::new(sealed, kind.max_bytes()).map(|read| sha256(read.payload()))
+}
+
+fn names(keys: &[PublicKey]) -> String {
+    keys.iter().map(PublicKey::short).collect::<Vec<_>>().join(", ")
+}
+
+fn sign(message: &mut CoseSign, kind: Kind, fleet: &FleetId, signer: &dyn Signer) -> Result<(), CosignError> {
+    let mut signature = unsigned(signer.key());
+    signature.signature = signer.sign(&message.tbs_data(&kind.context(fleet), &signature))?.to_vec();
+    message.signatures.push(signature);
+    Ok(())
+}
+
+fn unsigned(signer: PublicKey) -> CoseSignature {
+    CoseSignatureBuilder::new().protected(header(signer)).build()
+}
+
+fn encode(message: CoseSign, kind: Kind) -> Result<Vec<u8>, CosignError> {
+    let sealed = message.to_tagged_vec().map_err(|error| malformed(&error.to_string()))?;
+    // Nobody would accept what cannot be read back: too large, or signed by too many.
+    Read::new(&sealed, kind.max_bytes())?;
+    Ok(sealed)
+}
+
+fn malformed(what: &str) -> CosignError {
+    CosignError::Malformed(what.to_owned())
+}
+
+/// A document of the right form. Nothing is verified yet.
+struct Read {
+    message: CoseSign,
+    /// Who claims to have signed, in ascending order.
+    signers: Vec<PublicKey>,
+}
+
+impl Read {
+    fn new(sealed: &[u8], limit: usize) -> Result<Self, CosignError> {
+        if sealed.len() > limit {
+            return Err(CosignError::TooLarge { bytes: sealed.len(), limit });
+        }
+        let message = CoseSign::from_tagged_slice(sealed)
+            .map_err(|error| malformed(&format!("not a tagged COSE_Sign: {error}")))?;
+        if !message.protected.original_data.as_ref().is_some_and(Vec::is_empty)
+            || !message.unprotected.is_empty()
+        {
+            return Err(malformed("it has a header as a whole"));
+        }
+        if message.payload.is_none() {
+            return Err(malformed("it has no payload"));
+        }
+        if message.signatures.is_empty() || message.signatures.len() > SIGNERS {
+            return Err(malformed(&format!(
+                "it has {} signatures: 1 to {SIGNERS} are right",
+                message.signatures.len()
+            )));
+        }
+        let signers = message.signatures.iter().map(signer).collect::<Result<Vec<_>, _>>()?;
+        if !signers.is_sorted_by(|before, after| before < after) {
+            return Err(malformed("its signers are not in ascending order, or one has signed twice"));
+        }
+        // The frame around what is signed has one form too.
+        if message.clone().to_tagged_vec().ok().as_deref() != Some(sealed) {
+            return Err(malformed("its encoding is not the shortest one"));
+        }
+        Ok(Self { message, signers })
+    }
+
+    fn check(&self, quorum: &Quorum) -> Result<(), CosignError> {
+        let (have, need) = (quorum.count(&self.signers), quorum.threshold());
+        if have >= need {
+            return Ok(());
+        }
+        let (signers, allowed) = (self.signers.clone(), quorum.keys().to_vec());
+        Err(CosignError::Threshold { have, need, signers, allowed })
+    }
+
+    fn verify(&self, kind: Kind, fleet: &FleetId) -> Result<(), CosignError> {
+        let context = kind.context(fleet);
+        for (signer, signature) in self.signers.iter().zip(&self.message.signatures) {
+            let bad = |_| CosignError::BadSignature(*signer);
+            let key = VerifyingKey::from_bytes(signer.as_bytes()).map_err(bad)?;
+            let bytes = self.message.tbs_data(&context, signature);
+            let signature = Signature::from_slice(&signature.signature).map_err(bad)?;
+            key.verify_strict(&bytes, &signature).map_err(bad)?;
+        }
+        Ok(())
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.message.payload.as_deref().unwrap_or_default()
+    }
+
+    /// One document has one payload: what could be written in another way is refused.
+    fn document<T: Serialize + DeserializeOwned>(&self) -> Result<T, CosignError> {
+        let document = cbor::decode(self.payload()).map_err(|error| malformed(&error.to_string()))?;
+        if cbor::encode(&document) != self.payload() {
+            return Err(malformed("what it says is not written as this version writes it"));
+        }
+        Ok(document)
+    }
+}
+
+fn signer(signature: &CoseSignature) -> Result<PublicKey, CosignError> {
+    let signer = <[u8; 32]>::try_from(signature.protected.header.key_id.as_slice())
+        .map(PublicKey::from_bytes)
+        .map_err(|_| malformed("a key identifier is not an Ed25519 key"))?;
+    let expected = header(signer).to_vec().map_err(|error| malformed(&error.to_string()))?;
+    if signature.protected.original_data.as_ref() != Some(&expected) {
+        return Err(malformed("a signature's protected header is not exactly EdDSA and the signer's key"));
+    }
+    if !signature.unprotected.is_empty() {
+        return Err(malformed("a signature has an unprotected header"));
+    }
+    Ok(signer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! A document of a fleet, and a chain of roots, of any bytes: nobody here has signed them, so none is ever opened.
+
+use wayside_config::{
+    cosign::{Kind, claimed_signers, inspect, peek},
+    document::{Assignment, Release, Revocation},
+    fleet::{Fleet, Root},
+    identity::FleetId,
+};
+
+const FLEET: FleetId = FleetId::from_bytes([3; 32]);
+
+pub(crate) fn read(bytes: &[u8]) {
+    for kind in Kind::ALL {
+        let signers = claimed_signers(kind, bytes);
+        assert!(signers.is_err() || signers.is_ok_and(|signers| !signers.is_empty()));
+        assert!(inspect::<Root>(kind, &FLEET, bytes).is_err());
+    }
+    let _ = peek::<Release>(Kind::Release, bytes);
+    let _ = peek::<Assignment>(Kind::Assignment, bytes);
+    let _ = peek::<Revocation>(Kind::Revocation, bytes);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    assert!(Fleet::open(&[bytes]).is_err());
+    assert!(Fleet::open(&[first, second]).is_err());
+}
