@@ -1,7 +1,8 @@
 //! Runs programs, none longer than it may take, and keeps what they said for the error.
 
 use std::{
-    fmt,
+    collections::BTreeSet,
+    fmt, fs,
     io::Read,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -102,7 +103,7 @@ pub fn watch(command: &mut Command, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `child` has ended. `None` when it had not after `limit`: then it is killed.
+/// Waits until `child` has ended. `None` when it had not after `limit`: then it is killed, with all that it has started.
 ///
 /// # Errors
 /// When the system does not tell.
@@ -113,16 +114,59 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
             return Ok(Some(status));
         }
         if started.elapsed() >= limit {
-            child.kill()?;
-            // Not `wait`: what hangs in the kernel does not even die of this.
-            let killed = Instant::now();
-            while child.try_wait()?.is_none() && killed.elapsed() < LEFTOVER {
-                thread::sleep(LOOK);
-            }
+            kill_all_of(child)?;
             return Ok(None);
         }
         thread::sleep(LOOK);
     }
+}
+
+/// Kills a program and what it has started: `cargo test` that is killed alone leaves the test that hangs.
+fn kill_all_of(child: &mut Child) -> Result<()> {
+    let (mut of_it, mut count) = (BTreeSet::from([child.id()]), 0);
+    let parents = parents();
+    while of_it.len() > count {
+        count = of_it.len();
+        of_it.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| of_it.contains(parent))
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>(),
+        );
+    }
+    child.kill()?;
+    of_it.remove(&child.id());
+    let others = of_it.iter().map(u32::to_string);
+    // Some may have ended by themselves.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill -KILL \"$@\"", "sh"]).args(others).stderr(Stdio::null());
+    bury(&mut kill.spawn()?)?;
+    // Not `wait`: what hangs in the kernel does not even die of this.
+    bury(child)
+}
+
+/// Waits a moment for one that is about to end.
+fn bury(child: &mut Child) -> Result<()> {
+    let started = Instant::now();
+    while child.try_wait()?.is_none() && started.elapsed() < LEFTOVER {
+        thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// The processes that there are, each with the one that started it.
+fn parents() -> Vec<(u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            // `ID (NAME) STATE PARENT`, and a name may have spaces and brackets in it.
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((id, parent))
+        })
+        .collect()
 }
 
 /// What a program writes, read by a thread of its own, so that it never waits for us.
@@ -187,10 +231,19 @@ mod tests {
     #[test]
     fn who_does_not_end_is_killed_and_what_it_said_is_told() {
         let started = Instant::now();
-        // A child of its own keeps the pipe open: that is not waited for either.
-        let error = capture_within(&mut shell("echo begun; sleep 5 & sleep 60"), Duration::from_millis(300));
+        let script = "echo begun; sh -c 'sleep 60.0625; true' & sleep 60";
+        let error = capture_within(&mut shell(script), Duration::from_millis(300));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("did not end within") && error.contains("begun"), "{error}");
+        // With all that it has started.
+        let lives = || {
+            parents().iter().any(|(id, _)| {
+                fs::read_to_string(format!("/proc/{id}/cmdline")).is_ok_and(|args| args.contains("60.0625"))
+            })
+        };
+        while lives() {
+            assert!(started.elapsed() < Duration::from_secs(20));
+        }
         assert!(watch(&mut shell("exec sleep 60"), Duration::from_millis(100)).is_err());
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }

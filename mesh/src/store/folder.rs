@@ -4,11 +4,12 @@
 use std::{
     fs, io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use super::{
+    rouser::Rouser,
     segment::{Open, Segment, SegmentError, dir_name},
     steps::{Step, Steps},
 };
@@ -35,12 +36,14 @@ pub(super) struct Folder {
     /// The most recently used last.
     open: Mutex<Vec<Arc<Segment>>>,
     problems: Mutex<Vec<String>>,
+    rouser: Rouser,
     pub(super) steps: Steps,
 }
 
 impl Folder {
-    pub(super) fn new(store: PathBuf, damaged: PathBuf) -> Self {
-        Self { store, damaged, open: Mutex::default(), problems: Mutex::default(), steps: Steps::default() }
+    pub(super) fn new(store: PathBuf, damaged: PathBuf, rouser: Rouser) -> Self {
+        let (open, problems) = Default::default();
+        Self { store, damaged, open, problems, rouser, steps: Steps::default() }
     }
 
     /// All segments, the newest last.
@@ -71,9 +74,17 @@ impl Folder {
         let mut open = lock(&self.open);
         let segment = match open.iter().position(|segment| segment.number == number) {
             Some(at) => open.remove(at),
-            None => Arc::new(Segment::open(&self.store, number, Open::Existing, &self.steps)?),
+            None => self.open(number, Open::Existing)?,
         };
         keep(&mut open, segment.clone());
+        Ok(segment)
+    }
+
+    fn open(&self, number: u64, how: Open) -> Result<Arc<Segment>, SegmentError> {
+        let segment = Segment::open(&self.store, number, how, self.rouser.calls(), &self.steps)?;
+        let segment = Arc::new(segment);
+        let inside: Weak<Segment> = Arc::downgrade(&segment);
+        self.rouser.look_at(inside);
         Ok(segment)
     }
 
@@ -99,7 +110,7 @@ impl Folder {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
-        let segment = Arc::new(Segment::open(&self.store, number, Open::New, &self.steps)?);
+        let segment = self.open(number, Open::New)?;
         keep(&mut lock(&self.open), segment.clone());
         Ok(segment)
     }

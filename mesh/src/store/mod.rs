@@ -15,6 +15,7 @@ mod load;
 mod log;
 mod record;
 mod restore;
+mod rouser;
 mod segment;
 mod shared;
 mod sled_store;

@@ -2,7 +2,8 @@
 //!
 //! sled 0.34: `flush` does not reach the device, so the file is synced through a second handle; large
 //! values become files of their own, which nobody syncs but we; on damage it may panic, so its calls
-//! are caught. Nobody else runs inside it: no flusher thread.
+//! are caught; who waits in it for a write that failed is woken by [`super::rouser`]. Nobody else runs inside it: no
+//! flusher thread.
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use super::{
     folder::lock,
     log::{self, Log},
     record,
+    rouser::{Calls, Rouse, UnderWay},
     steps::{Step, Steps},
 };
 use crate::cursor::DecodeError;
@@ -32,7 +34,11 @@ const CACHE_BYTES: u64 = 1 << 20;
 pub(super) struct Segment {
     pub(super) number: u64,
     dir: PathBuf,
-    db: sled::Db,
+    /// Until it is dropped.
+    db: Option<sled::Db>,
+    /// Shares with sled's own what failed behind a caller.
+    config: sled::Config,
+    calls: Calls,
     /// The same file as sled's, for syncing.
     file: File,
     pub(super) log: Log,
@@ -66,7 +72,13 @@ pub(super) enum Open {
 }
 
 impl Segment {
-    pub(super) fn open(store: &Path, number: u64, how: Open, steps: &Steps) -> Result<Self, SegmentError> {
+    pub(super) fn open(
+        store: &Path,
+        number: u64,
+        how: Open,
+        calls: Calls,
+        steps: &Steps,
+    ) -> Result<Self, SegmentError> {
         let dir = store.join(dir_name(number));
         let path = dir.join(DB);
         if how == Open::Existing && !path.exists() {
@@ -87,7 +99,9 @@ impl Segment {
         Ok(Self {
             number,
             dir,
-            db,
+            db: Some(db),
+            config,
+            calls,
             file,
             log,
             blobs,
@@ -109,9 +123,10 @@ impl Segment {
             self.log.sync()?;
             self.steps.at(Step::Synced(&self.dir.join(log::NAME)));
         }
-        guarded(|| self.db.apply_batch(batch.sled))?;
+        let _under_way = self.under_way();
+        guarded(|| self.db()?.apply_batch(batch.sled))?;
         self.steps.at(Step::Wrote("sled's memory"));
-        guarded(|| self.db.flush())?;
+        guarded(|| self.db()?.flush())?;
         self.steps.at(Step::Wrote("sled's file"));
         self.sync_blobs()?;
         self.file.sync_data()?;
@@ -134,16 +149,19 @@ impl Segment {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, SegmentError> {
-        guarded(|| self.db.get(key))
+        let _under_way = self.under_way();
+        guarded(|| self.db()?.get(key))
     }
 
     pub(super) fn is_empty(&self) -> Result<bool, SegmentError> {
-        guarded(|| self.db.iter().next().transpose()).map(|first| first.is_none())
+        let _under_way = self.under_way();
+        guarded(|| self.db()?.iter().next().transpose()).map(|first| first.is_none())
     }
 
     /// The last entry at or before `key`.
     pub(super) fn at_or_before(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, SegmentError> {
-        guarded(|| self.db.range(..=key).next_back().transpose())
+        let _under_way = self.under_way();
+        guarded(|| self.db()?.range(..=key).next_back().transpose())
     }
 
     /// Shows the entries from `from` on to `visit` until it says `false`.
@@ -152,8 +170,9 @@ impl Segment {
         from: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), SegmentError> {
+        let _under_way = self.under_way();
         guarded(|| {
-            for entry in self.db.range(from..) {
+            for entry in self.db()?.range(from..) {
                 let (key, value) = entry?;
                 if !visit(&key, &value) {
                     break;
@@ -182,6 +201,14 @@ impl Segment {
         file + self.log.len() + lock(&self.blobs).values().sum::<u64>()
     }
 
+    fn db(&self) -> sled::Result<&sled::Db> {
+        self.db.as_ref().ok_or_else(|| sled::Error::Unsupported("it is being closed".into()))
+    }
+
+    fn under_way(&self) -> UnderWay<'_> {
+        self.calls.begin()
+    }
+
     fn sync_blobs(&self) -> io::Result<()> {
         let mut synced = lock(&self.blobs);
         let (folder, mut is_new) = (self.dir.join(BLOBS), false);
@@ -198,6 +225,29 @@ impl Segment {
             self.steps.at(Step::Synced(&folder));
         }
         Ok(())
+    }
+}
+
+impl Rouse for Segment {
+    fn rouse(&self) {
+        if self.config.global_error().is_err() {
+            // It fails at once, which is what it is asked for: whoever waits hears why.
+            let _ = guarded(|| self.db()?.flush());
+        }
+    }
+}
+
+impl Drop for Segment {
+    /// sled syncs its file once more, and panics where that fails. All that counts is durable already.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let closed = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(segment = self.number, %error, "closing a segment of the queues failed");
+        }
     }
 }
 

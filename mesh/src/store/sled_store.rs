@@ -15,6 +15,7 @@ use super::{
     folder::Folder,
     load::load,
     restore::failed,
+    rouser::Rouser,
     shared::Shared,
     writer::{Request, Writer},
 };
@@ -59,7 +60,9 @@ impl SledStore {
     /// # Errors
     /// When another process has it open, or the disk fails.
     pub fn open(settings: StoreSettings) -> Result<(Self, Restored), StoreError> {
-        let folder = Folder::new(settings.dir.clone(), settings.damaged_dir.clone());
+        let no_thread = |error: std::io::Error| StoreError::Failed(format!("no thread: {error}"));
+        let rouser = Rouser::start().map_err(no_thread)?;
+        let folder = Folder::new(settings.dir.clone(), settings.damaged_dir.clone(), rouser);
         fs::create_dir_all(&folder.store).map_err(|error| failed(&folder, &error.into()))?;
         let shared = Arc::new(Shared::new(folder));
         let max_bytes = settings.max_bytes;
@@ -69,7 +72,7 @@ impl SledStore {
         let thread = std::thread::Builder::new()
             .name("queue-store".into())
             .spawn(move || writer.run(receiver))
-            .map_err(|error| StoreError::Failed(format!("no thread: {error}")))?;
+            .map_err(no_thread)?;
         Ok((Self { requests: Some(requests), shared, max_bytes, thread: Some(thread) }, restored))
     }
 

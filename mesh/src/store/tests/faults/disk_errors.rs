@@ -8,7 +8,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,13 +18,16 @@ use super::{
 
 const COMMITS: u64 = 25;
 
+/// A victim takes less than a second on a quiet machine. A store that never answers is as bad as one that lies.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// What may fail, and up to which call of it in the victim's life.
 const CALLS: [(&str, u64); 5] =
     [("pwrite64", 100), ("fdatasync", 40), ("fsync", 30), ("write", 12), ("sync_file_range", 60)];
 
 #[test]
 fn disk_errors() {
-    let (count, seed) = asked(4);
+    let (count, seed) = asked(8);
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     assert!(strace.is_ok(), "strace is missing, which makes the errors: `apt-get install strace`");
     let (mut outcome, mut failed, mut wrong) = (Outcome::default(), 0, Vec::new());
@@ -67,6 +70,7 @@ fn one_victim(dir: &Path, seed: u64, call: &str, fault: &str) -> (Outcome, bool,
         .unwrap();
     let (mut before, mut after, mut may_jump) = (Held::default(), Held::default(), false);
     let mut text = [0; 256];
+    let started = Instant::now();
     loop {
         let ended = victim.try_wait().unwrap().is_some();
         while let Ok(len) = heard.recv(&mut text) {
@@ -79,6 +83,11 @@ fn one_victim(dir: &Path, seed: u64, call: &str, fault: &str) -> (Outcome, bool,
         }
         if ended {
             break;
+        }
+        if started.elapsed() > LIMIT {
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+            panic!("after {fault} the store has not answered for {} s: {after:?}", LIMIT.as_secs());
         }
     }
     let calls = fs::read_to_string(log).unwrap();
