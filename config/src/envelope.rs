@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use crate::{
     cbor,
     identity::PublicKey,
-    limits::{REPLY_BYTES, SEALED_BYTES},
+    limits::{AUDIT_ENTRY_BYTES, REPLY_BYTES, SEALED_BYTES},
     signer::{SignError, Signer},
 };
 
@@ -24,6 +24,8 @@ pub enum Kind {
     Request,
     /// [`crate::document::Reply`].
     Reply,
+    /// [`crate::audit::Entry`].
+    Audit,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
         match self {
             Self::Request => b"wayside/v1/request",
             Self::Reply => b"wayside/v1/reply",
+            Self::Audit => b"wayside/v1/audit",
         }
     }
 
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Self::Request => SEALED_BYTES,
             Self::Reply => REPLY_BYTES,
+            Self::Audit => AUDIT_ENTRY_BYTES,
         }
     }
 }

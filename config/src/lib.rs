@@ -3,6 +3,7 @@
 //! Device settings, workloads (Compose files with an `x-wayside` block), fleet documents and the
 //! envelopes around them. Parse, validate, sign, verify: no I/O, no clock.
 
+pub mod audit;
 pub mod cbor;
 pub mod compose;
 pub mod condition;

@@ -51,6 +51,8 @@ pub const WORKLOADS: usize = 100;
 pub const MEMBERS: usize = 1000;
 /// How far the clocks of an asker and of a device may be apart, in milliseconds.
 pub const REQUEST_AGE_MS: u64 = 5 * 60 * 1000;
+/// One sealed entry of a device's audit log.
+pub const AUDIT_ENTRY_BYTES: usize = 4 << 10;
 /// An MQTT topic, in bytes.
 pub const TOPIC_BYTES: usize = 1024;
 /// A state file of the daemon.

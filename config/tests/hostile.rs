@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets, on random bytes and on good files with random damage.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+#[path = "hostile/audit.rs"]
+mod audit;
 #[path = "hostile/compose.rs"]
 mod compose;
 #[path = "hostile/condition.rs"]
@@ -92,6 +94,7 @@ fn state() -> Vec<u8> {
 proptest! {
     #[test]
     fn random_bytes_break_no_parser(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        audit::read(&bytes);
         compose::read(&bytes);
         condition::read(&bytes);
         cosign::read(&bytes);
@@ -112,6 +115,7 @@ proptest! {
         sealed in damaged(forged()),
         cosigned in damaged(foreign()),
         state in damaged(state()),
+        log in damaged([wayside_config::audit::framed(&forged()), wayside_config::audit::framed(&foreign())].concat()),
         link in damaged(format!("wayside://[::1]:7443/?key={}&token=t", PublicKey::from_bytes([2; 32])).into()),
     ) {
         compose::read(&compose);
@@ -121,6 +125,7 @@ proptest! {
         envelope::read(&sealed);
         cosign::read(&cosigned);
         statefile::read(&state);
+        audit::read(&log);
         join::read(&link);
     }
 }

@@ -1,5 +1,6 @@
 //! The device: hosts the actors, drives the container engine, and is the command line wayside.
 
+pub mod audit;
 pub mod cli;
 mod clock;
 pub mod control;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod assign;
+mod audit;
 mod call;
 mod cloud;
 mod devices;
@@ -76,6 +77,7 @@ enum Command {
     Rotate(rotate::RotateArgs),
     Revoke(revoke::RevokeArgs),
     Leaf(leaf::LeafArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Reads the command line, does what it says, and tells of failure on stderr.
@@ -106,6 +108,7 @@ impl Cli {
             Command::Rotate(args) => args.run(),
             Command::Revoke(args) => args.run(),
             Command::Leaf(args) => args.run(),
+            Command::Audit(args) => args.run(),
         }
     }
 }

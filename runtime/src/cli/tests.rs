@@ -158,6 +158,7 @@ impl ControlHandler for Fake {
                 Ok(Answer::Twin(TwinView::new(&module, &twin)))
             }
             Ask::SetTwin { change } => self.set_twin(&change),
+            Ask::Audit { .. } => Err("no log".into()),
             Ask::Messages => Err("a stream".into()),
         };
         Box::pin(async move { answer })

@@ -225,6 +225,7 @@ fn shown(answer: Answer) -> Result<Shown, Failure> {
         | Answer::Versions(_)
         | Answer::Applied { .. }
         | Answer::Logs { .. }
+        | Answer::Audit { .. }
         | Answer::Called { .. } => Err(unexpected()),
     }
 }

@@ -21,7 +21,7 @@ use wayside_actors::{
     },
     message::{Message, Properties},
 };
-use wayside_config::{document::ReleaseRef, identity::DeviceId, workload::ModuleId};
+use wayside_config::{audit::Head, document::ReleaseRef, identity::DeviceId, workload::ModuleId};
 
 use super::Status;
 
@@ -85,6 +85,11 @@ pub enum Ask {
         /// A sealed [`wayside_config::document::TwinChange`].
         change: Sealed,
     },
+    /// The device's audit log: [`Answer::Audit`].
+    Audit {
+        /// The number of the first entry wanted.
+        from: u64,
+    },
     /// What modules publish from now on: a stream of [`MessageLine`]. Over the unix socket only.
     Messages,
 }
@@ -124,6 +129,13 @@ pub enum Answer {
     },
     /// To [`Ask::Twin`] and [`Ask::SetTwin`].
     Twin(TwinView),
+    /// To [`Ask::Audit`].
+    Audit {
+        /// Where the log stands.
+        head: Head,
+        /// Entries from the one asked for on, as many as fit: [`wayside_config::audit::split`].
+        log: Sealed,
+    },
     /// To [`Ask::Call`].
     Called {
         /// What came of it.
@@ -391,6 +403,7 @@ mod tests {
                 highest: BTreeMap::from([("w".into(), 2)]),
             }),
             Answer::Logs { text: "a\nb".into() },
+            Answer::Audit { head: Head { seq: 3, hash: [7; 32] }, log: Sealed(vec![1, 2]) },
             Answer::Called { outcome: Ok("{\"celsius\": 21.5}".into()).into() },
             Answer::Called { outcome: Ok("two words".into()).into() },
             Answer::Twin(TwinView::new(&"w/m".parse().unwrap(), &Twin::new(7))),

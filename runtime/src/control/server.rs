@@ -131,6 +131,7 @@ mod tests {
                     | Ask::Call { .. }
                     | Ask::Twin { .. }
                     | Ask::SetTwin { .. }
+                    | Ask::Audit { .. }
                     | Ask::Messages => Err("not now".into()),
                 }
             })

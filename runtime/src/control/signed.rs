@@ -108,7 +108,8 @@ pub fn open_ask(
         | Ask::Logs { .. }
         | Ask::Call { .. }
         | Ask::Twin { .. }
-        | Ask::SetTwin { .. }) => match askers {
+        | Ask::SetTwin { .. }
+        | Ask::Audit { .. }) => match askers {
             Askers::Strangers => Err(RequestError::Stranger),
             Askers::Anybody | Askers::Keys(_) => Ok((signer, ask)),
         },

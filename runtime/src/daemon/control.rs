@@ -16,12 +16,19 @@ use tokio::{
     time::timeout,
 };
 use wayside_actors::{device::reconciler, frame::Desired};
-use wayside_config::{cosign, document::Assignment, identity::DeviceId, settings::Settings};
+use wayside_config::{
+    audit::Way,
+    cosign,
+    document::Assignment,
+    identity::{DeviceId, PublicKey},
+    settings::Settings,
+};
 use wayside_host::Address;
 use wayside_mesh::{session::Mesh, store::QueueStore};
 
 use super::{UpOptions, call::Calls, twin::Twins};
 use crate::{
+    audit::Audit,
     control::{
         Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MeshStatus, MessageLine, Neighbour,
         Now, Sealed, Status, StoreStatus, Versions, bind, open_ask, seal_reply, serve as serve_socket,
@@ -54,6 +61,7 @@ pub(super) struct Control {
     started: Instant,
     pub(super) view: Arc<View>,
     pub(super) trust: Arc<Trust>,
+    pub(super) audit: Arc<Audit>,
     pub(super) engine: Engine,
     mesh: Option<Mesh>,
     reconciler: Option<Address<reconciler::Event>>,
@@ -73,6 +81,7 @@ impl Control {
             started: Instant::now(),
             view: Arc::clone(&adapters.view),
             trust: Arc::clone(&adapters.trust),
+            audit: Arc::clone(&adapters.audit),
             engine: adapters.engine.clone(),
             mesh: adapters.mesh.clone(),
             reconciler: device.reconciler(),
@@ -82,7 +91,7 @@ impl Control {
     }
 
     /// Answers a sealed question that came over the mesh; the answer is sealed too.
-    pub(super) async fn signed(&self, sealed: &[u8]) -> Vec<u8> {
+    pub(super) async fn signed(&self, sealed: &[u8], way: Way) -> Vec<u8> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Now { wall_ms: millis(wall), uptime_ms: millis(self.started.elapsed()) };
         let opened = {
@@ -90,8 +99,12 @@ impl Control {
             open_ask(sealed, self.device, &self.trust.askers(), now, &mut answered)
         };
         let answer = match opened {
-            Ok((_, ask)) => self.reply(ask).await,
-            Err(error) => Err(error.to_string()),
+            Ok((asker, ask)) => self.reply(ask, way, vec![asker]).await,
+            Err(error) => {
+                let reason = error.to_string();
+                self.record(move |audit, reason| audit.refused(way, reason), reason.clone()).await;
+                Err(reason)
+            }
         };
         seal_reply(&self.key, sealed, answer)
     }
@@ -111,14 +124,16 @@ impl Control {
         matches!(self.trust.askers(), Askers::Keys(_))
     }
 
-    async fn reply(&self, ask: Ask) -> Result<Answer, String> {
+    /// Answers, after it is recorded who asked. `by` is empty for who may use the socket of this machine.
+    async fn reply(&self, ask: Ask, way: Way, by: Vec<PublicKey>) -> Result<Answer, String> {
+        self.record(move |audit, ask| audit.asked(way, &by, ask), ask.clone()).await;
         match ask {
             Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
             Ask::Devices => Ok(Answer::Devices { devices: self.devices() }),
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { roots, revocation, assignment, releases } => {
                 let desired = self.complete(roots, revocation, assignment, releases);
-                self.apply(desired).await
+                self.apply(desired, way).await
             }
             Ask::Logs { module, tail, since_ms } => {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
@@ -134,6 +149,7 @@ impl Control {
                 self.twin(&module).await
             }
             Ask::SetTwin { change } => self.set_twin(&change).await,
+            Ask::Audit { from } => self.read_audit(from).await,
             Ask::Messages => Err("`messages` is a stream, not a question".into()),
         }
     }
@@ -164,7 +180,7 @@ impl Control {
             mesh: self.mesh.as_ref().map(mesh_status).unwrap_or_default(),
             store: self.view.store().map(store_status),
             mqtt: self.view.mqtt(),
-            report: self.view.report(),
+            report: self.report(),
         }
     }
 
@@ -203,10 +219,17 @@ impl Control {
         self.trust.fleet().map(|(id, root)| FleetStatus { id, root, operators })
     }
 
-    async fn apply(&self, desired: Desired) -> Result<Answer, String> {
+    async fn apply(&self, desired: Desired, way: Way) -> Result<Answer, String> {
         let mut held = self.view.held();
         let now = held.borrow_and_update().clone();
-        let verified = self.trust.verify(desired, &now.sealed).map_err(|error| error.to_string())?;
+        let verified = self.trust.verify(desired, &now.sealed).map_err(|error| error.to_string());
+        let standing = self.trust.fleet();
+        self.record(move |audit, standing| audit.fleet(way, *standing), standing).await;
+        if let Err(reason) = &verified {
+            let reason = format!("desired state: {reason}");
+            self.record(move |audit, reason| audit.refused(way, reason), reason).await;
+        }
+        let verified = verified?;
         let (version, offered) = (verified.assignment.version, verified.sealed.clone());
         if now.sealed == offered {
             return Ok(Answer::Applied { version });
@@ -217,6 +240,7 @@ impl Control {
                 now.version
             ));
         }
+        self.audit.offered(version, way);
         self.hand_over(verified).await?;
         let taken = async {
             while held.borrow_and_update().version < version {
@@ -316,7 +340,7 @@ struct Handler(Arc<Control>);
 impl ControlHandler for Handler {
     fn answer(&self, ask: Ask) -> BoxFuture<'static, Result<Answer, String>> {
         let control = Arc::clone(&self.0);
-        async move { control.reply(ask).await }.boxed()
+        async move { control.reply(ask, Way::Local, Vec::new()).await }.boxed()
     }
 
     fn messages(&self) -> mpsc::Receiver<MessageLine> {

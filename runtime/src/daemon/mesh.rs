@@ -7,7 +7,7 @@ use wayside_actors::{
     message::Message,
     queue::{Endpoint, Queue},
 };
-use wayside_config::settings;
+use wayside_config::{audit::Way, settings};
 use wayside_mesh::{
     event::{MeshEvent, MeshEvents},
     lost::Lost,
@@ -122,7 +122,7 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let control = Arc::clone(&control);
                 // Some questions take a while, and the mesh goes on.
                 actix::spawn(async move {
-                    let answer = control.signed(&request.sealed).await;
+                    let answer = control.signed(&request.sealed, Way::Lan).await;
                     request.reply(answer);
                 });
             }

@@ -7,6 +7,7 @@ mod leaves;
 mod mesh;
 mod mqtt;
 mod options;
+mod recorded;
 mod relayed;
 mod run;
 mod store;

@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
@@ -13,12 +13,13 @@ use wayside_actors::{
     device::{uplink as uplink_machine, wiring::Event},
     frame::{Hello, PROTOCOL},
 };
-use wayside_config::identity::DeviceId;
+use wayside_config::{audit::Way, identity::DeviceId};
 use wayside_host::{Clock, Host};
 use wayside_mesh::{lost::Lost, session::Excluded, store::StoreSettings};
 
 use super::{UpOptions, control, mesh, mqtt, relayed, store, uplink};
 use crate::{
+    audit::Audit,
     desired,
     engine::{Credentials, Engine, Settings as EngineSettings},
     shell::{Adapters, DESIRED_ON_DISK, Device, MqttPort, View},
@@ -76,6 +77,10 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
         Trust::load(identity.device(), cloud_key, settings.fleet, holds.as_ref(), Arc::clone(&state));
+    let (audit, audit_problem) = Audit::open(&identity, &state)
+        .context("the audit log cannot be opened: free some space on the disk, or look at what it is")?;
+    let audit = Arc::new(audit);
+    audit.fleet(Way::Own, trust.fleet());
     let lost = Lost::default();
     let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude, lost.clone());
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
@@ -98,6 +103,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         lost,
         state: Arc::clone(&state),
         trust: Arc::new(trust),
+        audit,
         view: Arc::new(View::default()),
         sealed: OnceCell::new(),
     };
@@ -112,6 +118,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     device.problem("identity", problem);
     device.problem(DESIRED_ON_DISK, desired_problem);
     device.problem("fleet", trust_problem);
+    device.problem("audit", audit_problem);
     actix::spawn(keep_time(Rc::clone(&device)));
     device.problem("mesh", mesh.as_ref().err().cloned());
     let store_settings = StoreSettings {

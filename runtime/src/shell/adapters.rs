@@ -18,11 +18,12 @@ use wayside_actors::{
     frame::{Answer, Ask, Desired, Question, ToCloud},
     queue::Queue,
 };
-use wayside_config::{hash::sha256, identity::DeviceId};
+use wayside_config::{audit::Way, hash::sha256, identity::DeviceId};
 use wayside_mesh::{lost::Lost, session::Mesh};
 
 use super::{CallPort, Device, Held, MqttPort, TwinPort, View};
 use crate::{
+    audit::Audit,
     clock::wall_ms,
     desired,
     engine::Engine,
@@ -82,6 +83,8 @@ pub struct Adapters {
     pub state: Arc<StateFolder>,
     /// Whose signatures count.
     pub trust: Arc<Trust>,
+    /// What is done by right.
+    pub audit: Arc<Audit>,
     /// What operators may see.
     pub view: Arc<View>,
     /// Who answers operators' sealed requests, once it is there.
@@ -136,13 +139,17 @@ impl Device {
 
     fn verify(self: &Rc<Self>, desired: Desired) {
         let holds = self.adapters.view.held().borrow().sealed.clone();
-        match self.adapters.trust.verify(desired, &holds) {
+        let verified = self.adapters.trust.verify(desired, &holds);
+        self.adapters.audit.fleet(Way::Cloud, self.adapters.trust.fleet());
+        match verified {
             Ok(verified) => {
+                self.adapters.audit.offered(verified.assignment.version, Way::Cloud);
                 self.problem("trust", None);
                 self.tell(desired_event(verified, false));
             }
             Err(error) => {
                 tracing::warn!(%error, "desired state from the cloud was not taken");
+                self.adapters.audit.refused(Way::Cloud, &format!("desired state: {error}"));
                 self.problem("trust", Some(format!("desired state from the cloud was not taken: {error}")));
             }
         }
@@ -309,6 +316,7 @@ impl Adapters {
         desired::save(&self.state, desired)?;
         // It was verified before it came here.
         if let Ok(verified) = trust::reopen(desired.clone()) {
+            self.audit.desired(&verified);
             self.holds(&verified);
         }
         Ok(())

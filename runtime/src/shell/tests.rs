@@ -31,6 +31,7 @@ use wayside_mesh::store::{Commit, Loaded, QueueStore, Restored, StoreError, Stor
 
 use super::{Adapters, Device, MqttPort, View};
 use crate::{
+    audit::Audit,
     desired,
     engine::{Engine, Settings},
     floors,
@@ -93,6 +94,7 @@ impl Fixture {
         let identity = Identity::load(&state).unwrap().0;
         let id = identity.device();
         desired::save(&state, &desired(id)).unwrap();
+        let audit = Arc::new(Audit::open(&identity, &state).unwrap().0);
         let settings =
             Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Arc::default() };
         let (engine, commands) = Engine::taken(settings);
@@ -108,6 +110,7 @@ impl Fixture {
             mesh: None,
             uplink,
             lost: Lost::default(),
+            audit,
             trust: Arc::new(Trust::load(id, None, None, None, Arc::clone(&state)).0),
             state,
             view: Arc::default(),

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod apply;
+mod audit;
 mod bad_input;
 mod browser;
 mod calls;

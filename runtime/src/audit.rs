@@ -1,0 +1,208 @@
+//! The device's own record of what it did that takes a right to do: signed, chained, bounded.
+//!
+//! [`wayside_config::audit`] has the form and the verification; here is who writes what, and how often at most. What
+//! cannot be recorded is done all the same, for a full disk must not keep an operator out; it is counted and said.
+
+mod limited;
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use ed25519_dalek::SigningKey;
+use wayside_config::{
+    audit::{Act, Entry, Head, Way},
+    cosign::{self, Kind},
+    hash::hex,
+    identity::{FleetId, PublicKey},
+};
+
+use self::{limited::Limited, log::Log};
+use crate::{
+    clock::wall_ms,
+    control::Ask,
+    state::{Identity, StateFolder},
+    trust::Verified,
+};
+
+/// The log of this device. Its calls block on the disk.
+#[derive(Debug)]
+pub struct Audit {
+    key: SigningKey,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Log,
+    limited: Limited,
+    /// Acts that could not be recorded, and why the last one could not.
+    lost: Option<(u64, String)>,
+    fleet: Option<Standing>,
+    /// How the assignment of this version came.
+    offered: Option<(u64, Way)>,
+}
+
+/// What is known of the fleet.
+pub(crate) type Standing = (FleetId, u64);
+
+impl Audit {
+    /// Opens the log, or begins one. The text is a problem to show.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn open(identity: &Identity, state: &Arc<StateFolder>) -> io::Result<(Self, Option<String>)> {
+        let (log, damage) = Log::open(Arc::clone(state), identity.device())?;
+        let inner = Inner { log, limited: Limited::default(), lost: None, fleet: None, offered: None };
+        let audit = Self { key: identity.key().clone(), inner: Mutex::new(inner) };
+        let mut text = format!("wayside {}", env!("CARGO_PKG_VERSION"));
+        if let Some(damage) = &damage {
+            text.push_str("; the log begins anew: ");
+            text.push_str(damage);
+        }
+        audit.note(Act::Started, Way::Own, Vec::new(), text);
+        Ok((audit, damage))
+    }
+
+    /// Records that an operator's question is about to be answered, unless it changes nothing and reveals little.
+    pub fn asked(&self, way: Way, by: &[PublicKey], ask: &Ask) {
+        let reading = |act, what: String| {
+            let is_new = self.lock().limited.reads(by, &what, Instant::now());
+            is_new.then_some((act, what))
+        };
+        let noted = match ask {
+            Ask::Call { module, method, body, .. } => {
+                let whose = module.as_deref().unwrap_or("the device");
+                // The body may hold a secret.
+                let mut text = format!("{method} of {whose}, with {} bytes", body.len());
+                if let (None, "restart") = (module, method.as_str()) {
+                    text = format!("restart with {body}");
+                }
+                Some((Act::Call, text))
+            }
+            Ask::SetTwin { change } => {
+                let change =
+                    cosign::peek::<wayside_config::document::TwinChange>(Kind::TwinChange, &change.0);
+                let text = change.map_or_else(
+                    |_| "a change that cannot be read".into(),
+                    |change| format!("{} to version {}", change.module, change.version),
+                );
+                Some((Act::Twin, text))
+            }
+            Ask::Logs { module, .. } => reading(Act::Logs, module.clone()),
+            Ask::Audit { .. } => reading(Act::Audit, "this log".into()),
+            // Recorded when it is taken.
+            Ask::Apply { .. } => None,
+            Ask::Status | Ask::Devices | Ask::Versions | Ask::Twin { .. } | Ask::Messages => None,
+        };
+        if let Some((act, text)) = noted {
+            self.note(act, way, by.to_vec(), text);
+        }
+    }
+
+    /// Says by which way an assignment came that may be taken.
+    pub(crate) fn offered(&self, version: u64, way: Way) {
+        self.lock().offered = Some((version, way));
+    }
+
+    /// Records that desired state was taken.
+    pub(crate) fn desired(&self, verified: &Verified) {
+        let Verified { sealed, assignment, releases, by: _ } = verified;
+        let offered = self.lock().offered.take();
+        let is_this = |(version, _): &(u64, Way)| *version == assignment.version;
+        let way = offered.filter(is_this).map_or(Way::Own, |(_, way)| way);
+        let signers = |kind, sealed: &[u8]| -> Vec<PublicKey> {
+            cosign::claimed_signers(kind, sealed).unwrap_or_default()
+        };
+        let mut text = format!("assignment {}:", assignment.version);
+        for ((release, reference), bytes) in releases.iter().zip(&assignment.releases).zip(&sealed.releases) {
+            let by: Vec<_> = signers(Kind::Release, bytes).iter().map(PublicKey::short).collect();
+            text.push_str(&format!(
+                " {} {} ({}, signed by {})",
+                release.workload.name,
+                release.version,
+                &hex(&reference.sha256)[..16],
+                by.join(", ")
+            ));
+        }
+        if releases.is_empty() {
+            text.push_str(" nothing");
+        }
+        self.note(Act::Desired, way, signers(Kind::Assignment, &sealed.assignment), text);
+    }
+
+    /// Records to which fleet the device belongs, where that or what is known of it has changed.
+    pub(crate) fn fleet(&self, way: Way, standing: Option<Standing>) {
+        let Some((fleet, root)) = standing else { return };
+        let before = self.lock().fleet.replace((fleet, root));
+        // What it knew when it started stands in the log already.
+        if before != Some((fleet, root)) && (before.is_some() || way != Way::Own) {
+            self.note(Act::Fleet, way, Vec::new(), format!("fleet {}, root {root}", fleet.short()));
+        }
+    }
+
+    /// Records that something was refused, or counts it where one was a while ago.
+    pub(crate) fn refused(&self, way: Way, reason: &str) {
+        let due = self.lock().limited.refuses(Instant::now());
+        if let Some(others) = due {
+            let more =
+                if others > 0 { format!("; and {others} others since the last") } else { String::new() };
+            self.note(Act::Refused, way, Vec::new(), format!("{reason}{more}"));
+        }
+    }
+
+    /// Where the log stands.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.lock().log.head()
+    }
+
+    /// Why acts are not recorded, if they are not.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let lost = self.lock().lost.clone();
+        lost.map(|(count, why)| {
+            format!(
+                "the audit log cannot be written ({why}): {count} acts are not in it; make room on the disk"
+            )
+        })
+    }
+
+    /// Entries from number `from` on, as a log of its own, at most `max_bytes`; and where the whole log stands.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn read(&self, from: u64, max_bytes: usize) -> io::Result<(Vec<u8>, Head)> {
+        let inner = self.lock();
+        Ok((inner.log.read(from, max_bytes)?, inner.log.head()))
+    }
+
+    fn note(&self, act: Act, way: Way, by: Vec<PublicKey>, text: String) {
+        let entry =
+            |act, way, by, text| Entry { seq: 0, previous: [0; 32], time_ms: wall_ms(), act, way, by, text };
+        let mut inner = self.lock();
+        let append = |inner: &mut Inner, entry| inner.log.append(&self.key, entry);
+        if let Some((count, why)) = inner.lost.clone() {
+            let text = format!("{count} acts could not be recorded: {why}");
+            if append(&mut inner, entry(Act::Lost, Way::Own, Vec::new(), text)).is_ok() {
+                inner.lost = None;
+            }
+        }
+        if let Err(error) = append(&mut inner, entry(act, way, by, text)) {
+            let count = inner.lost.as_ref().map_or(0, |(count, _)| *count);
+            if count == 0 {
+                tracing::error!(%error, "the audit log cannot be written; what is done is not in it until it can");
+            }
+            inner.lost = Some((count + 1, error.to_string()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

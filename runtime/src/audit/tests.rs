@@ -1,0 +1,165 @@
+use std::{fs, path::Path};
+
+use wayside_config::audit::verify;
+
+use super::*;
+use crate::control::Sealed;
+
+fn open(folder: &Path) -> (Audit, Identity, Option<String>) {
+    let state = Arc::new(StateFolder::open(folder).unwrap());
+    let identity = Identity::load(&state).unwrap().0;
+    let (audit, problem) = Audit::open(&identity, &state).unwrap();
+    (audit, identity, problem)
+}
+
+fn entries(audit: &Audit, identity: &Identity) -> Vec<Entry> {
+    let (log, head) = audit.read(1, usize::MAX).unwrap();
+    let (entries, end) = verify(identity.device(), &log).unwrap();
+    assert_eq!(end, head);
+    entries
+}
+
+fn texts(audit: &Audit, identity: &Identity) -> Vec<String> {
+    entries(audit, identity).into_iter().map(|entry| entry.text).collect()
+}
+
+fn call(method: &str, body: &str) -> Ask {
+    Ask::Call {
+        to: None,
+        module: Some("w/m".into()),
+        method: method.into(),
+        body: body.into(),
+        deadline_ms: 1,
+    }
+}
+
+#[test]
+fn what_was_recorded_is_there_after_a_restart_and_the_chain_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    let by = PublicKey::from_bytes([3; 32]);
+    audit.asked(Way::Lan, &[by], &call("reset", r#"{"password":"secret"}"#));
+    audit.asked(Way::Local, &[], &Ask::Status);
+    drop(audit);
+    let (audit, identity, problem) = {
+        drop(identity);
+        open(folder.path())
+    };
+    assert_eq!(problem, None);
+    let all = entries(&audit, &identity);
+    let said: Vec<_> = all.iter().map(|e| (e.act, e.way, e.by.as_slice(), e.text.as_str())).collect();
+    let started = (Act::Started, Way::Own, [].as_slice(), concat!("wayside ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(said, [started, (Act::Call, Way::Lan, &[by], "reset of w/m, with 21 bytes"), started]);
+}
+
+#[test]
+fn the_log_is_bounded_and_what_is_left_of_it_still_proves_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    for number in 0..100 {
+        audit.asked(Way::Lan, &[], &call(&format!("m{number}"), ""));
+    }
+    let all = entries(&audit, &identity);
+    assert_eq!(audit.head().seq, 101);
+    assert!(all[0].seq > 1 && all.len() < 60 && all.last().unwrap().text == "m99 of w/m, with 0 bytes");
+    let bytes: u64 = ["log", "log.old"]
+        .map(|name| fs::metadata(folder.path().join("audit").join(name)).unwrap().len())
+        .iter()
+        .sum();
+    assert!(bytes <= 8 << 10, "{bytes}");
+    // In parts, and from a number on.
+    let from = all[10].seq;
+    let (part, head) = audit.read(from, 600).unwrap();
+    let (some, end) = verify(identity.device(), &part).unwrap();
+    assert!(some[0].seq == from && some.len() < 5 && end.seq < head.seq);
+    assert_eq!(audit.read(102, 600).unwrap().0, Vec::<u8>::new());
+}
+
+#[test]
+fn an_entry_that_was_not_whole_is_cut_off_and_damage_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit/log");
+    let (audit, identity, _) = open(folder.path());
+    audit.asked(Way::Lan, &[], &call("a", ""));
+    drop(audit);
+    let whole = fs::read(&path).unwrap();
+    for cut in [1, 5, 100] {
+        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let (audit, identity, problem) = open(folder.path());
+        assert_eq!(problem, None);
+        assert_eq!(texts(&audit, &identity).len(), 2, "the first start and this one");
+        drop(audit);
+    }
+    drop(identity);
+    let mut changed = whole.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    for damaged in [changed, [whole.as_slice(), &[0xff; 10]].concat()] {
+        fs::write(&path, &damaged).unwrap();
+        let (audit, identity, problem) = open(folder.path());
+        let problem = problem.expect("it is said");
+        assert!(problem.contains("audit/log was damaged"), "{problem}");
+        let all = texts(&audit, &identity);
+        assert!(all.len() == 1 && all[0].contains("the log begins anew"), "{all:?}");
+        let saved = problem.split("saved as ").nth(1).unwrap();
+        assert_eq!(fs::read(saved).unwrap(), damaged);
+        drop(audit);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn readers_and_refusals_do_not_fill_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    let logs = Ask::Logs { module: "w/m".into(), tail: 1, since_ms: 0 };
+    for _ in 0..50 {
+        audit.asked(Way::Lan, &[], &logs);
+        audit.asked(Way::Lan, &[], &Ask::Audit { from: 1 });
+        audit.refused(Way::Lan, "signed by a stranger");
+    }
+    assert_eq!(texts(&audit, &identity)[1..], ["w/m", "this log", "signed by a stranger"]);
+}
+
+#[test]
+fn a_fleet_is_recorded_when_it_is_new_and_a_change_of_a_twin_by_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    let fleet = FleetId::from_bytes([5; 32]);
+    audit.fleet(Way::Own, Some((fleet, 1)));
+    audit.fleet(Way::Lan, Some((fleet, 1)));
+    audit.fleet(Way::Cloud, Some((fleet, 2)));
+    audit.fleet(Way::Lan, None);
+    audit.asked(Way::Lan, &[], &Ask::SetTwin { change: Sealed(vec![1, 2, 3]) });
+    let all = entries(&audit, &identity);
+    let said: Vec<_> = all[1..].iter().map(|e| (e.act, e.way, e.text.clone())).collect();
+    assert_eq!(
+        said,
+        [
+            (Act::Fleet, Way::Cloud, format!("fleet {}, root 2", fleet.short())),
+            (Act::Twin, Way::Lan, "a change that cannot be read".into()),
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_said_when_it_can_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    // A file that is open for reading only fails each write.
+    let path = folder.path().join("audit/log");
+    let good = audit.lock().log.replace_file(fs::File::open(&path).unwrap());
+    audit.asked(Way::Lan, &[], &call("a", ""));
+    audit.asked(Way::Lan, &[], &call("b", ""));
+    let problem = audit.problem().unwrap();
+    assert!(problem.contains("2 acts are not in it"), "{problem}");
+    audit.lock().log.replace_file(good);
+    audit.asked(Way::Lan, &[], &call("c", ""));
+    assert_eq!(audit.problem(), None);
+    let all = entries(&audit, &identity);
+    let said: Vec<_> = all[1..].iter().map(|e| (e.act, e.text.as_str())).collect();
+    assert!(
+        matches!(said[..], [(Act::Lost, lost), (Act::Call, _)] if lost.starts_with("2 acts could not")),
+        "{said:?}"
+    );
+}

@@ -1,0 +1,47 @@
+//! What operators ask for, into the audit log, and out of it.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+use wayside_actors::report::Report;
+
+use super::control::Control;
+use crate::{
+    audit::Audit,
+    control::{Answer, Sealed},
+};
+
+/// Of the log, in one answer.
+const AUDIT_BYTES: usize = 128 << 10;
+
+impl Control {
+    /// What the device says of itself, and of its log.
+    pub(super) fn report(&self) -> Report {
+        let mut report = self.view.report();
+        if let Some(problem) = self.audit.problem() {
+            report.problems.get_or_insert_default().push(problem);
+        }
+        report
+    }
+
+    /// Off the threads that answer: it is a write to the disk.
+    pub(super) async fn record<T: Send + 'static>(
+        &self,
+        record: impl FnOnce(&Audit, &T) + Send + 'static,
+        what: T,
+    ) {
+        let audit = Arc::clone(&self.audit);
+        // A panic in it has been told, and keeps nobody from an answer.
+        let _ = spawn_blocking(move || record(&audit, &what)).await;
+    }
+
+    /// Entries of the log from number `from` on.
+    pub(super) async fn read_audit(&self, from: u64) -> Result<Answer, String> {
+        let audit = Arc::clone(&self.audit);
+        let read = spawn_blocking(move || audit.read(from, AUDIT_BYTES)).await;
+        let (log, head) = read
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("the audit log cannot be read: {error}"))?;
+        Ok(Answer::Audit { head, log: Sealed(log) })
+    }
+}
