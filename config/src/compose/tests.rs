@@ -2,6 +2,7 @@
 
 mod leaves;
 mod routes;
+mod spec;
 mod twins;
 
 use std::collections::BTreeMap;
