@@ -11,6 +11,8 @@ pub const MAX_MODULES: usize = limits::WORKLOADS * limits::MODULES;
 pub const MAX_QUEUES: usize = limits::WORKLOADS * limits::ROUTES;
 /// Routes that a device reports.
 pub const MAX_ROUTES: usize = limits::WORKLOADS * limits::ROUTES;
+/// Workloads that a device reports.
+pub const MAX_WORKLOADS: usize = limits::WORKLOADS;
 /// Neighbours that a device reports.
 pub const MAX_PEERS: usize = limits::MEMBERS;
 /// Problems of its own that a device reports.
@@ -77,6 +79,48 @@ impl ModuleState {
     }
 }
 
+/// How a workload is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// The version that runs; 0 while the first one is prepared.
+    pub version: u64,
+    /// The version that is prepared to run in its place.
+    pub coming: Option<u64>,
+    /// Where it is on its way from one to the next.
+    pub phase: Phase,
+    /// Why a version waits, was taken back, or fails; empty when all is well.
+    pub problem: String,
+}
+
+/// Where a workload is on its way from version to version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// What is coming is being got; the version before runs on.
+    Preparing,
+    /// What changed is stopped, made and started.
+    Switching,
+    /// What changed runs, and has not run for long enough.
+    Probation,
+    /// A version was taken back, and the one before does not run whole again yet.
+    RollingBack,
+    /// It runs.
+    Running,
+}
+
+impl Phase {
+    /// The word for it that people and programs read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "preparing",
+            Self::Switching => "switching",
+            Self::Probation => "probation",
+            Self::RollingBack => "rolling-back",
+            Self::Running => "running",
+        }
+    }
+}
+
 /// What one queue holds and has moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatus {
@@ -124,6 +168,12 @@ pub struct Report {
     pub routes: BTreeMap<String, RouteStatus>,
     /// Routes that are gone.
     pub routes_gone: Vec<String>,
+    /// Workloads that are new or changed, by name.
+    #[serde(default)]
+    pub workloads: BTreeMap<String, WorkloadStatus>,
+    /// Workloads that are gone.
+    #[serde(default)]
+    pub workloads_gone: Vec<String>,
     /// Neighbours on the mesh, when they changed.
     pub peers: Option<Vec<DeviceId>>,
     /// The version of the assignment that the device holds, when it changed.
@@ -147,6 +197,8 @@ impl Report {
             + texts(&self.queues_gone)
             + self.routes.keys().map(|name| queue_cost_bytes(name)).sum::<usize>()
             + texts(&self.routes_gone)
+            + self.workloads.iter().map(|(name, status)| workload_cost_bytes(name, status)).sum::<usize>()
+            + texts(&self.workloads_gone)
             + texts(self.problems.as_deref().unwrap_or_default())
             + self.peers.as_ref().map_or(0, |peers| size_of_val(peers.as_slice()))
     }
@@ -201,6 +253,10 @@ impl Report {
         for gone in &newer.routes_gone {
             self.routes.remove(gone);
         }
+        for gone in &newer.workloads_gone {
+            self.workloads.remove(gone);
+        }
+        self.workloads.extend(newer.workloads);
         self.routes.extend(newer.routes);
         self.modules.extend(newer.modules);
         self.queues.extend(newer.queues);
@@ -237,6 +293,11 @@ impl Parts {
 /// What a reported module costs to keep.
 pub(crate) fn module_cost_bytes(name: &str, status: &ModuleStatus) -> usize {
     name.len() + status.image.len() + status.problem.len() + ENTRY_BYTES
+}
+
+/// What a reported workload costs to keep.
+pub(crate) fn workload_cost_bytes(name: &str, status: &WorkloadStatus) -> usize {
+    name.len() + status.problem.len() + ENTRY_BYTES
 }
 
 /// What a reported queue or route, or another text alone, costs to keep.

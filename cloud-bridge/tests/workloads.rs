@@ -29,6 +29,7 @@ fn release(version: u64) -> Release {
         modules: BTreeMap::from([("sensor".into(), spec)]),
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
+        update: Default::default(),
         routes: Vec::new(),
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }

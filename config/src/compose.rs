@@ -103,7 +103,7 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
             wayside::Block::default()
         }
     };
-    let wayside::Block { target, leaves, routes, twins } = block;
+    let wayside::Block { target, leaves, routes, twins, update } = block;
     if let Some(entry) = top.services
         && entries(&entry.value).is_some_and(<[Entry]>::is_empty)
         && leaves.is_empty()
@@ -111,7 +111,7 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
         let help = "write a service; only a workload with leaves under `x-wayside` may do without";
         problems.error(&entry.key_span, "`services` has 0 entries", help);
     }
-    Some(Workload { name: top.name?, target, modules, leaves, routes, twins })
+    Some(Workload { name: top.name?, target, modules, leaves, routes, twins, update })
 }
 
 impl<'a> Top<'a> {

@@ -79,3 +79,5 @@ pub const PRIORITY_MAX: u8 = 9;
 pub const BATCH_WAIT_MS: u64 = 60 * 60 * 1000;
 /// The most messages that a route may wait for: as many as go in one batch on a wire.
 pub const BATCH_MESSAGES: u32 = 1024;
+/// The longest probation of a new version of a workload, in milliseconds.
+pub const PROBATION_MS: u64 = 60 * 60 * 1000;

@@ -26,6 +26,32 @@ pub struct Workload {
     /// What is desired of a module when its twin begins, by module.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub twins: BTreeMap<String, Properties>,
+    /// How a device goes from the version before to this one.
+    #[serde(default, skip_serializing_if = "Update::is_usual")]
+    pub update: Update,
+}
+
+/// How a device goes from one version of a workload to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// How long what changed has to run well before the version before is given up, in milliseconds: at most
+    /// [`crate::limits::PROBATION_MS`]. 0 gives it up at once.
+    pub probation_ms: u64,
+}
+
+impl Update {
+    /// Whether nothing else was asked for.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self { probation_ms: 60_000 }
+    }
 }
 
 /// Which devices run a workload. All conditions must hold; none means every device.

@@ -8,6 +8,7 @@ pub mod daemon;
 mod desired;
 pub mod engine;
 mod floors;
+mod lives;
 mod logs;
 pub mod shell;
 pub mod state;

@@ -107,6 +107,9 @@ impl Device {
         let index = self.host.index;
         let mut misses = Vec::new();
         let running: BTreeMap<_, _> = self.host.engine.running().collect();
+        // Crashes may have taken the newest version back: then the whole one before runs.
+        let before = self.host.disk.goes_without(wanted);
+        let wanted = before.as_ref().unwrap_or(wanted);
         if running != wanted.iter().collect() {
             misses.push(format!("device {index} runs {:?}", running.keys()));
         }

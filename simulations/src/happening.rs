@@ -82,6 +82,8 @@ pub(crate) enum OnLan {
 #[derive(Debug)]
 pub(crate) enum InEngine {
     List,
+    Look { workload: String, images: Vec<String> },
+    Pull { workload: String, images: Vec<String> },
     Create { module: ModuleId, spec: Box<ModuleSpec>, spec_hash: String },
     Start { module: ModuleId, container: String },
     Stop { module: ModuleId, container: String },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use wayside_config::{
     document::Release,
-    workload::{Destination, ModuleSpec, Route, Target, Workload},
+    workload::{Destination, ModuleSpec, Route, Target, Update, Workload},
 };
 
 use crate::scenario::Scenario;
@@ -33,6 +33,7 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         modules: BTreeMap::from([(SENSOR.into(), module(SENSOR)), (DETECTOR.into(), detector)]),
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
+        update: Update::default(),
         routes: vec![route("up", Destination::Cloud), route("around", Destination::Site(DETECTOR.into()))],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }

@@ -66,7 +66,7 @@ fn routed<'a>(workload: &'a Workload, name: &'a str) -> impl Iterator<Item = (&'
 mod tests {
     use std::collections::BTreeMap;
 
-    use wayside_config::workload::{ModuleSpec, Route, Target};
+    use wayside_config::workload::{ModuleSpec, Route, Target, Update};
 
     use super::*;
 
@@ -79,6 +79,7 @@ mod tests {
             modules: BTreeMap::from([("pump".into(), ModuleSpec::default())]),
             leaves: BTreeMap::from([("meter".into(), leaf.clone())]),
             twins: BTreeMap::new(),
+            update: Update::default(),
             routes: vec![
                 Route::new("a", "meter", "flow/+", Destination::Site("pump".into())),
                 Route::new("b", "pump", "set/#", Destination::Module("meter".into())),

@@ -10,7 +10,7 @@ use wayside_config::{identity::DeviceId, workload::ModuleId};
 pub use self::machine::{Health, IDLE_MS, REPORT_MS};
 use crate::{
     queue::Queue,
-    report::{ModuleStatus, QueueStatus, Report, RouteStatus},
+    report::{ModuleStatus, QueueStatus, Report, RouteStatus, WorkloadStatus},
 };
 
 /// What can happen to health.
@@ -28,6 +28,10 @@ pub enum Event {
     Route(String, RouteStatus),
     /// A route is gone.
     RouteGone(String),
+    /// How a workload is doing.
+    Workload(String, WorkloadStatus),
+    /// A workload is gone.
+    WorkloadGone(String),
     /// The neighbours.
     Peers(Vec<DeviceId>),
     /// The assignment's version.

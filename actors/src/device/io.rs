@@ -13,7 +13,13 @@ use wayside_config::{
 };
 
 use crate::{
-    device::{access::Client, calls, membership::Role, reconciler::Floors, twins::Twin},
+    device::{
+        access::Client,
+        calls,
+        membership::Role,
+        reconciler::{Floors, Life},
+        twins::Twin,
+    },
     frame::{Ask, Desired, ToCloud},
     message::{Batch, Confirm, Message},
     queue::{Queue, StoreOp},
@@ -38,6 +44,10 @@ pub enum Io {
     SaveFloors(Floors),
     /// Replaces the persisted desired state as a whole, atomically: always a persist step.
     SaveDesired(Desired),
+    /// Replaces what is persisted of a workload, atomically: always a persist step. The reconciler is made from them.
+    SaveLife(String, Box<Life>),
+    /// Forgets a workload: always a persist step.
+    DropLife(String),
     /// Keeps a module's twin: always a persist step. The twins are made from them.
     SaveTwin(ModuleId, Box<Twin>),
     /// Forgets a module's twin: always a persist step.
@@ -76,6 +86,21 @@ pub enum Io {
 pub enum Engine {
     /// List this device's containers; answered by `reconciler::Event::Observed`, or `EngineLost`.
     List,
+    /// Say which of these images are not there, and what room there is for them; answered by `reconciler::Event::Looked`.
+    /// What is still under way for the workload is given up.
+    Look {
+        /// For this workload.
+        workload: String,
+        /// The images.
+        images: Vec<String>,
+    },
+    /// Get these images; answered by `reconciler::Event::Pulled`.
+    Pull {
+        /// For this workload.
+        workload: String,
+        /// The images.
+        images: Vec<String>,
+    },
     /// Make a container; answered by `module::Event::Created` or `Failed`.
     Create {
         /// For this module.

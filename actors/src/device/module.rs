@@ -99,8 +99,8 @@ pub enum Effect {
         /// The container.
         container: String,
     },
-    /// How it is doing.
-    Report(ModuleStatus),
+    /// How it is doing, and the hash of the specification that it was told last; empty when it is not wanted.
+    Report(ModuleStatus, String),
     /// It is gone for good; its actor may end.
     Gone,
 }

@@ -1,10 +1,15 @@
 //! Desired against observed: which modules should be here, and which containers should not.
 
 mod check;
+mod course;
 mod floors;
+mod life;
 mod machine;
+mod preparing;
+mod room;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::collections::BTreeMap;
 
@@ -17,12 +22,18 @@ use wayside_config::{
 };
 
 pub use self::{
+    course::STARTS,
     floors::Floors,
+    life::{Life, TakenBack, Version},
     machine::{LIST_MS, Reconciler},
+    preparing::RETRY,
+    room::{Disk, FREE_MIN_BYTES, FREE_MIN_PERCENT},
+    trial::FAILURES,
 };
 use crate::{
     device::{access::Client, router::RouteTable},
     frame::Desired,
+    report::{ModuleStatus, WorkloadStatus},
 };
 
 /// What can happen to the reconciler.
@@ -49,6 +60,33 @@ pub enum Event {
         additions: String,
         /// The containers that carry this device's label.
         containers: Vec<Observed>,
+    },
+    /// The engine's answer to `Look`.
+    Looked {
+        /// From the request.
+        workload: String,
+        /// From the request.
+        images: Vec<String>,
+        /// What it has, or why that is not known.
+        found: Result<Images, String>,
+    },
+    /// The engine's answer to `Pull`.
+    Pulled {
+        /// From the request.
+        workload: String,
+        /// From the request.
+        images: Vec<String>,
+        /// In words what went wrong, with what to do.
+        result: Result<(), String>,
+    },
+    /// A module said how it is doing.
+    Module {
+        /// Which.
+        module: ModuleId,
+        /// Of the specification that it was told last.
+        spec_hash: String,
+        /// How it is.
+        status: ModuleStatus,
     },
     /// The engine's event stream (re)connected: look again.
     EngineBack,
@@ -93,6 +131,15 @@ pub struct Observed {
     pub exit_code: Option<i64>,
 }
 
+/// What the engine has of the images that it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// Those that it does not have.
+    pub missing: Vec<String>,
+    /// Where it would put them, when that is known.
+    pub disk: Option<Disk>,
+}
+
 /// What the reconciler wants done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Effect {
@@ -100,8 +147,26 @@ pub enum Effect {
     SaveFloors(Floors),
     /// Persist the desired state.
     Save(Desired),
+    /// Persist what is known of a workload, in place of what was.
+    SaveLife(String, Box<Life>),
+    /// Forget what is known of a workload.
+    DropLife(String),
     /// See [`crate::device::io::Engine::List`].
     List,
+    /// See [`crate::device::io::Engine::Look`].
+    Look {
+        /// For this workload.
+        workload: String,
+        /// The images.
+        images: Vec<String>,
+    },
+    /// See [`crate::device::io::Engine::Pull`].
+    Pull {
+        /// For this workload.
+        workload: String,
+        /// The images.
+        images: Vec<String>,
+    },
     /// The module should run like this.
     Want {
         /// Which.
@@ -130,6 +195,10 @@ pub enum Effect {
     Twins(Vec<(ModuleId, Option<Properties>)>),
     /// The version of the assignment that holds now.
     Assigned(u64),
+    /// How a workload is doing.
+    Workload(String, WorkloadStatus),
+    /// A workload is not on the device any more.
+    WorkloadGone(String),
     /// The names of devices in the topics that modules see.
     Names(BTreeMap<DeviceId, String>),
     /// Something is wrong with the device as a whole; an empty list clears it.

@@ -7,10 +7,10 @@
 //! |---|---|---|
 //! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes` | router |
-//! | reconciler | `Assigned`, `Problems` | health |
+//! | reconciler | `Assigned`, `Problems`, `Workload`, `WorkloadGone` | health |
 //! | reconciler | `Twins` | twins |
-//! | reconciler | `SaveFloors`, `Save`, `List`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
-//! | module | `Report` | health, calls |
+//! | reconciler | `SaveFloors`, `Save`, `SaveLife`, `DropLife`, `List`, `Look`, `Pull`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
+//! | module | `Report` | health, calls, reconciler |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |
 //! | router | `Appended` (starts it), `Skipped` | that queue's delivery |
@@ -148,7 +148,11 @@ pub fn reconciler(effect: reconciler::Effect) -> Outs {
     smallvec![match effect {
         E::SaveFloors(floors) => Out::Io(Io::SaveFloors(floors)),
         E::Save(desired) => Out::Io(Io::SaveDesired(desired)),
+        E::SaveLife(workload, life) => Out::Io(Io::SaveLife(workload, life)),
+        E::DropLife(workload) => Out::Io(Io::DropLife(workload)),
         E::List => engine(io::Engine::List),
+        E::Look { workload, images } => engine(io::Engine::Look { workload, images }),
+        E::Pull { workload, images } => engine(io::Engine::Pull { workload, images }),
         E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
         E::Unwant(module) => to_module(module, module::Event::Unwanted),
         E::Found(module, found) => {
@@ -161,6 +165,8 @@ pub fn reconciler(effect: reconciler::Effect) -> Outs {
         E::Clients(clients) => mqtt(io::Mqtt::Clients(clients)),
         E::Twins(modules) => to_twins(twins::Event::Modules(modules)),
         E::Names(names) => mqtt(io::Mqtt::Names(names)),
+        E::Workload(name, status) => to_health(health::Event::Workload(name, status)),
+        E::WorkloadGone(name) => to_health(health::Event::WorkloadGone(name)),
         E::Assigned(version) => to_health(health::Event::Assignment(version)),
         E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
     }]
@@ -176,10 +182,11 @@ pub fn module(module: &ModuleId, effect: module::Effect) -> Outs {
         E::Start { container } => engine(io::Engine::Start { module, container }),
         E::Stop { container, grace_ms } => engine(io::Engine::Stop { module, container, grace_ms }),
         E::Remove { container } => engine(io::Engine::Remove { module, container }),
-        E::Report(status) => {
+        E::Report(status, spec_hash) => {
             return smallvec![
                 to_health(health::Event::Module(module.clone(), status.clone())),
-                to_calls(calls::Event::Module(module, status)),
+                to_calls(calls::Event::Module(module.clone(), status.clone())),
+                Out::Tell(Event::Reconciler(reconciler::Event::Module { module, spec_hash, status })),
             ];
         }
         E::Gone => {

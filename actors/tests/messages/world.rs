@@ -202,6 +202,8 @@ impl World {
                 | Io::Store(_)
                 | Io::SaveFloors(_)
                 | Io::SaveDesired(_)
+                | Io::SaveLife(..)
+                | Io::DropLife(_)
                 | Io::LoadDesired
                 | Io::Verify(_)
                 | Io::Answer(_)

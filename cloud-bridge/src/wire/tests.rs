@@ -1,3 +1,4 @@
+mod any;
 mod packed;
 mod versions;
 
@@ -7,11 +8,12 @@ use proptest::{collection, prelude::*};
 use wayside_actors::{
     frame::{Answer, Ask, Desired, Hello, MAX_ANSWER_BYTES, PROTOCOL, Question, ToCloud, ToDevice},
     report::{
-        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, QueueStatus,
-        Report, RouteStatus,
+        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, Phase,
+        QueueStatus, Report, RouteStatus, WorkloadStatus,
     },
 };
 
+use self::any::any_report;
 use super::*;
 
 fn hex(bytes: &[u8]) -> String {
@@ -73,9 +75,16 @@ fn bytes_are_pinned() {
             QueueStatus { depth: 1, bytes: 2, appended: 3, dropped: 4, expired: 5 },
         )]),
         assignment: Some(9),
+        workloads: BTreeMap::from([(
+            "w".into(),
+            WorkloadStatus { version: 6, coming: None, phase: Phase::Preparing, problem: "too old".into() },
+        )]),
         ..Report::default()
     }));
-    assert_eq!(hex(&body(&report)), "8e0201f5818663772f6d0261690020608081866171010203040580f609f6f6f68080");
+    assert_eq!(
+        hex(&body(&report)),
+        "900201f5818663772f6d0261690020608081866171010203040580f609f6f6f680808185617706f60067746f6f206f6c6480"
+    );
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
     assert_eq!(hex(&body(&answer)), "840405f4626e6f");
@@ -147,14 +156,14 @@ fn what_is_over_a_limit_is_refused_by_name() {
         e.uint(1);
         e.boolean(true);
     };
-    let gone = unlimited(2, 13, |e| {
+    let gone = unlimited(2, 15, |e| {
         start(e);
         e.array(0);
         texts(e, MAX_MODULES + 1, "");
     });
     let over = "the number of modules that are gone is 20001, at most 20000 is allowed";
     assert_eq!(words(&gone), format!("a report frame cannot be read: {over}"));
-    let name = unlimited(2, 13, |e| {
+    let name = unlimited(2, 15, |e| {
         start(e);
         e.array(0);
         texts(e, 1, &"n".repeat(513));
@@ -239,55 +248,6 @@ prop_compose! {
         payload in collection::vec(any::<u8>(), 0..300), accepted_ms in any::<u64>(),
     ) -> Message {
         Message { origin, source: source.into(), topic: topic.into(), properties, payload: payload.into(), accepted_ms }
-    }
-}
-
-fn any_state() -> impl Strategy<Value = ModuleState> {
-    use ModuleState::{BackOff, Creating, Ended, Failed, Running, Starting, Stopping};
-    prop::sample::select(vec![Creating, Starting, Running, BackOff, Ended, Stopping, Failed])
-}
-
-prop_compose! {
-    fn any_module()(
-        state in any_state(), image in ".{0,30}", restarts in any::<u32>(),
-        exit_code in any::<Option<i64>>(), problem in ".{0,30}",
-    ) -> ModuleStatus {
-        ModuleStatus { state, image, restarts, exit_code, problem }
-    }
-}
-
-prop_compose! {
-    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>(), expired in any::<u64>())
-    -> QueueStatus {
-        QueueStatus { depth, bytes, appended, dropped, expired }
-    }
-}
-
-prop_compose! {
-    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>(), lost in any::<u64>())
-    -> RouteStatus {
-        RouteStatus { refused, failed, left_out, lost }
-    }
-}
-
-prop_compose! {
-    fn any_report()(
-        number in any::<u64>(), full in any::<bool>(),
-        modules in collection::btree_map(".{0,20}", any_module(), 0..4),
-        modules_gone in collection::vec(".{0,20}", 0..4),
-        queues in collection::btree_map(".{0,20}", any_queue(), 0..4),
-        queues_gone in collection::vec(".{0,20}", 0..4),
-        peers in proptest::option::of(collection::vec(any_key(), 0..4)),
-        assignment in any::<Option<u64>>(),
-        problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
-        unrouted in any::<Option<u64>>(), refused in any::<Option<u64>>(),
-        routes in collection::btree_map(".{0,20}", any_route(), 0..4),
-        routes_gone in collection::vec(".{0,20}", 0..4),
-    ) -> Report {
-        Report {
-            number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, refused,
-            problems, routes, routes_gone,
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use wayside_actors::{
     message::Batch,
     report::{
         MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
-        MAX_ROUTES, ModuleState, ModuleStatus, QueueStatus, Report, RouteStatus,
+        MAX_ROUTES, MAX_WORKLOADS, ModuleState, ModuleStatus, Phase, QueueStatus, Report, RouteStatus,
+        WorkloadStatus,
     },
 };
 use wayside_config::{
@@ -35,7 +36,7 @@ impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
-            Self::Report(report) => framed(REPORT, 13, |e| put_report(e, report)),
+            Self::Report(report) => framed(REPORT, 15, |e| put_report(e, report)),
             Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
             Self::TwinNames(modules) => framed(TWIN_NAMES, 1, |e| {
@@ -53,7 +54,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 13, report).map(Box::new).map(Self::Report)),
+                REPORT => ("report", d.fields("report", fields, 15, report).map(Box::new).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 PACKED_BATCH => (
@@ -162,6 +163,9 @@ fn put_report(encoder: &mut Encoder, report: &Report) {
     let entries = report.routes.iter().map(|(name, status)| (name.as_str(), status));
     put_list(encoder, MAX_ROUTES, entries, |e, (name, status)| put_route(e, name, status));
     put_names(encoder, MAX_ROUTES, &report.routes_gone);
+    let entries = report.workloads.iter().map(|(name, status)| (name.as_str(), status));
+    put_list(encoder, MAX_WORKLOADS, entries, |e, (name, status)| put_workload(e, name, status));
+    put_names(encoder, MAX_WORKLOADS, &report.workloads_gone);
 }
 
 fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
@@ -181,6 +185,8 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
         refused: decoder.option(Decoder::uint)?,
         routes: decoder.list(MAX_ROUTES, "the number of routes", route)?,
         routes_gone: decoder.list(MAX_ROUTES, "the number of routes that are gone", name)?,
+        workloads: decoder.list(MAX_WORKLOADS, "the number of workloads", workload)?,
+        workloads_gone: decoder.list(MAX_WORKLOADS, "the number of workloads that are gone", name)?,
     })
 }
 
@@ -246,6 +252,24 @@ fn route(decoder: &mut Decoder) -> Result<(String, RouteStatus), CodecError> {
         let name = name(d)?;
         let (refused, failed) = (d.uint()?, d.uint()?);
         Ok((name, RouteStatus { refused, failed, left_out: d.uint()?, lost: d.uint()? }))
+    })
+}
+
+fn put_workload(encoder: &mut Encoder, workload: &str, status: &WorkloadStatus) {
+    encoder.array(5);
+    encoder.text(workload);
+    encoder.uint(status.version);
+    encoder.option(status.coming, Encoder::uint);
+    encoder.uint(phase_number(status.phase));
+    encoder.text(cut(&status.problem, MAX_PROBLEM_BYTES));
+}
+
+fn workload(decoder: &mut Decoder) -> Result<(String, WorkloadStatus), CodecError> {
+    decoder.record("workload", 5, |d| {
+        let name = name(d)?;
+        let (version, coming, phase) = (d.uint()?, d.option(Decoder::uint)?, phase(d.uint()?)?);
+        let problem = d.text(MAX_PROBLEM_BYTES, "a problem")?;
+        Ok((name, WorkloadStatus { version, coming, phase, problem }))
     })
 }
 
@@ -331,5 +355,26 @@ fn state(number: u64) -> Result<ModuleState, CodecError> {
         5 => ModuleState::Stopping,
         6 => ModuleState::Failed,
         _ => return Err(CodecError::Expected("a module's state that this version knows")),
+    })
+}
+
+const fn phase_number(phase: Phase) -> u64 {
+    match phase {
+        Phase::Preparing => 0,
+        Phase::Switching => 1,
+        Phase::Probation => 2,
+        Phase::RollingBack => 3,
+        Phase::Running => 4,
+    }
+}
+
+fn phase(number: u64) -> Result<Phase, CodecError> {
+    Ok(match number {
+        0 => Phase::Preparing,
+        1 => Phase::Switching,
+        2 => Phase::Probation,
+        3 => Phase::RollingBack,
+        4 => Phase::Running,
+        _ => return Err(CodecError::Expected("a workload's phase that this version knows")),
     })
 }

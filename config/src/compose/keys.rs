@@ -84,8 +84,14 @@ pub(super) const VOLUME: Keys = Keys {
 };
 
 /// The `x-wayside` block.
-pub(super) const WAYSIDE: Keys =
-    Keys { place: "`x-wayside`", supported: &["target", "leaves", "routes", "twins"], refused: &[] };
+pub(super) const WAYSIDE: Keys = Keys {
+    place: "`x-wayside`",
+    supported: &["target", "leaves", "routes", "twins", "update"],
+    refused: &[],
+};
+
+/// `x-wayside.update`.
+pub(super) const UPDATE: Keys = Keys { place: "`update`", supported: &["probation"], refused: &[] };
 
 /// A leaf.
 pub(super) const LEAF: Keys = Keys {

@@ -4,6 +4,7 @@ mod leaves;
 mod routes;
 mod spec;
 mod twins;
+mod update;
 
 use std::collections::BTreeMap;
 

@@ -9,10 +9,11 @@ use super::{
 use crate::{
     diagnostic::Problems,
     leaf::Leaf,
-    limits::ROUTES,
+    limits::{PROBATION_MS, ROUTES},
     patch::Properties,
     settings::{DEVICE_NAME_RULE, is_device_name},
-    workload::{Route, Target},
+    units,
+    workload::{Route, Target, Update},
 };
 
 /// What the block says.
@@ -22,6 +23,7 @@ pub(super) struct Block {
     pub(super) leaves: BTreeMap<String, Leaf>,
     pub(super) routes: Vec<Route>,
     pub(super) twins: BTreeMap<String, Properties>,
+    pub(super) update: Update,
 }
 
 /// Reads the block. `services` are names that routes may use, beside those of leaves.
@@ -41,6 +43,7 @@ pub(super) fn read(node: &Node, services: &BTreeSet<&str>, problems: &mut Proble
             "leaves" => {}
             "routes" => block.routes = read_routes(value, &names, &block.leaves, problems),
             "twins" => block.twins = twin::read(value, services, problems),
+            "update" => block.update = read_update(value, problems),
             other => keys::WAYSIDE.refuse(other, key_span, problems),
         }
     }
@@ -86,6 +89,23 @@ fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
         problems.error(&node.span, "`labels` names no label", "write `target: all` for every device");
     }
     pairs.into_iter().map(|(name, (value, _))| (name, value)).collect()
+}
+
+fn read_update(node: &Node, problems: &mut Problems) -> Update {
+    const EXPECTED: &str = "a duration of at most 1h such as `60s`, or `0s` for none";
+    let mut update = Update::default();
+    for Entry { key, key_span, value } in node.map("update", problems).unwrap_or_default() {
+        match key.as_str() {
+            "probation" => {
+                let bounded = |text: &str| units::duration_ms(text).filter(|ms| *ms <= PROBATION_MS);
+                if let Some(ms) = value.parsed("probation", EXPECTED, problems, bounded) {
+                    update.probation_ms = ms;
+                }
+            }
+            other => keys::UPDATE.refuse(other, key_span, problems),
+        }
+    }
+    update
 }
 
 fn read_routes(

@@ -200,7 +200,9 @@ impl ApplyArgs {
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
             output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
-            wait(Duration::from_secs(self.timeout), || missing_in_fleet(cloud, &applied.name, &modules))?;
+            wait(Duration::from_secs(self.timeout), || {
+                missing_in_fleet(cloud, &applied.name, applied.version, &modules)
+            })?;
         }
         Ok(Some(applied))
     }
@@ -237,7 +239,7 @@ impl ApplyArgs {
                 let mut missing = Vec::new();
                 for device in &targets {
                     let view: DeviceView = site.status(*device)?.into();
-                    missing.extend(missing_on(&view, &name, &modules));
+                    missing.extend(missing_on(&view, &name, version, &modules));
                 }
                 Ok(missing)
             })?;
@@ -277,6 +279,7 @@ fn version_for_cloud(held: Option<&Listed>, now_ms: u64) -> u64 {
 fn missing_in_fleet(
     cloud: &Cloud,
     workload: &str,
+    version: u64,
     modules: &BTreeSet<String>,
 ) -> Result<Vec<String>, Failure> {
     let devices: Vec<CloudDevice> = cloud.get("devices", &[])?;
@@ -290,14 +293,14 @@ fn missing_in_fleet(
         if view.held < *assigned {
             missing.push(format!("{} has not taken it yet", view.name));
         } else {
-            missing.extend(missing_on(&view, workload, modules));
+            missing.extend(missing_on(&view, workload, version, modules));
         }
     }
     Ok(missing)
 }
 
-fn missing_on(view: &DeviceView, workload: &str, modules: &BTreeSet<String>) -> Option<String> {
-    match progress(view, workload, modules) {
+fn missing_on(view: &DeviceView, workload: &str, version: u64, modules: &BTreeSet<String>) -> Option<String> {
+    match progress(view, workload, version, modules) {
         Progress::Done => None,
         Progress::Missing(what) => Some(what),
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wayside_actors::{
     device::membership::Role,
-    report::{QueueStatus, RouteStatus},
+    report::{QueueStatus, RouteStatus, WorkloadStatus},
 };
 use wayside_config::identity::{DeviceId, PublicKey};
 
@@ -33,6 +33,8 @@ pub(super) struct DeviceView {
     /// What is told by the device alone or by the cloud alone.
     #[serde(flatten)]
     pub(super) source: Source,
+    /// Which versions run, and what comes of others, by workload.
+    pub(super) versions: BTreeMap<String, WorkloadView>,
     /// By `workload/module`.
     pub(super) modules: BTreeMap<String, ModuleView>,
     /// By display name.
@@ -79,6 +81,26 @@ pub(super) enum Source {
     },
 }
 
+/// A workload.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct WorkloadView {
+    /// The version that runs; 0 while the first one is prepared.
+    pub(super) version: u64,
+    /// The version that is prepared to run in its place.
+    pub(super) coming: Option<u64>,
+    /// In words, such as `probation`.
+    pub(super) phase: String,
+    /// Why a version waits, was taken back, or fails.
+    pub(super) problem: String,
+}
+
+impl From<WorkloadStatus> for WorkloadView {
+    fn from(status: WorkloadStatus) -> Self {
+        let WorkloadStatus { version, coming, phase, problem } = status;
+        Self { version, coming, phase: phase.name().to_owned(), problem }
+    }
+}
+
 /// A module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ModuleView {
@@ -106,6 +128,8 @@ pub(super) struct CloudDevice {
     assigned: u64,
     held: u64,
     workloads: Vec<String>,
+    #[serde(default)]
+    versions: BTreeMap<String, WorkloadView>,
     modules: BTreeMap<String, ModuleView>,
     queues: BTreeMap<String, QueueStatus>,
     #[serde(default)]
@@ -131,6 +155,7 @@ impl From<CloudDevice> for DeviceView {
             labels: device.labels,
             held: device.held,
             source: Source::Cloud { last_seen_ms, assigned, workloads },
+            versions: device.versions,
             modules: device.modules,
             queues: device.queues,
             routes: device.routes,
@@ -166,6 +191,7 @@ impl From<Status> for DeviceView {
                 unrouted: report.unrouted.unwrap_or(0),
                 refused: report.refused.unwrap_or(0),
             },
+            versions: report.workloads.into_iter().map(|(name, status)| (name, status.into())).collect(),
             modules: report.modules.into_iter().map(module).collect(),
             queues: report.queues,
             routes: report.routes,
@@ -214,6 +240,7 @@ impl DeviceView {
         for problem in &self.problems {
             line("problem", problem.clone());
         }
+        text.push_str(&self.versions_table());
         text.push_str(&self.modules_table());
         text.push_str(&self.queues_table());
         text.push_str(&self.routes_table());
@@ -228,6 +255,20 @@ impl DeviceView {
         }
         let states: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         if states.is_empty() { "none".into() } else { states.join(", ") }
+    }
+
+    fn versions_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .versions
+            .iter()
+            .map(|(name, workload)| {
+                let number = |version: u64| if version == 0 { "none".into() } else { version.to_string() };
+                let coming = workload.coming.map_or(String::new(), number);
+                vec![name.clone(), number(workload.version), workload.phase.clone(), coming]
+            })
+            .collect();
+        let head = ["WORKLOAD", "VERSION", "PHASE", "COMING"];
+        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 
     fn modules_table(&self) -> String {
@@ -355,7 +396,7 @@ fn describe_store(store: &StoreStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wayside_actors::report::{ModuleState, ModuleStatus, Report};
+    use wayside_actors::report::{ModuleState, ModuleStatus, Phase, Report};
     use wayside_config::leaf::Fingerprint;
     use wayside_mesh::mqtt::Counted;
 
@@ -394,6 +435,15 @@ mod tests {
             mqtt: MqttStatus::default(),
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
+                workloads: BTreeMap::from([(
+                    "w".into(),
+                    WorkloadStatus {
+                        version: 6,
+                        coming: Some(7),
+                        phase: Phase::Preparing,
+                        problem: String::new(),
+                    },
+                )]),
                 queues: BTreeMap::from([("w/r -> cloud".into(), queue)]),
                 routes: BTreeMap::from([(
                     "w/r".into(),
@@ -421,6 +471,9 @@ mod tests {
           mqtt      0 client(s)
           fleet     that of the first operator who applies something
           problem   the disk is full
+
+        WORKLOAD  VERSION  PHASE      COMING
+        w         6        preparing  7
 
         MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
         w/sensor  back-off  2         1     sensor:1
@@ -474,6 +527,10 @@ mod tests {
     fn a_program_sees_the_same_fields_from_device_and_cloud() {
         let json = serde_json::to_value(DeviceView::from(status())).unwrap();
         assert_eq!(json["modules"]["w/sensor"]["state"], "back-off");
+        assert_eq!(
+            (&json["versions"]["w"]["version"], &json["versions"]["w"]["coming"]),
+            (&6.into(), &7.into())
+        );
         assert_eq!(json["peers"], serde_json::json!([]));
         assert_eq!(json["problems"][0], "the disk is full");
         assert_eq!(json["mesh"]["addresses"][0], "192.0.2.7:40123");

@@ -27,8 +27,18 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether `modules` of `workload` run on the device.
-pub(super) fn progress(device: &DeviceView, workload: &str, modules: &BTreeSet<String>) -> Progress {
+/// Whether `modules` of `workload` run on the device in the version that was applied.
+pub(super) fn progress(
+    device: &DeviceView,
+    workload: &str,
+    version: u64,
+    modules: &BTreeSet<String>,
+) -> Progress {
+    // A device of before versions were told of is known by its modules alone.
+    if let Some(runs) = device.versions.get(workload).filter(|runs| runs.version != version) {
+        let what = if runs.problem.is_empty() { &runs.phase } else { &runs.problem };
+        return Progress::Missing(format!("{}: version {version} of {workload}: {what}", device.name));
+    }
     let missing: Vec<String> = modules
         .iter()
         .filter_map(|module| match device.modules.get(&format!("{workload}/{module}")) {

@@ -60,6 +60,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
             name: name.clone(),
             mqtt_port: settings.mqtt_port,
             credentials: Arc::clone(&credentials),
+            state: state.path().to_owned(),
         },
     );
     let exclude = Excluded::default();

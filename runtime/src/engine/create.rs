@@ -166,7 +166,8 @@ mod tests {
         let state = StateFolder::open(folder.path()).unwrap();
         state.write("device.key", 1, &[7u8; 32]).unwrap();
         let identity = Identity::load(&state).unwrap().0;
-        Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Default::default() }
+        let state = folder.path().to_owned();
+        Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Default::default(), state }
     }
 
     fn spec() -> ModuleSpec {

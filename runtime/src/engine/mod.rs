@@ -5,6 +5,7 @@
 mod create;
 mod credentials;
 mod errors;
+mod images;
 mod link;
 mod logs;
 mod names;
@@ -14,6 +15,7 @@ mod work;
 
 use std::{
     net::Ipv4Addr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -48,6 +50,8 @@ pub struct Settings {
     pub mqtt_port: u16,
     /// Their passwords.
     pub credentials: Arc<Credentials>,
+    /// The state directory: where the engine keeps its images cannot be seen, its disk is taken for theirs.
+    pub state: PathBuf,
 }
 
 /// A handle on the engine's tasks. Cheap to clone.
@@ -195,6 +199,7 @@ mod tests {
             name: "ewr".into(),
             mqtt_port: 1883,
             credentials: Arc::default(),
+            state: folder.path().to_owned(),
         });
         let remove = io::Engine::RemoveOrphan { container: "c1".into() };
         for command in [io::Engine::List, io::Engine::List, remove.clone(), io::Engine::List] {

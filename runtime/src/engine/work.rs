@@ -10,22 +10,18 @@ use bollard::{
     errors::Error,
     models::{ContainerSummary, ContainerSummaryStateEnum},
     query_parameters::{
-        CreateContainerOptions, CreateImageOptions, ListContainersOptions, RemoveContainerOptions,
-        StopContainerOptions,
+        CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
     },
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::future::join_all;
 use tokio::{sync::mpsc, task::JoinHandle};
 use wayside_actors::device::{io, module, reconciler, wiring};
 use wayside_config::workload::{ModuleId, ModuleSpec};
 
-use super::{Ready, Shared, create, credentials::Listed, errors, names};
+use super::{Ready, Shared, create, credentials::Listed, errors, images, names};
 
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
-
-/// For one image.
-const PULL: Duration = Duration::from_secs(30 * 60);
 
 pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<io::Engine>) {
     // The last task of each module (or container without one): the next waits for it.
@@ -37,7 +33,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
         if matches!(command, io::Engine::RemoveOrphan { .. }) && last.contains_key(&subject) {
             continue;
         }
-        let before = last.remove(&subject);
+        let mut before = last.remove(&subject);
+        // Who looks again for a workload wants other images, or does not wait for these any more.
+        if matches!(command, io::Engine::Look { .. }) {
+            before.take().inspect(JoinHandle::abort);
+        }
         let shared = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             if let Some(before) = before {
@@ -53,6 +53,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
 fn subject(command: &io::Engine) -> String {
     match command {
         io::Engine::List => String::new(),
+        // Containers are called by letters and digits, modules have one slash.
+        io::Engine::Look { workload, .. } | io::Engine::Pull { workload, .. } => {
+            format!("{workload}/images/")
+        }
         io::Engine::Create { module, .. }
         | io::Engine::Start { module, .. }
         | io::Engine::Stop { module, .. }
@@ -68,6 +72,16 @@ async fn perform(shared: &Shared, command: io::Engine) {
             shared.begin_list();
             let event =
                 list(shared).await.unwrap_or_else(|problem| reconciler::Event::EngineLost { problem });
+            return shared.tell(wiring::Event::Reconciler(event)).await;
+        }
+        io::Engine::Look { workload, images } => {
+            let found = images::look(shared, &images).await;
+            let event = reconciler::Event::Looked { workload, images, found };
+            return shared.tell(wiring::Event::Reconciler(event)).await;
+        }
+        io::Engine::Pull { workload, images } => {
+            let result = images::pull_all(shared, &images).await;
+            let event = reconciler::Event::Pulled { workload, images, result };
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
         io::Engine::RemoveOrphan { container } => {
@@ -179,7 +193,7 @@ async fn make(
     let making = async {
         let made = match attempt().await {
             Err(error) if errors::is_missing_image(&error) => {
-                pull(&ready, &spec.image).await?;
+                images::pull(&ready, &spec.image).await?;
                 attempt().await
             }
             Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {
@@ -201,23 +215,6 @@ async fn is_ours(shared: &Shared, ready: &Ready, name: &str) -> bool {
     let Ok(container) = ready.docker.inspect_container(name, None).await else { return false };
     let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
     labels.get(names::DEVICE) == Some(&shared.settings.identity.device().to_string())
-}
-
-async fn pull(ready: &Ready, image: &str) -> Result<(), String> {
-    tracing::info!(image, "pulling");
-    // Without a tag the engine would pull them all.
-    let has_tag = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
-    let reference = if has_tag { image.to_owned() } else { format!("{image}:latest") };
-    let options = CreateImageOptions { from_image: Some(reference), ..Default::default() };
-    let pulling = async {
-        let mut progress = std::pin::pin!(ready.docker.create_image(Some(options), None, None));
-        while let Some(step) = progress.next().await {
-            step.map_err(|error| errors::no_image(image, &errors::said(&error)))?;
-        }
-        Ok(())
-    };
-    let late = |_| errors::no_image(image, &format!("it took more than {} minutes", PULL.as_secs() / 60));
-    tokio::time::timeout(PULL, pulling).await.map_err(late)?
 }
 
 async fn start(shared: &Shared, container: &str) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! The outside as the actors' effects reach it.
 
-use std::{cell::OnceCell, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -10,7 +10,7 @@ use wayside_actors::{
         delivery,
         io::{self, Io},
         membership,
-        reconciler::{self, Floors},
+        reconciler::{self, Floors, Life},
         twins::{self, Twins},
         uplink,
         wiring::{Event, untold},
@@ -27,7 +27,7 @@ use crate::{
     clock::wall_ms,
     desired,
     engine::Engine,
-    floors, logs,
+    floors, lives, logs,
     state::{Found, StateFolder},
     trust::{self, Trust, Verified},
 };
@@ -41,6 +41,9 @@ pub(crate) const DESIRED_ON_DISK: &str = "desired state on the disk";
 
 /// Who noticed that twins on the disk were damaged: that stays to be said until the daemon ends.
 const TWINS_ON_DISK: &str = "twins on the disk";
+
+/// Who noticed that what is known of workloads was damaged on the disk: that stays to be said until the daemon ends.
+const LIVES_ON_DISK: &str = "workloads on the disk";
 
 /// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
 const VERSIONS: &str = "versions";
@@ -111,6 +114,8 @@ impl Device {
             Io::Store(io::Store::Commit(_))
             | Io::SaveFloors(_)
             | Io::SaveDesired(_)
+            | Io::SaveLife(..)
+            | Io::DropLife(_)
             | Io::SaveTwin(..)
             | Io::DropTwin(_) => {
                 tracing::error!(
@@ -269,6 +274,18 @@ impl Device {
         }
         self.adapters.view.taken(floors.clone());
         floors
+    }
+
+    /// What is known of workloads, on the disk.
+    pub(super) fn load_lives(self: &Rc<Self>) -> Result<BTreeMap<String, Life>, String> {
+        let adapters = &self.adapters;
+        let read = lives::load(&adapters.state, adapters.trust.fleet().map(|(fleet, _)| fleet));
+        let (lives, problems) =
+            read.map_err(|error| format!("the versions of workloads could not be read: {error}"))?;
+        if !problems.is_empty() {
+            self.problems_of(LIVES_ON_DISK, problems);
+        }
+        Ok(lives)
     }
 
     /// The twins that are on the disk.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 use wayside_actors::{
     device::{
         io::{Io, Store},
-        reconciler::Floors,
+        reconciler::{Floors, Life},
         twins::Twin,
         wiring::Out,
     },
@@ -34,6 +34,7 @@ pub(super) struct ToKeep {
 enum StateFile {
     Versions(Floors),
     Desired(Desired),
+    Life(String, Option<Box<Life>>),
 }
 
 impl ToKeep {
@@ -47,6 +48,10 @@ impl ToKeep {
                 Out::Io(Io::DropTwin(module)) => drop(sorted.twins.insert(module, None)),
                 Out::Io(Io::SaveFloors(floors)) => sorted.files.push(StateFile::Versions(floors)),
                 Out::Io(Io::SaveDesired(desired)) => sorted.files.push(StateFile::Desired(desired)),
+                Out::Io(Io::SaveLife(workload, life)) => {
+                    sorted.files.push(StateFile::Life(workload, Some(life)))
+                }
+                Out::Io(Io::DropLife(workload)) => sorted.files.push(StateFile::Life(workload, None)),
                 other @ (Out::Tell(_) | Out::Io(_) | Out::End(_)) => {
                     return Err(CommitError(format!("{other:?} is nothing to persist")));
                 }
@@ -78,6 +83,10 @@ fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
             }
             ("the desired state", written)
         }
+        StateFile::Life(workload, life) => (
+            "the versions of a workload",
+            crate::lives::save(&device.adapters.state, &workload, life.as_deref()),
+        ),
     };
     written.map_err(|error| {
         let problem = format!("{what} could not be written: {error}");

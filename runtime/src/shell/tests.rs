@@ -95,8 +95,13 @@ impl Fixture {
         let id = identity.device();
         desired::save(&state, &desired(id)).unwrap();
         let audit = Arc::new(Audit::open(&identity, &state).unwrap().0);
-        let settings =
-            Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Arc::default() };
+        let settings = Settings {
+            identity,
+            name: "ewr".into(),
+            mqtt_port: 1883,
+            credentials: Arc::default(),
+            state: folder.path().to_owned(),
+        };
         let (engine, commands) = Engine::taken(settings);
         let adapters = Adapters {
             device: id,
@@ -152,6 +157,7 @@ fn desired(device: DeviceId) -> Desired {
         modules: BTreeMap::from([("sensor".into(), module)]),
         leaves: Default::default(),
         twins: Default::default(),
+        update: Default::default(),
         routes: vec![route],
     };
     let fleet = Fleet::of_one(&operator).unwrap();
@@ -186,12 +192,17 @@ fn on_actix<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
 fn a_device_without_a_network_starts_its_modules() {
     on_actix(|| async {
         let mut fixture = Fixture::boot();
-        assert_eq!(fixture.command().await, io::Engine::List);
+        let (workload, images) = ("w".to_owned(), vec!["sensor:1".to_owned()]);
+        let look = io::Engine::Look { workload: workload.clone(), images: images.clone() };
+        assert_eq!((fixture.command().await, fixture.command().await), (look, io::Engine::List));
         assert_eq!(fixture.view().held().borrow().version, 3);
         // Of what was taken before there were versions of their own, too.
         let state = &fixture.device.adapters().state;
         assert_eq!(floors::load(state).0.assignment(), 3);
         let observed = reconciler::Event::Observed { additions: String::new(), containers: Vec::new() };
+        let found = Ok(reconciler::Images { missing: Vec::new(), disk: None });
+        let looked = reconciler::Event::Looked { workload, images, found };
+        fixture.device.send(Event::Reconciler(looked), 0).await;
         fixture.device.send(Event::Reconciler(observed), 0).await;
         let created = fixture.command().await;
         assert!(

@@ -52,6 +52,8 @@ impl Daemon {
             Io::Store(io::Store::Commit(_))
             | Io::SaveFloors(_)
             | Io::SaveDesired(_)
+            | Io::SaveLife(..)
+            | Io::DropLife(_)
             | Io::SaveTwin(..)
             | Io::DropTwin(_) => {
                 unreachable!("persist steps are committed: {io:?}")
@@ -73,6 +75,8 @@ impl Daemon {
     fn engine(&self, engine: io::Engine, nature: &mut Nature) {
         let what = match engine {
             io::Engine::List => InEngine::List,
+            io::Engine::Look { workload, images } => InEngine::Look { workload, images },
+            io::Engine::Pull { workload, images } => InEngine::Pull { workload, images },
             io::Engine::Create { module, spec, spec_hash } => InEngine::Create { module, spec, spec_hash },
             io::Engine::Start { module, container } => InEngine::Start { module, container },
             io::Engine::Stop { module, container, grace_ms: _ } => InEngine::Stop { module, container },

@@ -38,7 +38,7 @@ impl Daemon {
     pub(super) fn new(life: u32, host: &Host, nature: &mut Nature) -> Self {
         let id = device_id(host.index);
         let machines = Machines {
-            reconciler: Hosted::new(Reconciler::new(id, host.disk.floors.clone())),
+            reconciler: Hosted::new(Reconciler::new(id, host.disk.floors.clone(), host.disk.lives.clone())),
             router: Hosted::new(Router::new(id, host.disk.queues(), &host.disk.marks())),
             membership: Hosted::new(Membership::new(id)),
             uplink: Hosted::new(Uplink::new(hello(host.index), nature.random.number())),

@@ -269,6 +269,8 @@ impl Disk {
             Io::Store(Store::Commit(op)) => self.commit(op),
             Io::SaveFloors(floors) => self.floors = floors,
             Io::SaveDesired(desired) => self.desired = Some(desired),
+            Io::SaveLife(workload, life) => drop(self.lives.insert(workload, *life)),
+            Io::DropLife(workload) => drop(self.lives.remove(&workload)),
             Io::SaveTwin(module, twin) => {
                 self.twins.insert(module, *twin);
             }

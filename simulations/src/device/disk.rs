@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wayside_actors::{
-    device::{delivery, reconciler::Floors, twins::Twin},
+    device::{
+        delivery,
+        reconciler::{Floors, Life},
+        twins::Twin,
+    },
     frame::Desired,
     message::Message,
     queue::{Queue, QueueState, StoreOp},
 };
-use wayside_config::workload::ModuleId;
+use wayside_config::workload::{ModuleId, ModuleSpec};
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -16,6 +20,7 @@ pub(super) struct Disk {
     pub(super) epoch: u64,
     pub(super) floors: Floors,
     pub(super) desired: Option<Desired>,
+    pub(super) lives: BTreeMap<String, Life>,
     pub(super) twins: BTreeMap<ModuleId, Twin>,
     queues: BTreeMap<Queue, Kept>,
     marks: BTreeMap<String, Vec<u8>>,
@@ -33,6 +38,7 @@ impl Disk {
             epoch,
             floors: Floors::default(),
             desired: None,
+            lives: BTreeMap::new(),
             twins: BTreeMap::new(),
             queues: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -64,6 +70,20 @@ impl Disk {
                 self.marks.remove(&key);
             }
         }
+    }
+
+    /// The modules of the version that runs, when the one whose modules are `newest` was taken back.
+    pub(super) fn goes_without(
+        &self,
+        newest: &BTreeMap<ModuleId, ModuleSpec>,
+    ) -> Option<BTreeMap<ModuleId, ModuleSpec>> {
+        let life = self.lives.values().find(|life| life.taken_back.is_some())?;
+        let release = &life.committed.as_ref()?.release;
+        let name = &release.workload.name;
+        let modules = release.workload.modules.iter();
+        let modules =
+            modules.map(|(module, spec)| (ModuleId::new(name.as_str(), module.as_str()), spec.clone()));
+        Some(modules.collect()).filter(|modules| modules != newest)
     }
 
     /// Every queue and how far it has come.

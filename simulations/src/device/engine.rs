@@ -1,10 +1,10 @@
 //! A device's container engine. It and its containers outlive the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_actors::device::{
     module,
-    reconciler::{self, Observed},
+    reconciler::{self, Images, Observed},
     wiring::Event,
 };
 use wayside_config::workload::{ModuleId, ModuleSpec};
@@ -14,6 +14,7 @@ use crate::{happening::InEngine, random::Random};
 #[derive(Debug, Default)]
 pub(super) struct Engine {
     containers: BTreeMap<u64, Container>,
+    images: BTreeSet<String>,
     made: u64,
     runs: u64,
 }
@@ -56,7 +57,8 @@ impl Engine {
     /// How long the engine takes for a step, in milliseconds.
     pub(super) fn takes_ms(what: &InEngine, random: &mut Random) -> u64 {
         match what {
-            InEngine::List => random.between(2, 20),
+            InEngine::List | InEngine::Look { .. } => random.between(2, 20),
+            InEngine::Pull { .. } => random.between(100, 3000),
             InEngine::Create { .. } => random.between(40, 150),
             InEngine::Start { .. } => random.between(80, 300),
             InEngine::Stop { .. } => random.between(20, 1000),
@@ -68,6 +70,21 @@ impl Engine {
     pub(super) fn act(&mut self, what: InEngine, random: &mut Random) -> Outcome {
         match what {
             InEngine::List => Outcome::answer(Event::Reconciler(self.list())),
+            InEngine::Look { workload, images } => {
+                let missing = images.iter().filter(|image| !self.images.contains(*image)).cloned().collect();
+                let found = Ok(Images { missing, disk: None });
+                Outcome::answer(Event::Reconciler(reconciler::Event::Looked { workload, images, found }))
+            }
+            InEngine::Pull { workload, images } => {
+                const FAILS_PER_MILLE: u64 = 200;
+                let result = if random.chance(FAILS_PER_MILLE) {
+                    Err("the registry is away: nothing to do, it is tried again".into())
+                } else {
+                    self.images.extend(images.iter().cloned());
+                    Ok(())
+                };
+                Outcome::answer(Event::Reconciler(reconciler::Event::Pulled { workload, images, result }))
+            }
             InEngine::Create { module, spec, spec_hash } => {
                 const FAILS_PER_MILLE: u64 = 10;
                 if random.chance(FAILS_PER_MILLE) {

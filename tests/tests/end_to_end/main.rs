@@ -18,6 +18,7 @@ mod mqtt;
 mod routes;
 mod state;
 mod twins;
+mod updates;
 mod uplink;
 mod weather;
 mod workloads;

@@ -1,12 +1,15 @@
 //! What a device said so far, with its next report merged in, and never more than it may take here.
 
-use crate::report::{MAX_MODULES, MAX_QUEUES, MAX_ROUTES, Report, module_cost_bytes, queue_cost_bytes};
+use crate::report::{
+    MAX_MODULES, MAX_QUEUES, MAX_ROUTES, MAX_WORKLOADS, Report, module_cost_bytes, queue_cost_bytes,
+    workload_cost_bytes,
+};
 
 /// What the cloud keeps of one device's reports, by [`Report::cost_bytes`]: enough for as many queues
 /// as a device may have.
 pub const MAX_REPORTED_BYTES: usize = 16 << 20;
 
-/// Merges `report` into `known`; a full one replaces it. Modules come first, then queues, then routes,
+/// Merges `report` into `known`; a full one replaces it. Workloads come first, then modules, then queues, then routes,
 /// each in the order of names; those for which there is no room are left out, as are older words of theirs. Gives
 /// how many.
 pub(super) fn merge(known: &mut Report, mut report: Report) -> u64 {
@@ -23,6 +26,9 @@ pub(super) fn merge(known: &mut Report, mut report: Report) -> u64 {
     for name in report.routes_gone.drain(..) {
         known.routes.remove(&name);
     }
+    for name in report.workloads_gone.drain(..).chain(report.workloads.keys().cloned()) {
+        known.workloads.remove(&name);
+    }
     for name in report.modules.keys() {
         known.modules.remove(name);
     }
@@ -35,15 +41,20 @@ pub(super) fn merge(known: &mut Report, mut report: Report) -> u64 {
     known.peers = report.peers.take().or_else(|| known.peers.take());
     known.problems = report.problems.take().or_else(|| known.problems.take());
 
-    let brought = report.modules.len() + report.queues.len() + report.routes.len();
+    let entries = |report: &Report| {
+        report.workloads.len() + report.modules.len() + report.queues.len() + report.routes.len()
+    };
+    let brought = entries(&report);
     let mut bytes = MAX_REPORTED_BYTES.saturating_sub(known.cost_bytes());
+    let mut places = MAX_WORKLOADS.saturating_sub(known.workloads.len());
+    report.workloads.retain(|name, status| take(&mut places, &mut bytes, workload_cost_bytes(name, status)));
     let mut places = MAX_MODULES.saturating_sub(known.modules.len());
     report.modules.retain(|name, status| take(&mut places, &mut bytes, module_cost_bytes(name, status)));
     let mut places = MAX_QUEUES.saturating_sub(known.queues.len());
     report.queues.retain(|name, _| take(&mut places, &mut bytes, queue_cost_bytes(name)));
     let mut places = MAX_ROUTES.saturating_sub(known.routes.len());
     report.routes.retain(|name, _| take(&mut places, &mut bytes, queue_cost_bytes(name)));
-    let left_out = brought - report.modules.len() - report.queues.len() - report.routes.len();
+    let left_out = brought - entries(&report);
 
     known.merge(report);
     left_out as u64

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use wayside_config::{
     identity::PublicKey,
     limits,
-    workload::{Route, Workload},
+    workload::{Route, Update, Workload},
 };
 
 use super::*;
@@ -52,6 +52,7 @@ fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
         modules: BTreeMap::new(),
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
+        update: Update::default(),
         routes: vec![route],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }

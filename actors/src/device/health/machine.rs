@@ -7,7 +7,7 @@ use wayside_config::identity::DeviceId;
 use super::{Effect, Event};
 use crate::{
     machine::{Effects, Machine},
-    report::{MAX_REPORT_BYTES, ModuleStatus, QueueStatus, Report, RouteStatus},
+    report::{MAX_REPORT_BYTES, ModuleStatus, QueueStatus, Report, RouteStatus, WorkloadStatus},
     time::Time,
 };
 
@@ -23,6 +23,7 @@ pub struct Health {
     modules: BTreeMap<String, ModuleStatus>,
     queues: BTreeMap<String, QueueStatus>,
     routes: BTreeMap<String, RouteStatus>,
+    workloads: BTreeMap<String, WorkloadStatus>,
     peers: Vec<DeviceId>,
     assignment: Option<u64>,
     unrouted: u64,
@@ -42,6 +43,7 @@ struct Changed {
     modules: BTreeSet<String>,
     queues: BTreeSet<String>,
     routes: BTreeSet<String>,
+    workloads: BTreeSet<String>,
     peers: bool,
     assignment: bool,
     unrouted: bool,
@@ -90,6 +92,17 @@ impl Machine for Health {
             Event::RouteGone(route) => {
                 if self.routes.remove(&route).is_some() {
                     self.changed.routes.insert(route);
+                }
+            }
+            Event::Workload(name, status) => {
+                if self.workloads.get(&name) != Some(&status) {
+                    self.workloads.insert(name.clone(), status);
+                    self.changed.workloads.insert(name);
+                }
+            }
+            Event::WorkloadGone(name) => {
+                if self.workloads.remove(&name).is_some() {
+                    self.changed.workloads.insert(name);
                 }
             }
             Event::Peers(peers) => {
@@ -153,6 +166,7 @@ impl Health {
             modules: self.modules.clone(),
             queues: self.queues.clone(),
             routes: self.routes.clone(),
+            workloads: self.workloads.clone(),
             peers: Some(self.peers.clone()),
             assignment: self.assignment,
             unrouted: Some(self.unrouted),
@@ -181,6 +195,7 @@ impl Health {
         let (modules, modules_gone) = split(&changed.modules, &self.modules);
         let (queues, queues_gone) = split(&changed.queues, &self.queues);
         let (routes, routes_gone) = split(&changed.routes, &self.routes);
+        let (workloads, workloads_gone) = split(&changed.workloads, &self.workloads);
         Report {
             modules,
             modules_gone,
@@ -188,6 +203,8 @@ impl Health {
             queues_gone,
             routes,
             routes_gone,
+            workloads,
+            workloads_gone,
             peers: changed.peers.then(|| self.peers.clone()),
             assignment: self.assignment.filter(|_| changed.assignment),
             unrouted: changed.unrouted.then_some(self.unrouted),

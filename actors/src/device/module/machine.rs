@@ -371,7 +371,8 @@ impl Module {
         };
         if self.reported.as_ref() != Some(&status) {
             self.reported = Some(status.clone());
-            out.push(Effect::Report(status));
+            let hash = self.wanted.as_ref().map(|wanted| wanted.hash.clone()).unwrap_or_default();
+            out.push(Effect::Report(status, hash));
         }
     }
 

@@ -47,13 +47,13 @@ fn running(restart: Restart) -> Module {
 /// What it asks the engine for, without reports.
 fn asks(module: &mut Module, ms: u64, event: Event) -> Vec<Effect> {
     let mut effects = done(module, ms, event);
-    effects.retain(|effect| !matches!(effect, Effect::Report(_)));
+    effects.retain(|effect| !matches!(effect, Effect::Report(..)));
     effects
 }
 
 fn state(module: &mut Module, ms: u64, event: Event) -> ModuleState {
     let mut reports = done(module, ms, event).into_iter().filter_map(|effect| match effect {
-        Effect::Report(status) => Some(status.state),
+        Effect::Report(status, _) => Some(status.state),
         Effect::Create { .. }
         | Effect::Start { .. }
         | Effect::Stop { .. }
@@ -194,7 +194,7 @@ fn engine_failures_are_shown_and_tried_again() {
     };
     let steps = at(&mut module, 0, failed(None, "no such image"));
     assert_eq!(alarm(&steps), Some(1000));
-    let Some(Step::Do(Effect::Report(status))) = steps.last() else { panic!("no report: {steps:?}") };
+    let Some(Step::Do(Effect::Report(status, _))) = steps.last() else { panic!("no report: {steps:?}") };
     assert_eq!((status.state, status.problem.as_str()), (ModuleState::Failed, "no such image"));
     assert!(matches!(asks(&mut module, 1000, Event::Woken)[..], [Effect::Create { .. }]));
     // A changed specification does not wait.
@@ -231,7 +231,9 @@ fn an_operators_restart_ends_the_run_and_begins_another_with_the_same_container(
         assert_eq!(asks(&mut module, 1, Event::Restart), stop);
         assert_eq!(asks(&mut module, 2, Event::Restart), []);
         assert_eq!(asks(&mut module, 3, exited(143)), start());
-        let Some(Effect::Report(status)) = done(&mut module, 4, started()).pop() else { panic!("no report") };
+        let Some(Effect::Report(status, _)) = done(&mut module, 4, started()).pop() else {
+            panic!("no report")
+        };
         assert_eq!((status.state, status.restarts), (ModuleState::Running, 1));
     }
     // Of what waits for its back-off, and of what its policy leaves ended.

@@ -1,25 +1,26 @@
 //! What is desired, held against what the engine has.
 
+mod courses;
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
-    workload::{ModuleId, ModuleSpec, Workload},
+    workload::{ModuleId, ModuleSpec},
 };
 
 use super::{
-    Assigner, Effect, Event, Floors, Observed,
+    Assigner, Effect, Event, Floors, Life, Observed,
     check::{check, check_whole},
+    course::Course,
 };
 use crate::{
-    device::{
-        access,
-        router::{RouteTable, WorkloadRoutes},
-        spec_hash::spec_hash,
-    },
+    device::spec_hash::spec_hash,
     frame::Desired,
     machine::{Effects, Machine},
+    report::WorkloadStatus,
     time::Time,
 };
 
@@ -33,16 +34,26 @@ pub const LIST_MS: u64 = 60_000;
 #[derive(Clone, Debug)]
 pub struct Reconciler {
     device: DeviceId,
-    held: Option<Held>,
+    /// The newest assignment that was taken.
+    held: Option<Assignment>,
     floors: Floors,
+    /// What was persisted of workloads, until the assignment that names them is there.
+    lives: BTreeMap<String, Life>,
+    /// The workloads of that assignment.
+    courses: BTreeMap<String, Course>,
+    /// How they are, as health was told.
+    statuses: BTreeMap<String, WorkloadStatus>,
     /// Modules that were told to run, and the hash that they were told; empty when it is to be said again.
     told: BTreeMap<ModuleId, String>,
     /// Modules that were told to go and are not gone yet.
     leaving: BTreeSet<ModuleId>,
     problems: Problems,
+    /// When the engine is to be asked again; `None` before it was asked first.
+    list_at: Option<Time>,
+    alarm: Option<Time>,
 }
 
-/// The desired state that holds.
+/// Desired state that is offered.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) sealed: Desired,
@@ -54,19 +65,27 @@ pub(super) struct Held {
 struct Problems {
     engine: Option<String>,
     refusal: Option<String>,
+    /// Of workloads, by name.
+    workloads: BTreeMap<String, String>,
 }
 
 impl Reconciler {
-    /// A reconciler that holds nothing yet. `floors` are the versions that were persisted.
+    /// A reconciler that holds nothing yet. `floors` are the versions that were persisted, `lives` what was persisted
+    /// of workloads.
     #[must_use]
-    pub const fn new(device: DeviceId, floors: Floors) -> Self {
+    pub fn new(device: DeviceId, floors: Floors, lives: BTreeMap<String, Life>) -> Self {
         Self {
             device,
             held: None,
             floors,
+            lives,
+            courses: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             told: BTreeMap::new(),
             leaving: BTreeSet::new(),
-            problems: Problems { engine: None, refusal: None },
+            problems: Problems::default(),
+            list_at: None,
+            alarm: None,
         }
     }
 }
@@ -83,12 +102,35 @@ impl Machine for Reconciler {
                 self.desired(offered, by, restored, now, out);
             }
             Event::Observed { additions, containers } => self.observed(&additions, containers, now, out),
-            Event::EngineBack | Event::Woken => list(now, out),
-            Event::EngineLost { problem } => self.problems.engine = Some(problem),
+            Event::Looked { workload, images, found } => {
+                let found = found.map(|images| (images.missing, images.disk));
+                self.course(&workload, now, out, |course, acts| course.looked(&images, found, now, acts));
+            }
+            Event::Pulled { workload, images, result } => {
+                self.course(&workload, now, out, |course, acts| course.pulled(&images, result, now, acts));
+            }
+            // What it says of another specification is late.
+            Event::Module { module, spec_hash, status } if self.told.get(&module) == Some(&spec_hash) => {
+                let engine_away = self.problems.engine.is_some();
+                self.course(&module.workload, now, out, |course, acts| {
+                    course.saw(&module.module, status, engine_away, now, acts);
+                });
+            }
+            Event::Module { .. } => {}
+            Event::EngineBack => {
+                self.engine(false, now, out);
+                self.list(now, out);
+            }
+            Event::EngineLost { problem } => {
+                if self.problems.engine.is_none() {
+                    self.engine(true, now, out);
+                }
+                self.problems.engine = Some(problem);
+            }
             Event::ModuleRestarted(module) => {
                 if let Some(hash) = self.told.get_mut(&module) {
                     hash.clear();
-                    list(now, out);
+                    self.list(now, out);
                 } else {
                     out.push(Effect::Unwant(module));
                 }
@@ -97,23 +139,22 @@ impl Machine for Reconciler {
                 self.leaving.remove(&module);
                 // It may have been wanted again on its way out, and have missed that.
                 if self.told.remove(&module).is_some() {
-                    list(now, out);
+                    self.list(now, out);
                 }
             }
             Event::RouterRestarted => self.tell_routes(out),
             Event::HealthRestarted => {
-                if let Some(held) = &self.held {
-                    out.push(Effect::Assigned(held.assignment.version));
-                }
-                out.push(Effect::Problems(self.problems.list()));
+                self.tell_health(out);
                 // Told again, each module reports again.
                 self.told.values_mut().for_each(String::clear);
-                list(now, out);
+                self.list(now, out);
             }
+            Event::Woken => self.awake(now, out),
         }
         if self.problems != before {
             out.push(Effect::Problems(self.problems.list()));
         }
+        self.set_alarm(out);
     }
 
     fn woken() -> Event {
@@ -123,7 +164,7 @@ impl Machine for Reconciler {
 
 impl Reconciler {
     fn desired(&mut self, offered: Held, by: Assigner, restored: bool, now: Time, out: &mut Effects<Effect>) {
-        if self.held.as_ref().is_some_and(|held| held.assignment == offered.assignment) {
+        if self.held.as_ref() == Some(&offered.assignment) {
             self.problems.refusal = None;
             return;
         }
@@ -147,22 +188,17 @@ impl Reconciler {
             out.persist(Effect::Save(offered.sealed.clone()));
         }
         out.push(Effect::Assigned(offered.assignment.version));
-        self.held = Some(offered);
-        self.tell_routes(out);
-        let wanted: BTreeSet<_> = self.modules().map(|(module, _)| module).collect();
-        let unwanted: Vec<_> = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
-        for module in unwanted {
-            self.told.remove(&module);
-            self.leaving.insert(module.clone());
-            out.push(Effect::Unwant(module));
-        }
-        list(now, out);
+        self.take(offered, out);
+        self.what_runs_changed(now, out);
     }
 
     fn observed(&mut self, additions: &str, containers: Vec<Observed>, now: Time, out: &mut Effects<Effect>) {
-        self.problems.engine = None;
+        if self.problems.engine.take().is_some() {
+            self.engine(false, now, out);
+        }
+        self.list_at = Some(now.plus_millis(LIST_MS));
         if self.held.is_none() {
-            return out.wake_at(now.plus_millis(LIST_MS));
+            return;
         }
         let mut by_module: BTreeMap<_, Vec<Observed>> = BTreeMap::new();
         for container in containers {
@@ -188,67 +224,57 @@ impl Reconciler {
             found.into_iter().for_each(|container| remove_orphan(container, out));
         }
         for (module, containers) in by_module {
-            // A module on its way out removes its container itself.
-            if module.is_none_or(|module| !self.leaving.contains(&module)) {
+            if module.is_none_or(|module| self.is_nobodys(&module)) {
                 containers.into_iter().for_each(|container| remove_orphan(container, out));
             }
         }
-        out.wake_at(now.plus_millis(LIST_MS));
     }
 
-    /// Tells routes, names and who may connect.
-    fn tell_routes(&self, out: &mut Effects<Effect>) {
-        let Some(held) = &self.held else { return };
-        let mut table = RouteTable::default();
-        let mut names = BTreeMap::new();
-        for (reference, release) in held.assignment.releases.iter().zip(&held.releases) {
-            names.extend(reference.members.iter().map(|member| (member.device, member.name.clone())));
-            let routes = WorkloadRoutes {
-                routes: release.workload.routes.clone(),
-                members: reference.members.clone(),
-                granted: release
-                    .workload
-                    .leaves
-                    .iter()
-                    .map(|(name, leaf)| (name.clone(), leaf.publish.clone()))
-                    .collect(),
-            };
-            table.workloads.insert(reference.workload.clone(), routes);
-        }
-        out.push(Effect::Routes(Box::new(table)));
-        out.push(Effect::Names(names));
-        let twins = held.releases.iter().flat_map(|release| {
-            let Workload { name, modules, twins, .. } = &release.workload;
-            modules.keys().map(move |module| {
-                let id = ModuleId::new(name.as_str(), module.as_str());
-                (id, twins.get(module).cloned())
-            })
-        });
-        out.push(Effect::Twins(twins.collect()));
-        out.push(Effect::Clients(access::clients(held.releases.iter())));
+    /// Whether a container of a module that is not wanted is to be removed from here.
+    fn is_nobodys(&self, module: &ModuleId) -> bool {
+        // A module on its way out removes its container itself; and as long as a workload's first version is
+        // prepared nothing is known that its containers would be in the way of.
+        let is_undecided = self.courses.get(&*module.workload).is_some_and(|course| course.runs().is_none());
+        !self.leaving.contains(module) && !is_undecided
     }
 
     /// The modules that should be here.
     fn modules(&self) -> impl Iterator<Item = (ModuleId, &ModuleSpec)> {
-        self.held.iter().flat_map(|held| &held.releases).flat_map(|release| {
-            let workload = &release.workload;
+        self.courses.values().filter_map(Course::runs).flat_map(|version| {
+            let workload = &version.release.workload;
             workload
                 .modules
                 .iter()
                 .map(|(module, spec)| (ModuleId::new(workload.name.as_str(), module.as_str()), spec))
         })
     }
+
+    fn awake(&mut self, now: Time, out: &mut Effects<Effect>) {
+        self.alarm = None;
+        self.tick(now, out);
+        if self.list_at.is_some_and(|at| at <= now) {
+            self.list(now, out);
+        }
+    }
+
+    fn list(&mut self, now: Time, out: &mut Effects<Effect>) {
+        out.push(Effect::List);
+        self.list_at = Some(now.plus_millis(LIST_MS));
+    }
+
+    fn set_alarm(&mut self, out: &mut Effects<Effect>) {
+        let due = self.list_at.into_iter().chain(self.courses.values().filter_map(Course::due)).min();
+        if let Some(at) = due.filter(|at| self.alarm != Some(*at)) {
+            self.alarm = Some(at);
+            out.wake_at(at);
+        }
+    }
 }
 
 impl Problems {
     fn list(&self) -> Vec<String> {
-        self.engine.iter().chain(&self.refusal).cloned().collect()
+        self.engine.iter().chain(&self.refusal).chain(self.workloads.values()).cloned().collect()
     }
-}
-
-fn list(now: Time, out: &mut Effects<Effect>) {
-    out.push(Effect::List);
-    out.wake_at(now.plus_millis(LIST_MS));
 }
 
 fn remove_orphan(container: Observed, out: &mut Effects<Effect>) {

@@ -1,3 +1,6 @@
+mod updates;
+mod whole;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -6,10 +9,10 @@ use wayside_config::{
     document::{Assignment, Member, Release, ReleaseRef},
     identity::DeviceId,
     limits::{NUMBERING, VERSION_MAX},
-    workload::{Destination, ModuleId, ModuleSpec, Route, Target, Workload},
+    workload::{Destination, ModuleId, ModuleSpec, Route, Target, Update, Workload},
 };
 
-use super::{Assigner, Effect, Event, Floors, LIST_MS, Observed, Reconciler};
+use super::{Assigner, Effect, Event, Floors, Images, LIST_MS, Observed, Reconciler};
 use crate::{
     device::spec_hash::spec_hash,
     frame::Desired,
@@ -38,6 +41,7 @@ fn release(workload: &str, version: u64, image: &str) -> Release {
         modules,
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
+        update: Update::default(),
         routes: vec![route],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }
@@ -100,7 +104,17 @@ fn orphan(container: &str) -> Effect {
 }
 
 fn fresh() -> Reconciler {
-    Reconciler::new(ME, Floors::default())
+    with(Floors::default())
+}
+
+fn with(floors: Floors) -> Reconciler {
+    Reconciler::new(ME, floors, BTreeMap::new())
+}
+
+/// The engine has all images that `plant` needs.
+fn looked() -> Event {
+    let found = Ok(Images { missing: vec![], disk: None });
+    Event::Looked { workload: "plant".into(), images: vec!["sensor".into()], found }
 }
 
 /// The versions that were persisted last.
@@ -127,6 +141,7 @@ fn is_taken(reconciler: &mut Reconciler, event: Event, words: &str) -> bool {
 fn running() -> Reconciler {
     let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
+    at(&mut reconciler, 0, looked());
     at(&mut reconciler, 0, observed(vec![]));
     reconciler
 }
@@ -141,6 +156,8 @@ fn desired_state_is_persisted_before_anything_is_told() {
             Step::Persist(Effect::SaveFloors(_)),
             Step::Persist(Effect::Save(_)),
             Step::Do(Effect::Assigned(1)),
+            Step::Do(Effect::Look { .. }),
+            Step::Do(Effect::Workload(..)),
             Step::Do(Effect::Routes(_)),
             Step::Do(Effect::Names(_)),
             Step::Do(Effect::Twins(_)),
@@ -153,7 +170,7 @@ fn desired_state_is_persisted_before_anything_is_told() {
     let steps = at(&mut fresh(), 0, event(document(1, &[]), true));
     let floors = saved(&steps).unwrap();
     assert!(!steps.iter().any(|step| matches!(step, Step::Persist(Effect::Save(_)))));
-    let steps = at(&mut Reconciler::new(ME, floors), 0, event(document(1, &[]), true));
+    let steps = at(&mut with(floors), 0, event(document(1, &[]), true));
     assert!(steps.iter().all(|step| !matches!(step, Step::Persist(_))));
 }
 
@@ -161,6 +178,7 @@ fn desired_state_is_persisted_before_anything_is_told() {
 fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
     let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
+    at(&mut reconciler, 0, looked());
     let sensor = module("plant", "sensor");
     let there = container("c", Some(sensor.clone()), "sensor", true);
     let want = Effect::Want {
@@ -179,6 +197,7 @@ fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
 fn of_duplicates_it_keeps_the_right_one_then_the_running_one_and_orphans_go() {
     let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
+    at(&mut reconciler, 0, looked());
     let sensor = || Some(module("plant", "sensor"));
     let effects = done(
         &mut reconciler,
@@ -260,7 +279,7 @@ fn versions_of_what_was_taken_off_and_of_what_was_lost_are_remembered() {
     let refused = "workload plant is version 6, and version 7 was taken";
     assert!(!is_taken(&mut reconciler, event(document(5, &[plant(6)]), false), refused));
     // The daemon begins again, and nothing of the desired state is readable.
-    let mut reconciler = Reconciler::new(ME, floors);
+    let mut reconciler = with(floors);
     assert!(!is_taken(&mut reconciler, event(document(5, &[plant(6)]), false), refused));
     assert!(!is_taken(&mut reconciler, event(document(3, &[plant(7)]), false), "version 4 was taken"));
     assert!(is_taken(&mut reconciler, event(document(5, &[plant(7)]), false), ""));
@@ -271,7 +290,7 @@ fn what_did_not_reach_the_disk_is_taken_when_it_comes_again() {
     let mut reconciler = running();
     let floors = saved(&at(&mut reconciler, 0, plant(2))).unwrap();
     // The versions were written, the desired state was not, and the daemon began again.
-    let mut reconciler = Reconciler::new(ME, floors);
+    let mut reconciler = with(floors);
     let before = event(document(1, &[release("plant", 1, "sensor")]), true);
     assert!(is_taken(&mut reconciler, before, ""));
     let mut other = document(2, &[release("plant", 2, "sensor")]);
@@ -326,7 +345,10 @@ fn who_forgot_is_told_again() {
     assert_eq!(done(&mut reconciler, 0, Event::ModuleGone(sensor.clone())), [Effect::List]);
     assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
     let effects = done(&mut reconciler, 0, Event::HealthRestarted);
-    assert_eq!(effects, [Effect::Assigned(1), Effect::Problems(vec![]), Effect::List]);
+    assert!(matches!(
+        &effects[..],
+        [Effect::Assigned(1), Effect::Workload(..), Effect::Problems(none), Effect::List] if none.is_empty()
+    ));
     assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
     let effects = done(&mut reconciler, 0, Event::RouterRestarted);
     assert!(matches!(

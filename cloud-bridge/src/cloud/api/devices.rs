@@ -15,7 +15,7 @@ use wayside_actors::{
         session,
     },
     frame::{Ask, Question},
-    report::{QueueStatus, RouteStatus},
+    report::{QueueStatus, RouteStatus, WorkloadStatus},
 };
 use wayside_config::identity::DeviceId;
 
@@ -44,11 +44,21 @@ pub(super) struct Device {
     assigned: u64,
     held: u64,
     workloads: Vec<String>,
+    /// What it says of the versions of its workloads.
+    versions: BTreeMap<String, Workload>,
     modules: BTreeMap<String, Module>,
     queues: BTreeMap<String, QueueStatus>,
     routes: BTreeMap<String, RouteStatus>,
     peers: usize,
     problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Workload {
+    version: u64,
+    coming: Option<u64>,
+    phase: &'static str,
+    problem: String,
 }
 
 #[derive(Serialize)]
@@ -72,6 +82,10 @@ impl Device {
                 problem: status.problem.clone(),
             };
             (name.clone(), module)
+        };
+        let workload = |(name, status): (&String, &WorkloadStatus)| {
+            let WorkloadStatus { version, coming, phase, problem } = status.clone();
+            (name.clone(), Workload { version, coming, phase: phase.name(), problem })
         };
         let left_out = record.left_out.iter().map(|workload| {
             format!("{workload} is not given to this device: its site has the most members already")
@@ -101,6 +115,7 @@ impl Device {
                 .flat_map(|assigned| &assigned.releases)
                 .map(|release| release.workload.clone())
                 .collect(),
+            versions: reported.workloads.iter().map(workload).collect(),
             modules: reported.modules.iter().map(module).collect(),
             queues: reported.queues.clone(),
             routes: reported.routes.clone(),

@@ -1,6 +1,8 @@
 //! A device as attackers meet it: what it verifies, what it has taken before, what it keeps over a restart. And
 //! operators who sign what they should not.
 
+use std::collections::BTreeMap;
+
 use wayside_actors::{
     device::reconciler::{Effect, Event, Floors, Reconciler},
     machine::{Effects, Machine, Step},
@@ -51,7 +53,7 @@ impl Device {
             folder: tempfile::tempdir().unwrap(),
             pinned: operators.fleet.id(),
             trust: None,
-            reconciler: Reconciler::new(public(DEVICE), Floors::default()),
+            reconciler: Reconciler::new(public(DEVICE), Floors::default(), BTreeMap::new()),
             floors: Floors::default(),
             holds: Desired::default(),
             now: Now { wall_ms: NOW_MS, uptime_ms: 0 },
@@ -74,7 +76,7 @@ impl Device {
         assert_eq!(problem, None);
         self.trust = Some(trust);
         self.now.uptime_ms = 0;
-        self.reconciler = Reconciler::new(public(DEVICE), self.floors.clone());
+        self.reconciler = Reconciler::new(public(DEVICE), self.floors.clone(), BTreeMap::new());
         if let Some(holds) = holds.cloned() {
             let verified = reopen(holds.clone()).unwrap();
             self.tell(verified, true).unwrap();
@@ -228,6 +230,7 @@ impl Operators {
             modules: Default::default(),
             leaves: Default::default(),
             twins: Default::default(),
+            update: Default::default(),
             routes: Vec::new(),
         };
         let release = Release { version, issued_ms: NOW_MS, expires_ms, workload };

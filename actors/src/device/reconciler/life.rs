@@ -1,0 +1,76 @@
+//! What a device keeps of one workload, so that it can go back: the version that has proven itself, the one that is on
+//! trial, and the one that was taken back.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use wayside_config::document::Release;
+
+/// All of it that is persisted: it is written before anything is done about it, so whichever version it says runs,
+/// runs whole, whenever the daemon ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// The version that ran well for its probation: what the device goes back to.
+    pub committed: Option<Version>,
+    /// The version that runs in its place until it has proven itself.
+    pub trial: Option<Version>,
+    /// How often a daemon has started within that trial.
+    pub starts: u32,
+    /// The version that did not prove itself. It and older ones are not tried again.
+    pub taken_back: Option<TakenBack>,
+}
+
+/// A version of a workload, as it was verified when it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The bytes, with their signatures.
+    pub sealed: Bytes,
+    /// What they say.
+    pub release: Release,
+}
+
+/// A version that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// Which.
+    pub version: u64,
+    /// In words, without its name.
+    pub why: String,
+}
+
+impl Life {
+    /// The version whose modules and routes are on the device.
+    #[must_use]
+    pub fn runs(&self) -> Option<&Version> {
+        self.trial.as_ref().or(self.committed.as_ref())
+    }
+}
+
+impl Version {
+    /// Its number.
+    pub(super) const fn number(&self) -> u64 {
+        self.release.version
+    }
+
+    /// What it says, whoever signed it how often.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.release == other.release
+    }
+
+    /// Its modules that are not the same in `before`.
+    pub(super) fn changed_from(&self, before: Option<&Self>) -> BTreeSet<String> {
+        let before = before.map(|version| &version.release.workload.modules);
+        let modules = &self.release.workload.modules;
+        let changed = modules
+            .iter()
+            .filter(|(name, spec)| before.is_none_or(|before| before.get(*name) != Some(*spec)));
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The images of its modules, each once.
+    pub(super) fn images(&self) -> Vec<String> {
+        let images: BTreeSet<_> = self.release.workload.modules.values().map(|spec| &spec.image).collect();
+        images.into_iter().cloned().collect()
+    }
+}

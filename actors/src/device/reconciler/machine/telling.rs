@@ -1,0 +1,97 @@
+//! What others hear of what runs: the router, MQTT, the twins, health, and modules that are not wanted any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wayside_config::{
+    document::Release,
+    workload::{ModuleId, Workload},
+};
+
+use super::Reconciler;
+use crate::{
+    device::{
+        access,
+        reconciler::Effect,
+        router::{RouteTable, WorkloadRoutes},
+    },
+    machine::Effects,
+    time::Time,
+};
+
+impl Reconciler {
+    /// Other versions run, or other devices have them: tells routes, takes modules off, and looks what there is.
+    pub(super) fn what_runs_changed(&mut self, now: Time, out: &mut Effects<Effect>) {
+        self.tell_routes(out);
+        let wanted: BTreeSet<_> = self.modules().map(|(module, _)| module).collect();
+        let unwanted: Vec<_> = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
+        for module in unwanted {
+            self.told.remove(&module);
+            self.leaving.insert(module.clone());
+            out.push(Effect::Unwant(module));
+        }
+        self.list(now, out);
+    }
+
+    /// Tells routes, names and who may connect.
+    pub(super) fn tell_routes(&self, out: &mut Effects<Effect>) {
+        let Some(held) = &self.held else { return };
+        let mut table = RouteTable::default();
+        let mut names = BTreeMap::new();
+        for reference in &held.releases {
+            names.extend(reference.members.iter().map(|member| (member.device, member.name.clone())));
+            let Some(course) = self.courses.get(&reference.workload) else { continue };
+            let workload = &course.routes().release.workload;
+            let routes = WorkloadRoutes {
+                routes: workload.routes.clone(),
+                members: reference.members.clone(),
+                granted: workload
+                    .leaves
+                    .iter()
+                    .map(|(name, leaf)| (name.clone(), leaf.publish.clone()))
+                    .collect(),
+            };
+            table.workloads.insert(reference.workload.clone(), routes);
+        }
+        out.push(Effect::Routes(Box::new(table)));
+        out.push(Effect::Names(names));
+        let twins = self.releases().flat_map(|release| {
+            let Workload { name, modules, twins, .. } = &release.workload;
+            modules.keys().map(move |module| {
+                let id = ModuleId::new(name.as_str(), module.as_str());
+                (id, twins.get(module).cloned())
+            })
+        });
+        out.push(Effect::Twins(twins.collect()));
+        out.push(Effect::Clients(access::clients(self.releases())));
+    }
+
+    /// Tells health all that it hears from here.
+    pub(super) fn tell_health(&self, out: &mut Effects<Effect>) {
+        if let Some(held) = &self.held {
+            out.push(Effect::Assigned(held.version));
+        }
+        for (name, status) in &self.statuses {
+            out.push(Effect::Workload(name.clone(), status.clone()));
+        }
+        out.push(Effect::Problems(self.problems.list()));
+    }
+
+    /// Tells how a workload is, if that is new.
+    pub(super) fn tell_status(&mut self, name: &str, out: &mut Effects<Effect>) {
+        let Some(course) = self.courses.get(name) else { return };
+        match course.problem() {
+            Some(problem) => drop(self.problems.workloads.insert(name.to_owned(), problem)),
+            None => drop(self.problems.workloads.remove(name)),
+        }
+        let status = course.status();
+        if self.statuses.get(name) != Some(&status) {
+            self.statuses.insert(name.to_owned(), status.clone());
+            out.push(Effect::Workload(name.to_owned(), status));
+        }
+    }
+
+    /// The releases whose routes hold.
+    fn releases(&self) -> impl Iterator<Item = &Release> {
+        self.courses.values().map(|course| &course.routes().release)
+    }
+}

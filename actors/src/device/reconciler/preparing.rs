@@ -1,0 +1,131 @@
+//! What has to be on the device before anything of a new version is begun: its images. Until they are, the version
+//! before runs on.
+
+use crate::{backoff::Backoff, time::Time};
+
+use super::room::Disk;
+
+/// The wait before an attempt is repeated: a registry or a network that is away may be away for long.
+pub const RETRY: Backoff = Backoff { first_ms: 5_000, cap_ms: 300_000 };
+
+/// Getting a version's images.
+#[derive(Clone, Debug)]
+pub(super) struct Preparing {
+    images: Vec<String>,
+    stage: Stage,
+    /// Attempts in a row that failed.
+    failures: u32,
+    /// Why the last attempt failed; empty before.
+    problem: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    Looking,
+    Pulling(Vec<String>),
+    Waiting { until: Time },
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Wait for an answer, or for the time.
+    Wait,
+    /// Ask the engine which images it has.
+    Look,
+    /// Get these.
+    Pull(Vec<String>),
+    /// All is there.
+    Ready,
+}
+
+impl Preparing {
+    /// Begins: the engine is to be asked.
+    pub(super) const fn begin(images: Vec<String>) -> Self {
+        Self { images, stage: Stage::Looking, failures: 0, problem: String::new() }
+    }
+
+    /// The images that are needed.
+    pub(super) fn images(&self) -> &[String] {
+        &self.images
+    }
+
+    /// Why it takes so long; empty when nothing is known to be wrong.
+    pub(super) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// When to ask again.
+    pub(super) const fn due(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Waiting { until } => Some(until),
+            Stage::Looking | Stage::Pulling(_) => None,
+        }
+    }
+
+    /// The engine has told which of `images` it has not, and what room there is for them.
+    pub(super) fn looked(
+        &mut self,
+        images: &[String],
+        found: Result<(Vec<String>, Option<Disk>), String>,
+        seed: u64,
+        now: Time,
+    ) -> Next {
+        if self.stage != Stage::Looking || images != self.images {
+            return Next::Wait;
+        }
+        let checked = found.and_then(|(missing, disk)| match disk {
+            // What is there already needs no room.
+            Some(disk) if !missing.is_empty() => disk.check().map(|()| missing),
+            Some(_) | None => Ok(missing),
+        });
+        match checked {
+            Ok(missing) if missing.is_empty() => Next::Ready,
+            Ok(missing) => {
+                self.stage = Stage::Pulling(missing.clone());
+                Next::Pull(missing)
+            }
+            Err(problem) => self.fail(problem, seed, now),
+        }
+    }
+
+    /// These images were got, or one of them was not.
+    pub(super) fn pulled(
+        &mut self,
+        images: &[String],
+        result: Result<(), String>,
+        seed: u64,
+        now: Time,
+    ) -> Next {
+        match &self.stage {
+            Stage::Pulling(pulling) if pulling == images => {}
+            Stage::Pulling(_) | Stage::Looking | Stage::Waiting { .. } => return Next::Wait,
+        }
+        match result {
+            Ok(()) => Next::Ready,
+            Err(problem) => self.fail(problem, seed, now),
+        }
+    }
+
+    /// Asks again, if it waits and the time has come.
+    pub(super) fn tick(&mut self, now: Time) -> Next {
+        if self.due().is_some_and(|until| until <= now) { self.look() } else { Next::Wait }
+    }
+
+    /// Asks again, if it waits: what was in the way may be gone.
+    pub(super) fn retry(&mut self) -> Next {
+        if self.due().is_some() { self.look() } else { Next::Wait }
+    }
+
+    fn look(&mut self) -> Next {
+        self.stage = Stage::Looking;
+        Next::Look
+    }
+
+    fn fail(&mut self, problem: String, seed: u64, now: Time) -> Next {
+        self.stage = Stage::Waiting { until: now.plus_millis(RETRY.jittered_ms(self.failures, seed)) };
+        self.failures = self.failures.saturating_add(1);
+        self.problem = problem;
+        Next::Wait
+    }
+}

@@ -1,0 +1,67 @@
+//! Any report, for laws that hold for all of them.
+
+use super::*;
+
+fn any_state() -> impl Strategy<Value = ModuleState> {
+    use ModuleState::{BackOff, Creating, Ended, Failed, Running, Starting, Stopping};
+    prop::sample::select(vec![Creating, Starting, Running, BackOff, Ended, Stopping, Failed])
+}
+
+prop_compose! {
+    fn any_module()(
+        state in any_state(), image in ".{0,30}", restarts in any::<u32>(),
+        exit_code in any::<Option<i64>>(), problem in ".{0,30}",
+    ) -> ModuleStatus {
+        ModuleStatus { state, image, restarts, exit_code, problem }
+    }
+}
+
+prop_compose! {
+    fn any_queue()(depth in any::<u64>(), bytes in any::<u64>(), appended in any::<u64>(), dropped in any::<u64>(), expired in any::<u64>())
+    -> QueueStatus {
+        QueueStatus { depth, bytes, appended, dropped, expired }
+    }
+}
+
+prop_compose! {
+    fn any_route()(refused in any::<u64>(), failed in any::<u64>(), left_out in any::<u64>(), lost in any::<u64>())
+    -> RouteStatus {
+        RouteStatus { refused, failed, left_out, lost }
+    }
+}
+
+fn any_phase() -> impl Strategy<Value = Phase> {
+    use Phase::{Preparing, Probation, RollingBack, Running, Switching};
+    prop::sample::select(vec![Preparing, Switching, Probation, RollingBack, Running])
+}
+
+prop_compose! {
+    fn any_workload()(
+        version in any::<u64>(), coming in any::<Option<u64>>(), phase in any_phase(), problem in ".{0,30}",
+    ) -> WorkloadStatus {
+        WorkloadStatus { version, coming, phase, problem }
+    }
+}
+
+prop_compose! {
+    pub(super) fn any_report()(
+        number in any::<u64>(), full in any::<bool>(),
+        modules in collection::btree_map(".{0,20}", any_module(), 0..4),
+        modules_gone in collection::vec(".{0,20}", 0..4),
+        queues in collection::btree_map(".{0,20}", any_queue(), 0..4),
+        queues_gone in collection::vec(".{0,20}", 0..4),
+        peers in proptest::option::of(collection::vec(any_key(), 0..4)),
+        assignment in any::<Option<u64>>(),
+        problems in proptest::option::of(collection::vec(".{0,20}", 0..4)),
+        unrouted in any::<Option<u64>>(), refused in any::<Option<u64>>(),
+        routes in collection::btree_map(".{0,20}", any_route(), 0..4),
+        routes_gone in collection::vec(".{0,20}", 0..4),
+        (workloads, workloads_gone) in
+            (collection::btree_map(".{0,20}", any_workload(), 0..4), collection::vec(".{0,20}", 0..4)),
+    ) -> Report {
+        Report {
+            number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, refused,
+            problems, routes, routes_gone, workloads, workloads_gone,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A new version comes to a device that runs one: what fails is taken back whole, what runs well is kept, and what did
+//! not change is never touched.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use wayside_tests::{build::WEATHER_IMAGE, device::Device, lab::Lab, wait::until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn an_update_whose_module_ends_is_taken_back_whole() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, devices) = lab.fleet(&["a"])?;
+    let device = &devices[0];
+    let apply = |module: &str| {
+        let file = lab.compose("line", &workload(module))?;
+        lab.operator().at(&cloud, &["apply", "--no-wait", &file])
+    };
+    apply(&good("1"))?;
+    wait_phase(device, "running")?;
+    let version = device.status()?["versions"]["line"]["version"].clone();
+    let (kept, changed) = (device.module("line/keep")?, device.module("line/change")?);
+
+    // It ends at once with code 1; and it brings a module that was not there.
+    apply(&format!("{}\x20 more:\n{}", BAD, body("1")))?;
+    let status = wait_problem(device, "was taken back: change exited with 1 three times")?;
+    ensure!(status["versions"]["line"]["version"] == version, "{status}");
+    wait_phase(device, "running")?;
+    device.wait_running("line/change")?;
+    device.wait_gone("line/more")?;
+    ensure!(device.module("line/keep")?["Id"] == kept["Id"], "what did not change was made anew");
+    ensure!(
+        device.module("line/keep")?["State"]["StartedAt"] == kept["State"]["StartedAt"],
+        "it was started anew"
+    );
+    ensure!(
+        device.module("line/change")?["Config"]["Env"] != changed["Config"]["Env"],
+        "a new container has new credentials"
+    );
+    let told = until("the cloud to be told", PATIENCE, || {
+        let device = lab.operator().json_at(&cloud, &["status", "a"])?;
+        Ok(device["problems"].to_string().contains("was taken back").then_some(device))
+    })?;
+    ensure!(told["versions"]["line"]["version"] == version, "{told}");
+
+    // Over a restart of the daemon it is not tried again.
+    device.signal("KILL")?;
+    device.start_again()?;
+    device.wait_up()?;
+    wait_problem(device, "was taken back: change exited with 1 three times")?;
+    ensure!(device.status()?["versions"]["line"]["version"] == version);
+
+    // What mends it is.
+    apply(&good("2"))?;
+    let mended = version.as_u64().map(|version| version + 2);
+    until("the version that mends it to be committed", PATIENCE, || {
+        let status = device.status()?;
+        let line = &status["versions"]["line"];
+        Ok((line["version"].as_u64() == mended && line["phase"] == "running").then_some(()))
+    })?;
+    ensure!(device.status()?["problems"] == serde_json::json!([]), "{}", device.status()?);
+    ensure!(device.module("line/keep")?["Id"] == kept["Id"], "what did not change was made anew");
+    Ok(())
+}
+
+#[test]
+fn the_version_before_runs_on_while_an_image_cannot_be_had() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, devices) = lab.fleet(&["a"])?;
+    let device = &devices[0];
+    let apply = |text: &str| {
+        let file = lab.compose("line", text)?;
+        lab.operator().at(&cloud, &["apply", "--no-wait", &file])
+    };
+    apply(&workload(&good("1")))?;
+    wait_phase(device, "running")?;
+    let before = [device.module("line/keep")?, device.module("line/change")?];
+    let absent = good("2").replace(WEATHER_IMAGE, "wayside-nowhere.invalid/absent:1");
+    apply(&workload(&absent))?;
+    let status =
+        wait_problem(device, "waits: the image wayside-nowhere.invalid/absent:1 is not on this device")?;
+    ensure!(status["versions"]["line"]["phase"] == "preparing", "{status}");
+    for container in &before {
+        let now = wayside_tests::engine::inspect(container["Id"].as_str().unwrap_or_default())?;
+        ensure!(now["State"] == container["State"], "it was touched: {now}");
+    }
+    // Something newer replaces what waits.
+    apply(&workload(&good("3")))?;
+    until("the newest version to run", PATIENCE, || {
+        let change = device.module("line/change")?;
+        Ok((change["Config"]["Env"].to_string().contains("RELEASE=r3") && change["State"]["Running"] == true)
+            .then_some(()))
+    })
+}
+
+/// `keep`, and what else the text has.
+fn workload(module: &str) -> String {
+    format!(
+        "name: line\nservices:\n\x20 keep:\n{}{module}x-wayside:\n\x20 target: all\n\x20 update: {{probation: 3s}}\n",
+        body("0")
+    )
+}
+
+/// The module that changes, in a version that stays up.
+fn good(release: &str) -> String {
+    format!("\x20 change:\n{}", body(release))
+}
+
+fn body(release: &str) -> String {
+    format!(
+        "\x20   image: {WEATHER_IMAGE}\n\x20   command: [/weather-detector]\n\x20   environment: {{STATION: EWR, RELEASE: r{release}}}\n"
+    )
+}
+
+/// The module that changes, in a version that ends: a rate that is no number.
+const BAD: &str = "\x20 change:\n\x20   image: wayside-weather:demo\n\x20   command: [/weather-sensor]\n\x20   environment: {SENSOR_RATE: x}\n";
+
+fn wait_phase(device: &Device, phase: &str) -> Result<Value> {
+    until(&format!("phase {phase}"), PATIENCE, || {
+        let status = device.status()?;
+        Ok((status["versions"]["line"]["phase"] == phase).then_some(status))
+    })
+}
+
+fn wait_problem(device: &Device, words: &str) -> Result<Value> {
+    until(&format!("a problem with `{words}`"), PATIENCE, || {
+        let status = device.status()?;
+        ensure!(status["problems"].to_string().contains(words), "{status}");
+        Ok(Some(status))
+    })
+}
