@@ -14,6 +14,7 @@ use crate::{
 mod keys;
 mod leaf;
 mod ports;
+mod privileges;
 mod route;
 mod service;
 #[cfg(test)]
@@ -48,7 +49,12 @@ pub fn parse_in_folder(folder: &str, file_name: &str, text: &str) -> Result<(Wor
     }
     let workload = yaml::parse(text, &mut problems).and_then(|root| read(&root, folder, &mut problems));
     match workload {
-        Some(workload) if !problems.has_errors() => Ok((workload, problems.into_report(file_name, text))),
+        Some(mut workload) if !problems.has_errors() => {
+            for spec in workload.modules.values_mut() {
+                privileges::number_lines(&mut spec.privileges, text);
+            }
+            Ok((workload, problems.into_report(file_name, text)))
+        }
         Some(_) | None => {
             if !problems.has_errors() {
                 problems.error(

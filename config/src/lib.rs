@@ -18,6 +18,7 @@ pub mod join;
 pub mod leaf;
 pub mod limits;
 pub mod patch;
+pub mod privilege;
 pub mod quorum;
 pub mod route;
 pub mod settings;

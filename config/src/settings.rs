@@ -22,6 +22,9 @@
 //! multicast = true
 //! listen = ["192.168.1.5:7447"]
 //! connect = ["192.168.1.6:7447"]
+//!
+//! [policy]                       # see [`Policy`]
+//! capabilities = ["NET_ADMIN"]
 //! ```
 
 use std::{
@@ -40,6 +43,7 @@ use crate::{
     identity::PublicKey,
     join::{JoinLink, parse_address, parse_token},
     limits::{LABEL_BYTES, LABELS, SETTINGS_BYTES},
+    privilege::Policy,
     units,
 };
 
@@ -66,6 +70,8 @@ pub struct Settings {
     pub mesh: MeshSettings,
     /// Where leaf devices connect.
     pub leaves: LeafSettings,
+    /// What modules may have beyond what every container has.
+    pub policy: Policy,
 }
 
 /// Where leaf devices connect, and how they know the device.
@@ -141,6 +147,7 @@ impl Default for Settings {
             cloud: None,
             mesh: MeshSettings::default(),
             leaves: LeafSettings::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -203,6 +210,7 @@ struct File {
     #[serde(default)]
     mesh: MeshSettings,
     leaves: Option<Spanned<LeafSettings>>,
+    policy: Option<Spanned<Policy>>,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +237,15 @@ impl File {
             let help = "write both, or neither: then the daemon makes a certificate";
             problems.error(&leaves.span(), "`certificate` and `key` belong together", help);
         }
+        if let Some(policy) = &self.policy
+            && let Some((entry, help)) = policy.get_ref().mistake()
+        {
+            problems.error(
+                &policy.span(),
+                format!("the policy entry {} allows nothing", quote(&entry)),
+                help,
+            );
+        }
         let cloud = self.cloud.and_then(|cloud| read_cloud(cloud, problems));
         if problems.has_errors() {
             return None;
@@ -245,6 +262,7 @@ impl File {
             cloud,
             mesh: self.mesh,
             leaves: self.leaves.map(Spanned::into_inner).unwrap_or_default(),
+            policy: self.policy.map(Spanned::into_inner).unwrap_or_default(),
         })
     }
 }
@@ -344,6 +362,9 @@ mod tests {
             listen = ["10.0.0.1:8883", "127.0.0.1:1884", "mqtt://10.0.0.1:1883"]
             certificate = "/etc/leaves.pem"
             key = "/etc/leaves.key"
+            [policy]
+            capabilities = ["NET_ADMIN"]
+            paths = ["/srv/data:ro"]
             "#
         );
         let settings = Settings::parse("wayside.toml", &text).unwrap();
@@ -371,6 +392,11 @@ mod tests {
                     certificate: Some("/etc/leaves.pem".into()),
                     key: Some("/etc/leaves.key".into()),
                 },
+                policy: Policy {
+                    capabilities: ["NET_ADMIN".into()].into(),
+                    paths: ["/srv/data:ro".into()].into(),
+                    ..Policy::default()
+                },
             }
         );
         let joined = Settings::parse("f", &format!("[cloud]\njoin = \"{cloud}\"")).unwrap();
@@ -381,7 +407,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let show = |text: &str| Settings::parse("wayside.toml", text).unwrap_err().to_string();
         insta::assert_snapshot!(show("name = \"a\"\nmqtt_prot = 1883"), @r"
-        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `fleet`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`
+        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `fleet`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`, `policy`
          --> wayside.toml:2:1
           |
         2 | mqtt_prot = 1883
@@ -420,6 +446,8 @@ mod tests {
         1 | store_max = "1k"
           |             ^^^^
         "#);
+        let policy = show("[policy]\npaths = [\"srv\"]");
+        assert!(policy.contains("the policy entry `srv` allows nothing"), "{policy}");
         let half = show("[leaves]\ncertificate = \"a.pem\"");
         assert!(half.contains("`certificate` and `key` belong together"), "{half}");
         let address = show("[leaves]\nlisten = [\"http://127.0.0.1:1\"]");

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
-use crate::{cbor, hash, leaf::Leaf, patch::Properties, text::Text};
+use crate::{cbor, hash, leaf::Leaf, patch::Properties, privilege::Privilege, text::Text};
 
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,9 @@ pub struct ModuleSpec {
     pub volumes: Vec<VolumeMount>,
     /// Published ports.
     pub ports: Vec<PortMapping>,
+    /// What it asks for beyond what every container has; each device's policy decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub privileges: Vec<Privilege>,
 }
 
 impl ModuleSpec {

@@ -8,12 +8,17 @@ use wayside_config::workload::ModuleSpec;
 #[must_use]
 pub fn spec_hash(spec: &ModuleSpec, additions: &str) -> String {
     let mut bytes = Vec::new();
-    ciborium::into_writer(&(spec, additions), &mut bytes).expect("a specification is writable to memory");
+    // Where in the file something is asked for changes nothing of what it is.
+    let mut spec = spec.clone();
+    spec.privileges.iter_mut().for_each(|asked| asked.line = 0);
+    ciborium::into_writer(&(&spec, additions), &mut bytes).expect("a specification is writable to memory");
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use wayside_config::privilege::{Privilege, Right};
+
     use super::*;
 
     #[test]
@@ -25,5 +30,11 @@ mod tests {
         assert_eq!(hash, spec_hash(&spec, "port 1883"));
         assert_ne!(hash, spec_hash(&other, "port 1883"));
         assert_ne!(hash, spec_hash(&spec, "port 1884"));
+        let asks = |line| ModuleSpec {
+            privileges: vec![Privilege { right: Right::HostNetwork, line }],
+            ..spec.clone()
+        };
+        assert_ne!(hash, spec_hash(&asks(1), "port 1883"));
+        assert_eq!(spec_hash(&asks(1), "port 1883"), spec_hash(&asks(2), "port 1883"));
     }
 }

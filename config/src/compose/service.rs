@@ -6,13 +6,15 @@ use std::{
 };
 
 use super::{
-    keys, ports,
+    keys, ports, privileges,
     words::{self, BadWords},
     yaml::{Entry, Node, Value},
 };
 use crate::{
     diagnostic::{Problems, quote},
-    limits, units,
+    limits,
+    privilege::{Privilege, Right},
+    units,
     workload::{ModuleSpec, Restart, VolumeMount},
 };
 
@@ -33,6 +35,14 @@ pub(super) fn read(
     let Some(entries) = node.map(name, problems) else { return spec };
     for entry in entries {
         read_key(&mut spec, entry, volumes, problems);
+    }
+    if !spec.ports.is_empty() && spec.privileges.iter().any(|asked| asked.right == Right::HostNetwork) {
+        let help = "remove `ports`: on the host's network the module listens there itself";
+        problems.error(
+            name_span,
+            format!("the service {} has `ports` and the host's network", quote(name)),
+            help,
+        );
     }
     if !entries.iter().any(|entry| matches!(entry.key.as_str(), "image" | "build")) {
         problems.error(name_span, format!("the service {} has no `image`", quote(name)), "add `image: ...`");
@@ -75,7 +85,10 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, volumes: &BTreeSet<String>, pr
             let positive = |text: &str| text.parse().ok().filter(|pids: &u32| *pids > 0);
             spec.pids = value.parsed(what, "a number above 0, or remove it for 512", problems, positive);
         }
-        "volumes" => spec.volumes = mounts(value, volumes, problems),
+        "volumes" => spec.volumes = mounts(value, volumes, &mut spec.privileges, problems),
+        "cap_add" => privileges::capabilities(value, &mut spec.privileges, problems),
+        "devices" => privileges::devices(value, &mut spec.privileges, problems),
+        "network_mode" => privileges::network(value, &mut spec.privileges, problems),
         "ports" => spec.ports = ports::read(value, problems),
         "x-wayside" => keys::SERVICE.refuse(what, key_span, problems),
         extension if extension.starts_with("x-") => {}
@@ -186,9 +199,17 @@ fn tmpfs(node: &Node, problems: &mut Problems) -> Vec<String> {
     items.iter().filter_map(|item| item.text_that("tmpfs", expected, problems, is_absolute)).collect()
 }
 
-fn mounts(node: &Node, volumes: &BTreeSet<String>, problems: &mut Problems) -> Vec<VolumeMount> {
+fn mounts(
+    node: &Node,
+    volumes: &BTreeSet<String>,
+    privileges: &mut Vec<Privilege>,
+    problems: &mut Problems,
+) -> Vec<VolumeMount> {
     let mut mounts: Vec<VolumeMount> = Vec::new();
     for item in node.list("volumes", problems).unwrap_or_default() {
+        if privileges::path(item, privileges, problems) {
+            continue;
+        }
         let Some(mount) = mount(item, problems) else { continue };
         if !volumes.contains(&mount.volume) {
             let message = format!("the volume {} is not declared", quote(&mount.volume));
@@ -213,11 +234,6 @@ fn mount(item: &Node, problems: &mut Problems) -> Option<VolumeMount> {
         return None;
     }
     let text = item.text("volumes", problems)?;
-    if text.starts_with(['.', '/', '~']) && text.contains(':') {
-        let message = format!("{} mounts a path of the host", quote(&text));
-        problems.error(&item.span, message, format!("use a named volume: {SHORT}"));
-        return None;
-    }
     let mut parts = text.split(':');
     let mount = match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(volume), Some(path), mode @ (None | Some("ro" | "rw")), None) if is_absolute(path) => {

@@ -1,6 +1,7 @@
 //! Whole files: what is read, and what people are told.
 
 mod leaves;
+mod privileges;
 mod routes;
 mod spec;
 mod twins;
@@ -127,6 +128,7 @@ x-wayside:
                 },
                 PortMapping { host_ip: None, host_port: 53, container_port: 53, udp: true },
             ],
+            privileges: Vec::new(),
         }
     );
     assert_eq!(workload.modules["detector"].restart, Restart::Always);
@@ -278,7 +280,7 @@ fn wrong_values_are_refused_with_what_is_right() {
             "5:23 the variable `B` cannot be filled in: a device has no shell environment",
         ),
         ("    labels: { wayside.x: y }\n", "5:15 the label `wayside.x` cannot be set"),
-        ("    volumes: [./a:/a]\n", "5:15 `./a:/a` mounts a path of the host"),
+        ("    volumes: [./a:/a]\n", "5:15 `./a:/a` is not a path of the host"),
         ("    volumes: [/a]\n", "5:15 `/a` is not a volume of a service"),
         ("    volumes: [b:/a]\n", "5:15 the volume `b` is not declared"),
         ("    volumes: [{type: bind}]\n", "5:15 the long form of a volume is not supported"),

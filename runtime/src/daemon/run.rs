@@ -61,6 +61,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
             mqtt_port: settings.mqtt_port,
             credentials: Arc::clone(&credentials),
             state: state.path().to_owned(),
+            policy: settings.policy.clone(),
         },
     );
     let exclude = Excluded::default();

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    ContainerCreateBody, DeviceMapping, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
     MountVolumeOptions, NetworkingConfig, PortBinding,
 };
 use serde::Serialize;
-use wayside_config::workload::{ModuleId, ModuleSpec};
+use wayside_config::{
+    privilege::Right,
+    workload::{ModuleId, ModuleSpec},
+};
 
 use super::{Broker, Ready, Settings, names};
 
@@ -76,7 +79,7 @@ pub(super) fn body(
         stop_timeout: i64::try_from(spec.stop_grace_ms.div_ceil(1000)).ok(),
         exposed_ports: Some(spec.ports.iter().map(port_name).collect()),
         host_config: Some(host_config(settings, ready, module, spec)),
-        networking_config: Some(NetworkingConfig {
+        networking_config: (!on_host(spec)).then(|| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(ready.network.clone(), endpoint)])),
         }),
         ..Default::default()
@@ -106,9 +109,11 @@ fn host_config(settings: &Settings, ready: &Ready, module: &ModuleId, spec: &Mod
     }
     let log = HashMap::from([("max-size".into(), LOG_FILE.into()), ("max-file".into(), LOG_FILES.into())]);
     HostConfig {
-        network_mode: Some(ready.network.clone()),
+        network_mode: Some(if on_host(spec) { "host".into() } else { ready.network.clone() }),
         extra_hosts: match ready.broker {
             Broker::Gateway(address) => Some(vec![format!("{}:{address}", names::BROKER)]),
+            // Outside the modules' network no name leads there.
+            Broker::Container(address) if on_host(spec) => Some(vec![format!("{}:{address}", names::BROKER)]),
             Broker::Container(_) => None,
         },
         port_bindings: Some(port_bindings),
@@ -118,12 +123,57 @@ fn host_config(settings: &Settings, ready: &Ready, module: &ModuleId, spec: &Mod
         memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
         nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
         pids_limit: Some(spec.pids.unwrap_or(PIDS).into()),
-        mounts: Some(spec.volumes.iter().map(|volume| mount(settings, module, volume)).collect()),
+        mounts: Some(
+            spec.volumes
+                .iter()
+                .map(|volume| mount(settings, module, volume))
+                .chain(rights(spec).filter_map(host_path))
+                .collect(),
+        ),
+        devices: some(rights(spec).filter_map(device).collect()),
         cap_drop: Some(vec!["ALL".into()]),
+        cap_add: some(rights(spec).filter_map(capability).collect()),
         security_opt: Some(vec!["no-new-privileges".into()]),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".into()), config: Some(log) }),
         ..Default::default()
     }
+}
+
+/// What the release asks for and the device's policy allows.
+fn rights(spec: &ModuleSpec) -> impl Iterator<Item = &Right> {
+    spec.privileges.iter().map(|asked| &asked.right)
+}
+
+fn on_host(spec: &ModuleSpec) -> bool {
+    rights(spec).any(|right| *right == Right::HostNetwork)
+}
+
+fn capability(right: &Right) -> Option<String> {
+    if let Right::Capability(name) = right { Some(name.clone()) } else { None }
+}
+
+fn device(right: &Right) -> Option<DeviceMapping> {
+    let Right::Device { host, container, permissions } = right else { return None };
+    Some(DeviceMapping {
+        path_on_host: Some(host.clone()),
+        path_in_container: Some(container.clone()),
+        cgroup_permissions: Some(permissions.clone()),
+    })
+}
+
+fn host_path(right: &Right) -> Option<Mount> {
+    let Right::HostPath { host, container, read_only } = right else { return None };
+    Some(Mount {
+        typ: Some(MountType::BIND),
+        source: Some(host.clone()),
+        target: Some(container.clone()),
+        read_only: Some(*read_only),
+        ..Default::default()
+    })
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn port_name(port: &wayside_config::workload::PortMapping) -> String {
@@ -153,7 +203,10 @@ fn mount(settings: &Settings, module: &ModuleId, volume: &wayside_config::worklo
 mod tests {
     use std::net::Ipv4Addr;
 
-    use wayside_config::workload::{PortMapping, VolumeMount};
+    use wayside_config::{
+        privilege::Privilege,
+        workload::{PortMapping, VolumeMount},
+    };
 
     use super::*;
     use crate::{
@@ -167,7 +220,14 @@ mod tests {
         state.write("device.key", 1, &[7u8; 32]).unwrap();
         let identity = Identity::load(&state).unwrap().0;
         let state = folder.path().to_owned();
-        Settings { identity, name: "ewr".into(), mqtt_port: 1883, credentials: Default::default(), state }
+        Settings {
+            identity,
+            name: "ewr".into(),
+            mqtt_port: 1883,
+            credentials: Default::default(),
+            state,
+            policy: Default::default(),
+        }
     }
 
     fn spec() -> ModuleSpec {
@@ -221,6 +281,33 @@ mod tests {
         assert_eq!(labels["wayside.credentials"], "7e57");
         let password = settings.identity.mqtt_password(&module, "7e57");
         assert!(environment.contains(&format!("WAYSIDE_MQTT_PASSWORD={password}")));
+    }
+
+    #[test]
+    fn what_is_asked_for_and_allowed_is_given_and_nothing_else() {
+        let settings = settings();
+        let asked = |right| Privilege { right, line: 1 };
+        let path = Right::HostPath { host: "/srv".into(), container: "/data".into(), read_only: true };
+        let tty =
+            Right::Device { host: "/dev/a".into(), container: "/dev/b".into(), permissions: "r".into() };
+        let privileges =
+            [Right::Capability("NET_ADMIN".into()), Right::HostNetwork, path, tty].map(asked).into();
+        let spec = ModuleSpec { privileges, ports: Vec::new(), ..spec() };
+        let broker = Broker::Container(Ipv4Addr::new(172, 18, 0, 2));
+        let body = body(&settings, &ready(broker), &"w/m".parse().unwrap(), &spec, "abc", "7e57");
+        assert_eq!(body.networking_config, None);
+        let host = body.host_config.unwrap();
+        assert_eq!(host.network_mode.as_deref(), Some("host"));
+        assert_eq!(host.extra_hosts, Some(vec!["wayside:172.18.0.2".into()]));
+        assert_eq!((host.cap_drop, host.cap_add), (Some(vec!["ALL".into()]), Some(vec!["NET_ADMIN".into()])));
+        let device = &host.devices.unwrap()[0];
+        assert_eq!(device.path_in_container.as_deref(), Some("/dev/b"));
+        let bind = host.mounts.unwrap().pop().unwrap();
+        assert_eq!(
+            (bind.typ, bind.source.as_deref(), bind.read_only),
+            (Some(MountType::BIND), Some("/srv"), Some(true))
+        );
+        assert_eq!(host.privileged, None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tokio::{
     sync::{mpsc, watch as latest},
 };
 use wayside_actors::device::{io, wiring};
-use wayside_config::workload::ModuleId;
+use wayside_config::{privilege::Policy, workload::ModuleId};
 
 pub use self::credentials::Credentials;
 use crate::state::Identity;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub credentials: Arc<Credentials>,
     /// The state directory: where the engine keeps its images cannot be seen, its disk is taken for theirs.
     pub state: PathBuf,
+    /// What they may have beyond what every container has.
+    pub policy: Policy,
 }
 
 /// A handle on the engine's tasks. Cheap to clone.
@@ -127,6 +129,12 @@ impl Engine {
         (Self { shared: Arc::new(shared), commands }, taken)
     }
 
+    /// What modules may have beyond what every container has.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.settings.policy
+    }
+
     /// Gives a command; its answer comes as an event. A list that is asked for while another waits has that one's
     /// answer: it begins later, and so sees all that this one would.
     pub fn command(&self, command: io::Engine) {
@@ -200,6 +208,7 @@ mod tests {
             mqtt_port: 1883,
             credentials: Arc::default(),
             state: folder.path().to_owned(),
+            policy: Policy::default(),
         });
         let remove = io::Engine::RemoveOrphan { container: "c1".into() };
         for command in [io::Engine::List, io::Engine::List, remove.clone(), io::Engine::List] {

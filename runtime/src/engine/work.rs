@@ -181,6 +181,9 @@ async fn make(
             names::BROKER
         ));
     }
+    if let Some(refusal) = shared.settings.policy.refusal(module, spec) {
+        return Err(refusal);
+    }
     let ready = shared.engine()?;
     let name = names::container(&shared.settings.identity.device(), module);
     let credentials = &shared.settings.credentials;

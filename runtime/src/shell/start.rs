@@ -41,7 +41,10 @@ impl Device {
         let membership = self.spawn(Actor::Membership, move || Ok(Membership::new(id)), wiring::membership);
         let reconciler = {
             let device = Rc::clone(self);
-            let make = move || Ok(Reconciler::new(id, device.load_floors(), device.load_lives()?));
+            let make = move || {
+                let policy = device.adapters.engine.policy().clone();
+                Ok(Reconciler::new(id, device.load_floors(), device.load_lives()?).allowing(policy))
+            };
             self.spawn(Actor::Reconciler, make, wiring::reconciler)
         };
         let uplink = hello.map(|hello| {

@@ -101,6 +101,7 @@ impl Fixture {
             mqtt_port: 1883,
             credentials: Arc::default(),
             state: folder.path().to_owned(),
+            policy: Default::default(),
         };
         let (engine, commands) = Engine::taken(settings);
         let adapters = Adapters {

@@ -100,6 +100,14 @@ impl Course {
         }
     }
 
+    /// The device's policy forbids what the target asks for: it is not prepared. What runs already runs on.
+    pub(super) fn refuse(&mut self, why: String, acts: &mut Vec<Act>) {
+        if self.preparing.is_some() {
+            self.preparing = Some(Preparing::refused(self.target.images(), why));
+            acts.retain(|act| !matches!(act, Act::Look(_)));
+        }
+    }
+
     /// The engine has told which of `images` it has not.
     pub(super) fn looked(
         &mut self,

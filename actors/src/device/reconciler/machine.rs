@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
+    privilege::Policy,
     workload::{ModuleId, ModuleSpec},
 };
 
@@ -51,6 +52,8 @@ pub struct Reconciler {
     /// When the engine is to be asked again; `None` before it was asked first.
     list_at: Option<Time>,
     alarm: Option<Time>,
+    /// What modules may ask for here.
+    policy: Policy,
 }
 
 /// Desired state that is offered.
@@ -86,7 +89,14 @@ impl Reconciler {
             problems: Problems::default(),
             list_at: None,
             alarm: None,
+            policy: Policy::default(),
         }
+    }
+
+    /// With what modules may ask for on this device; without, they may ask for nothing.
+    #[must_use]
+    pub fn allowing(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 }
 

@@ -24,6 +24,7 @@ enum Stage {
     Looking,
     Pulling(Vec<String>),
     Waiting { until: Time },
+    Refused,
 }
 
 /// What to do next.
@@ -45,6 +46,11 @@ impl Preparing {
         Self { images, stage: Stage::Looking, failures: 0, problem: String::new() }
     }
 
+    /// Nothing is got, for it may not run here.
+    pub(super) const fn refused(images: Vec<String>, problem: String) -> Self {
+        Self { images, stage: Stage::Refused, failures: 0, problem }
+    }
+
     /// The images that are needed.
     pub(super) fn images(&self) -> &[String] {
         &self.images
@@ -59,7 +65,7 @@ impl Preparing {
     pub(super) const fn due(&self) -> Option<Time> {
         match self.stage {
             Stage::Waiting { until } => Some(until),
-            Stage::Looking | Stage::Pulling(_) => None,
+            Stage::Looking | Stage::Pulling(_) | Stage::Refused => None,
         }
     }
 
@@ -99,7 +105,7 @@ impl Preparing {
     ) -> Next {
         match &self.stage {
             Stage::Pulling(pulling) if pulling == images => {}
-            Stage::Pulling(_) | Stage::Looking | Stage::Waiting { .. } => return Next::Wait,
+            Stage::Pulling(_) | Stage::Looking | Stage::Waiting { .. } | Stage::Refused => return Next::Wait,
         }
         match result {
             Ok(()) => Next::Ready,

@@ -31,6 +31,7 @@ impl Reconciler {
         }
         for (sealed, release) in sealed.releases.into_iter().zip(releases) {
             let name = release.workload.name.clone();
+            let refusal = self.policy.refusal_of(&release.workload);
             let version = Version { sealed, release };
             let mut acts = Vec::new();
             if let Some(course) = self.courses.get_mut(&name) {
@@ -39,6 +40,9 @@ impl Reconciler {
                 let life = self.lives.remove(&name).unwrap_or_default();
                 let course = Course::resume(life, version, seed, &mut acts);
                 self.courses.insert(name.clone(), course);
+            }
+            if let (Some(why), Some(course)) = (refusal, self.courses.get_mut(&name)) {
+                course.refuse(why, &mut acts);
             }
             self.act(&name, acts, out);
         }

@@ -3,6 +3,8 @@
 mod device;
 
 use self::device::{Device, PROBATION_MS, version};
+use wayside_config::privilege::{Privilege, Right};
+
 use super::*;
 use crate::{
     device::reconciler::{Disk, FAILURES, RETRY, STARTS},
@@ -52,6 +54,33 @@ fn nothing_of_the_version_that_runs_is_touched_until_all_images_are_there() {
     // An answer to an older question changes nothing.
     device.tell(pulled(Ok(())));
     assert_eq!(device.effects, []);
+}
+
+#[test]
+fn what_the_device_does_not_allow_is_not_prepared_and_what_runs_runs_on() {
+    let mut device = Device::updating();
+    device.runs(&["plant/sensor"]);
+    device.pass(PROBATION_MS);
+    let mut asking = version("plant", 3);
+    let sensor = asking.workload.modules.get_mut("sensor").unwrap();
+    sensor.privileges = vec![Privilege { right: Right::HostNetwork, line: 7 }];
+    device.assign(&[asking.clone()]);
+    assert!(!device.effects.iter().any(|effect| matches!(effect, Effect::Look { .. })));
+    let status = device.status("plant").clone();
+    assert_eq!((status.version, status.coming), (2, Some(3)));
+    let says = "plant/sensor asks in its Compose file for the host's network (line 7)";
+    assert!(status.problem.contains(says) && status.problem.ends_with("; version 2 runs on"), "{status:?}");
+    // Nothing but another policy or another version changes that.
+    for event in [Event::EngineBack, Event::Woken] {
+        device.tell(event);
+        assert!(!device.effects.iter().any(|effect| matches!(effect, Effect::Look { .. })));
+    }
+    device.kill();
+    assert!(device.status("plant").problem.contains(says));
+    device.policy.host_network = true;
+    device.kill();
+    device.has_images();
+    assert_eq!(device.routes(), ["up3"]);
 }
 
 #[test]

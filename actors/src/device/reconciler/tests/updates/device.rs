@@ -1,5 +1,7 @@
 //! A device as far as its reconciler sees it, and its disk.
 
+use wayside_config::privilege::Policy;
+
 use super::super::*;
 use crate::{
     device::reconciler::Life,
@@ -26,6 +28,7 @@ pub(super) struct Device {
     pub(super) floors: Floors,
     pub(super) statuses: BTreeMap<String, WorkloadStatus>,
     pub(super) effects: Vec<Effect>,
+    pub(super) policy: Policy,
 }
 
 impl Device {
@@ -39,6 +42,7 @@ impl Device {
             floors: Floors::default(),
             statuses: BTreeMap::new(),
             effects: vec![],
+            policy: Policy::default(),
         }
     }
 
@@ -103,7 +107,8 @@ impl Device {
     }
 
     pub(super) fn kill(&mut self) {
-        self.reconciler = Reconciler::new(ME, self.floors.clone(), self.lives.clone());
+        self.reconciler =
+            Reconciler::new(ME, self.floors.clone(), self.lives.clone()).allowing(self.policy.clone());
         if let Some(document) = self.desired.clone() {
             self.tell(event(document, true));
         }

@@ -1,0 +1,79 @@
+//! A module has what its release asks for where the device's policy allows it, and nowhere else.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use wayside_tests::{build::WEATHER_IMAGE, device::Device, engine::docker, lab::Lab, wait::until};
+
+fn asking(name: &str, asks: &str) -> String {
+    format!(
+        "name: {name}\n\
+         services:\n\
+         \x20 idle:\n\
+         \x20   image: {WEATHER_IMAGE}\n\
+         \x20   command: [/weather-detector]\n\
+         \x20   environment: {{STATION: EWR}}\n\
+         {asks}\
+         x-wayside: {{target: all}}\n"
+    )
+}
+
+/// Gives the device settings, and starts it again with them.
+fn set_up(lab: &Lab, device: &Device, settings: &str) -> Result<()> {
+    let file = lab.folder()?.join("wayside.toml");
+    fs::write(&file, settings)?;
+    let to = format!("{}:/var/lib/wayside/wayside.toml", device.container());
+    docker(["cp", file.to_str().context("a path")?, &to])?;
+    device.signal("KILL")?;
+    device.start_again()?;
+    device.wait_up()?;
+    Ok(())
+}
+
+#[test]
+fn a_module_has_what_it_asks_for_where_the_device_allows_it() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    let data = lab.folder()?;
+    let data = data.to_str().context("a path")?;
+    let policy =
+        format!("[policy]\ncapabilities = ['NET_ADMIN']\ndevices = ['/dev/null']\npaths = ['{data}:ro']\n");
+    set_up(&lab, &device, &policy)?;
+
+    let asks = format!(
+        "    cap_add: [NET_ADMIN]\n    devices: ['/dev/null:/dev/nothing:r']\n    volumes: ['{data}:/data:ro']\n"
+    );
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("good", &asking("good", &asks))?])?;
+    device.wait_running("good/idle")?;
+    let container = device.module("good/idle")?;
+    let host = &container["HostConfig"];
+    assert_eq!((&host["CapDrop"], &host["CapAdd"]), (&json!(["ALL"]), &json!(["NET_ADMIN"])));
+    assert_eq!(host["Devices"][0]["PathInContainer"], "/dev/nothing");
+    let mount = &container["Mounts"][0];
+    assert_eq!(
+        (&mount["Type"], &mount["Source"], &mount["RW"]),
+        (&json!("bind"), &json!(data), &json!(false))
+    );
+
+    // The engine's socket, more than was allowed of what was, and another capability: each is named with its line.
+    let asks =
+        format!("    cap_add:\n    - SYS_ADMIN\n    volumes: ['/var/run/docker.sock:/s', '{data}:/data']\n");
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("bad", &asking("bad", &asks))?])?;
+    let says = until("the device to refuse it", Duration::from_secs(60), || {
+        let status = device.status()?;
+        let text = status.to_string();
+        Ok(text.contains("which this device does not allow").then_some(text))
+    })?;
+    for part in [
+        "bad/idle asks in its Compose file for the capability SYS_ADMIN (line 8)",
+        "the host's /var/run/docker.sock, to write (line 9)",
+        &format!("the host's {data}, to write (line 9)"),
+    ] {
+        ensure!(says.contains(part), "`{part}` is not in {says}");
+    }
+    assert!(device.modules("bad/idle")?.is_empty());
+    assert_eq!(device.status()?["modules"]["good/idle"]["state"], Value::from("running"));
+    Ok(())
+}
