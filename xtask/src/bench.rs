@@ -6,6 +6,7 @@ mod idle;
 mod join;
 mod mqtt;
 mod parts;
+mod plan;
 mod program;
 mod routes;
 mod store;
@@ -41,7 +42,7 @@ pub(crate) struct Figure {
 }
 
 /// What is aimed at, by name; 0 where nothing is but to be no worse than the peer. In the order of the table.
-const AIMS: [(&str, f64); 17] = [
+const AIMS: [(&str, f64); 18] = [
     ("idle_rss_mb", 16.0),
     ("idle_cpu_pct", 0.5),
     ("join_ms", 300.0),
@@ -59,6 +60,7 @@ const AIMS: [(&str, f64); 17] = [
     ("route_match_ns", 0.0),
     ("uplink_durable_msgs_s", 100_000.0),
     ("mesh_best_effort", 0.85),
+    ("plan_50_modules_ms", 5.0),
 ];
 
 /// Runs the benchmarks and prints a table or JSON lines.
@@ -88,6 +90,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if measured(&["route_match_ns"]) {
         figures.push(routes::measure()?);
+    }
+    if measured(&["plan_50_modules_ms"]) {
+        figures.push(plan::measure()?);
     }
     let (queue, backlog) = (
         measured(&["queue_durable_msgs_s", "queue_commit_p99_ms"]),

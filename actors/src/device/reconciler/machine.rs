@@ -54,6 +54,16 @@ pub struct Reconciler {
     alarm: Option<Time>,
     /// What modules may ask for here.
     policy: Policy,
+    /// `None` when other versions run than they are of.
+    hashes: Option<Hashes>,
+}
+
+/// The hashes of the specifications of all modules that should be here. Worked out once, for the engine is looked at often.
+#[derive(Clone, Debug)]
+struct Hashes {
+    /// What the daemon adds to each.
+    additions: String,
+    of: BTreeMap<ModuleId, String>,
 }
 
 /// Desired state that is offered.
@@ -90,6 +100,7 @@ impl Reconciler {
             list_at: None,
             alarm: None,
             policy: Policy::default(),
+            hashes: None,
         }
     }
 
@@ -214,22 +225,23 @@ impl Reconciler {
         for container in containers {
             by_module.entry(container.module.clone()).or_default().push(container);
         }
-        let wanted: Vec<(ModuleId, ModuleSpec)> =
-            self.modules().map(|(module, spec)| (module, spec.clone())).collect();
-        for (module, spec) in wanted {
-            let hash = spec_hash(&spec, additions);
-            if self.told.get(&module) != Some(&hash) {
-                self.leaving.remove(&module);
+        let hashes = self.hashes(additions);
+        for (module, hash) in &hashes.of {
+            if self.told.get(module) != Some(hash) {
+                self.leaving.remove(module);
                 self.told.insert(module.clone(), hash.clone());
-                let (module, spec, spec_hash) = (module.clone(), Box::new(spec), hash.clone());
-                out.push(Effect::Want { module, spec, spec_hash });
+                let spec = self.spec(module).cloned().map(Box::new);
+                let (module, spec_hash) = (module.clone(), hash.clone());
+                if let Some(spec) = spec {
+                    out.push(Effect::Want { module, spec, spec_hash });
+                }
             }
             let mut found = by_module.remove(&Some(module.clone())).unwrap_or_default();
             // The one to keep comes last: of the right specification, then running.
-            found.sort_by_key(|container| (container.spec_hash == hash, container.running));
+            found.sort_by_key(|container| (container.spec_hash == *hash, container.running));
             match found.pop() {
-                Some(container) => out.push(Effect::Found(module, container)),
-                None => out.push(Effect::Missing(module)),
+                Some(container) => out.push(Effect::Found(module.clone(), container)),
+                None => out.push(Effect::Missing(module.clone())),
             }
             found.into_iter().for_each(|container| remove_orphan(container, out));
         }
@@ -238,6 +250,23 @@ impl Reconciler {
                 containers.into_iter().for_each(|container| remove_orphan(container, out));
             }
         }
+        self.hashes = Some(hashes);
+    }
+
+    /// What containers of the modules that should be here carry, worked out where it is not known yet.
+    fn hashes(&mut self, additions: &str) -> Hashes {
+        match self.hashes.take() {
+            Some(hashes) if hashes.additions == additions => hashes,
+            Some(_) | None => {
+                let of = self.modules().map(|(module, spec)| (module, spec_hash(spec, additions))).collect();
+                Hashes { additions: additions.to_owned(), of }
+            }
+        }
+    }
+
+    fn spec(&self, module: &ModuleId) -> Option<&ModuleSpec> {
+        let version = self.courses.get(&*module.workload)?.runs()?;
+        version.release.workload.modules.get(&*module.module)
     }
 
     /// Whether a container of a module that is not wanted is to be removed from here.

@@ -21,6 +21,7 @@ use crate::{
 impl Reconciler {
     /// Other versions run, or other devices have them: tells routes, takes modules off, and looks what there is.
     pub(super) fn what_runs_changed(&mut self, now: Time, out: &mut Effects<Effect>) {
+        self.hashes = None;
         self.tell_routes(out);
         let wanted: BTreeSet<_> = self.modules().map(|(module, _)| module).collect();
         let unwanted: Vec<_> = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
