@@ -141,8 +141,14 @@ impl Device {
     }
 }
 
-/// Milliseconds of an update, and microseconds of a list in which nothing has changed.
-fn round(modules: usize) -> (f64, f64) {
+/// What one round took.
+struct Round {
+    update_ms: f64,
+    /// A list in which nothing has changed.
+    idle_us: f64,
+}
+
+fn round(modules: usize) -> Round {
     let key = SigningKey::from_bytes(&[7; 32]);
     let fleet = Fleet::of_one(&key).expect("a fleet");
     let [first, second] = [1, 2].map(|version| desired(&key, &fleet, modules, version));
@@ -159,21 +165,21 @@ fn round(modules: usize) -> (f64, f64) {
     let begun = Instant::now();
     assert_eq!(device.list(), 0);
     let idle = begun.elapsed();
-    (update.as_secs_f64() * 1e3, idle.as_secs_f64() * 1e6)
+    Round { update_ms: update.as_secs_f64() * 1e3, idle_us: idle.as_secs_f64() * 1e6 }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 fn main() {
-    let rounds: Vec<_> = (0..ROUNDS).map(|_| (round(MODULES), round(MODULES / 10))).collect();
-    let of = |pick: fn(&((f64, f64), (f64, f64))) -> f64| median(rounds.iter().map(pick).collect());
+    let (large, small): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (round(MODULES), round(MODULES / 10))).unzip();
     println!(
         "{{\"update_ms\":{:.3},\"idle_50_us\":{:.1},\"idle_5_us\":{:.1}}}",
-        of(|round| round.0.0),
-        of(|round| round.0.1),
-        of(|round| round.1.1)
+        median(large.iter().map(|round| round.update_ms)),
+        median(large.iter().map(|round| round.idle_us)),
+        median(small.iter().map(|round| round.idle_us)),
     );
 }
