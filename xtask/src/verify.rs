@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
 /// For one check, with a build from nothing before it: what hangs is killed, and the others still have their turn.
-const CHECK_LIMIT: Duration = Duration::from_secs(25 * 60);
+const CHECK_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
