@@ -133,6 +133,7 @@ impl Device {
                     spec_hash,
                     running: true,
                     exit_code: None,
+                    health: None,
                 };
                 self.containers.insert(module, observed);
             }

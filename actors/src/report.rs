@@ -42,6 +42,38 @@ pub struct ModuleStatus {
     pub exit_code: Option<i64>,
     /// The last failure in words, with what to do; empty when all is well.
     pub problem: String,
+    /// What its health check says, while it runs and has one.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// The last that the check wrote, when it is not well.
+    #[serde(default)]
+    pub output: String,
+}
+
+/// The last that a health check wrote is kept in so many bytes.
+pub const MAX_OUTPUT_BYTES: usize = 1024;
+
+/// What a health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// Nothing yet.
+    Starting,
+    /// It is well.
+    Healthy,
+    /// It failed as often in a row as makes it so.
+    Unhealthy,
+}
+
+impl Health {
+    /// The word for it that people and programs read.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
 }
 
 /// Where a module is in its life.
@@ -292,7 +324,7 @@ impl Parts {
 
 /// What a reported module costs to keep.
 pub(crate) fn module_cost_bytes(name: &str, status: &ModuleStatus) -> usize {
-    name.len() + status.image.len() + status.problem.len() + ENTRY_BYTES
+    name.len() + status.image.len() + status.problem.len() + status.output.len() + ENTRY_BYTES
 }
 
 /// What a reported workload costs to keep.

@@ -11,6 +11,8 @@ use crate::{
     workload::{ModuleSpec, Workload, is_name},
 };
 
+mod depends;
+mod health;
 mod keys;
 mod leaf;
 mod ports;
@@ -172,6 +174,7 @@ impl<'a> Top<'a> {
             }
             modules.insert(key.clone(), service::read(key, key_span, value, &self.volumes, problems));
         }
+        depends::check(services, &mut modules, problems);
         modules
     }
 }

@@ -107,6 +107,12 @@ pub struct ModuleSpec {
     /// What it asks for beyond what every container has; each device's policy decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub privileges: Vec<Privilege>,
+    /// How the engine finds out whether it is well; `None` for what its image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<HealthCheck>,
+    /// What has to be there before it is started, by module of the same workload.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: BTreeMap<String, Dependency>,
 }
 
 impl ModuleSpec {
@@ -115,6 +121,61 @@ impl ModuleSpec {
     pub fn spec_hash(&self) -> String {
         hash::hex(&hash::sha256(&cbor::encode(self)))
     }
+}
+
+/// How the engine finds out whether a module is well. What is `None`, and an empty test, is as the image says, else as the engine has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// `CMD` and a program with its arguments, `CMD-SHELL` and a line for the shell, or `NONE`.
+    pub test: Vec<String>,
+    /// Milliseconds between two runs.
+    pub interval_ms: Option<u64>,
+    /// Milliseconds that a run may take.
+    pub timeout_ms: Option<u64>,
+    /// Failures in a row that make a module unhealthy.
+    pub retries: Option<u32>,
+    /// Milliseconds after the start in which failures do not count.
+    pub start_period_ms: Option<u64>,
+    /// Milliseconds between two runs within that time.
+    pub start_interval_ms: Option<u64>,
+}
+
+impl HealthCheck {
+    /// Whether it says that there is no check.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.test.first().is_some_and(|first| first == "NONE")
+    }
+}
+
+/// What a module needs another one for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// What has to be so before the module is started.
+    pub condition: Condition,
+    /// Whether the module is started again when the other one was replaced.
+    pub restart: bool,
+    /// Whether the module waits for one that has failed.
+    pub required: bool,
+}
+
+impl Default for Dependency {
+    fn default() -> Self {
+        Self { condition: Condition::Started, restart: false, required: true }
+    }
+}
+
+/// What has to be so of a module that others depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It was started.
+    Started,
+    /// Its health check says that it is well.
+    Healthy,
+    /// It ended with code 0.
+    Completed,
 }
 
 /// A named volume in a container. Volumes of a workload are the device's own, kept across updates.

@@ -6,7 +6,9 @@ mod bit_flips;
 mod disk_errors;
 mod kill9;
 mod power_loss;
+mod random;
 mod unit_test;
+mod update_kill;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -36,6 +38,8 @@ enum Fault {
     DiskErrors,
     /// One bit flips in a file of the store, or the file is cut off
     BitFlips,
+    /// `kill -9` of the daemon in the middle of updates, with real containers: one whole version runs afterwards
+    UpdateKill,
     /// Attacks on who distributes what runs: a line for each, and whether it was held
     Attacks,
 }
@@ -78,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Fault::PowerLoss => power_loss::run(count, seed),
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),
+        Fault::UpdateKill => return update_kill::run(count, seed),
         Fault::Attacks => return attacks::run(),
     }?;
     let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wayside_config::workload::ModuleSpec;
 
 pub use self::machine::{BACKOFF, Module, STABLE_MS, STOP_SLACK_MS};
-use crate::report::ModuleStatus;
+use crate::report::{Health, ModuleStatus};
 
 /// What can happen to a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,17 @@ pub enum Event {
         running: bool,
         /// How it ended; `None` while it runs or when it was never started.
         exit_code: Option<i64>,
+        /// What its health check says; `None` without one.
+        health: Option<Health>,
+    },
+    /// Its health check says something new.
+    Health {
+        /// The container.
+        container: String,
+        /// What.
+        health: Health,
+        /// The last that the check wrote, at most [`crate::report::MAX_OUTPUT_BYTES`].
+        output: String,
     },
     /// The engine has no container for it.
     Missing,

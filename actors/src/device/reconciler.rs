@@ -33,7 +33,7 @@ pub use self::{
 use crate::{
     device::{access::Client, router::RouteTable},
     frame::Desired,
-    report::{ModuleStatus, WorkloadStatus},
+    report::{Health, ModuleStatus, WorkloadStatus},
 };
 
 /// What can happen to the reconciler.
@@ -129,6 +129,8 @@ pub struct Observed {
     pub running: bool,
     /// How it ended; `None` while it runs or when it was never started.
     pub exit_code: Option<i64>,
+    /// What its health check says; `None` without one.
+    pub health: Option<Health>,
 }
 
 /// What the engine has of the images that it was asked for.
@@ -178,6 +180,8 @@ pub enum Effect {
     },
     /// The module should not be here.
     Unwant(ModuleId),
+    /// What the module depends on was replaced, and it wants to be started again then.
+    Restart(ModuleId),
     /// The engine has a container for the module.
     Found(ModuleId, Observed),
     /// The engine has no container for the module.

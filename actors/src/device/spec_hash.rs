@@ -8,16 +8,22 @@ use wayside_config::workload::ModuleSpec;
 #[must_use]
 pub fn spec_hash(spec: &ModuleSpec, additions: &str) -> String {
     let mut bytes = Vec::new();
-    // Where in the file something is asked for changes nothing of what it is.
     let mut spec = spec.clone();
+    // Where in the file something is asked for changes nothing of what it is, and whom it waits for is not in its container.
     spec.privileges.iter_mut().for_each(|asked| asked.line = 0);
+    spec.depends_on.clear();
     ciborium::into_writer(&(&spec, additions), &mut bytes).expect("a specification is writable to memory");
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use wayside_config::privilege::{Privilege, Right};
+    use std::collections::BTreeMap;
+
+    use wayside_config::{
+        privilege::{Privilege, Right},
+        workload::{Dependency, HealthCheck},
+    };
 
     use super::*;
 
@@ -36,5 +42,9 @@ mod tests {
         };
         assert_ne!(hash, spec_hash(&asks(1), "port 1883"));
         assert_eq!(spec_hash(&asks(1), "port 1883"), spec_hash(&asks(2), "port 1883"));
+        let depends_on = BTreeMap::from([("b".into(), Dependency::default())]);
+        assert_eq!(hash, spec_hash(&ModuleSpec { depends_on, ..spec.clone() }, "port 1883"));
+        let checked = ModuleSpec { healthcheck: Some(HealthCheck::default()), ..spec };
+        assert_ne!(hash, spec_hash(&checked, "port 1883"));
     }
 }

@@ -5,10 +5,9 @@
 //!
 //! | from | what | heard by |
 //! |---|---|---|
-//! | reconciler | `Want`, `Unwant`, `Found`, `Missing` | that module |
-//! | reconciler | `Routes` | router |
+//! | reconciler | `Want`, `Unwant`, `Restart`, `Found`, `Missing` | that module |
+//! | reconciler | `Routes`; `Twins` | router; twins |
 //! | reconciler | `Assigned`, `Problems`, `Workload`, `WorkloadGone` | health |
-//! | reconciler | `Twins` | twins |
 //! | reconciler | `SaveFloors`, `Save`, `SaveLife`, `DropLife`, `List`, `Look`, `Pull`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
 //! | module | `Report` | health, calls, reconciler |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
@@ -155,9 +154,10 @@ pub fn reconciler(effect: reconciler::Effect) -> Outs {
         E::Pull { workload, images } => engine(io::Engine::Pull { workload, images }),
         E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
         E::Unwant(module) => to_module(module, module::Event::Unwanted),
+        E::Restart(module) => to_module(module, module::Event::Restart),
         E::Found(module, found) => {
-            let reconciler::Observed { container, module: _, spec_hash, running, exit_code } = found;
-            to_module(module, module::Event::Found { container, spec_hash, running, exit_code })
+            let reconciler::Observed { container, module: _, spec_hash, running, exit_code, health } = found;
+            to_module(module, module::Event::Found { container, spec_hash, running, exit_code, health })
         }
         E::Missing(module) => to_module(module, module::Event::Missing),
         E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),

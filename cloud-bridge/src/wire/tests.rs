@@ -8,7 +8,7 @@ use proptest::{collection, prelude::*};
 use wayside_actors::{
     frame::{Answer, Ask, Desired, Hello, MAX_ANSWER_BYTES, PROTOCOL, Question, ToCloud, ToDevice},
     report::{
-        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, Phase,
+        Health, MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, ModuleState, ModuleStatus, Phase,
         QueueStatus, Report, RouteStatus, WorkloadStatus,
     },
 };
@@ -68,6 +68,8 @@ fn bytes_are_pinned() {
                 restarts: 0,
                 exit_code: Some(-1),
                 problem: String::new(),
+                health: Some(Health::Healthy),
+                output: String::new(),
             },
         )]),
         queues: BTreeMap::from([(
@@ -83,7 +85,7 @@ fn bytes_are_pinned() {
     }));
     assert_eq!(
         hex(&body(&report)),
-        "900201f5818663772f6d0261690020608081866171010203040580f609f6f6f680808185617706f60067746f6f206f6c6480"
+        "900201f5818863772f6d02616900206001608081866171010203040580f609f6f6f680808185617706f60067746f6f206f6c6480"
     );
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
@@ -198,6 +200,8 @@ fn a_device_sends_what_the_cloud_takes() {
         restarts: 0,
         exit_code: None,
         problem: long(),
+        health: None,
+        output: long(),
     };
     let report = Report {
         number: 1,

@@ -6,8 +6,8 @@ use wayside_actors::{
     frame::{Answer, Hello, MAX_ANSWER_BYTES, OLDEST_PROTOCOL, PROTOCOL, ToCloud},
     message::Batch,
     report::{
-        MAX_MODULES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES, MAX_REPORTED_NAME_BYTES,
-        MAX_ROUTES, MAX_WORKLOADS, ModuleState, ModuleStatus, Phase, QueueStatus, Report, RouteStatus,
+        MAX_MODULES, MAX_OUTPUT_BYTES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES,
+        MAX_REPORTED_NAME_BYTES, MAX_ROUTES, MAX_WORKLOADS, ModuleStatus, QueueStatus, Report, RouteStatus,
         WorkloadStatus,
     },
 };
@@ -21,6 +21,9 @@ use super::{
     packed::{pack, unpack},
     put_batch, put_key, unframed,
 };
+mod numbers;
+
+use self::numbers::{health, health_number, phase, phase_number, state, state_number};
 use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
 
 const HELLO: u64 = 1;
@@ -191,17 +194,19 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
 }
 
 fn put_module(encoder: &mut Encoder, module: &str, status: &ModuleStatus) {
-    encoder.array(6);
+    encoder.array(8);
     encoder.text(module);
     encoder.uint(state_number(status.state));
     encoder.text(cut(&status.image, IMAGE_BYTES));
     encoder.uint(u64::from(status.restarts));
     encoder.option(status.exit_code, Encoder::int);
     encoder.text(cut(&status.problem, MAX_PROBLEM_BYTES));
+    encoder.option(status.health, |e, health| e.uint(health_number(health)));
+    encoder.text(cut(&status.output, MAX_OUTPUT_BYTES));
 }
 
 fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
-    decoder.record("module", 6, |d| {
+    decoder.record("module", 8, |d| {
         let name = name(d)?;
         let status = ModuleStatus {
             state: state(d.uint()?)?,
@@ -209,6 +214,8 @@ fn module(decoder: &mut Decoder) -> Result<(String, ModuleStatus), CodecError> {
             restarts: d.small("a number of restarts")?,
             exit_code: d.option(Decoder::int)?,
             problem: d.text(MAX_PROBLEM_BYTES, "a problem")?,
+            health: d.option(|d| health(d.uint()?))?,
+            output: d.text(MAX_OUTPUT_BYTES, "what a health check wrote")?,
         };
         Ok((name, status))
     })
@@ -331,50 +338,4 @@ fn put_names(encoder: &mut Encoder, limit: usize, names: &[String]) {
 /// The name of a module or a queue.
 fn name(decoder: &mut Decoder) -> Result<String, CodecError> {
     decoder.text(MAX_REPORTED_NAME_BYTES, "the name of a module or a queue")
-}
-
-const fn state_number(state: ModuleState) -> u64 {
-    match state {
-        ModuleState::Creating => 0,
-        ModuleState::Starting => 1,
-        ModuleState::Running => 2,
-        ModuleState::BackOff => 3,
-        ModuleState::Ended => 4,
-        ModuleState::Stopping => 5,
-        ModuleState::Failed => 6,
-    }
-}
-
-fn state(number: u64) -> Result<ModuleState, CodecError> {
-    Ok(match number {
-        0 => ModuleState::Creating,
-        1 => ModuleState::Starting,
-        2 => ModuleState::Running,
-        3 => ModuleState::BackOff,
-        4 => ModuleState::Ended,
-        5 => ModuleState::Stopping,
-        6 => ModuleState::Failed,
-        _ => return Err(CodecError::Expected("a module's state that this version knows")),
-    })
-}
-
-const fn phase_number(phase: Phase) -> u64 {
-    match phase {
-        Phase::Preparing => 0,
-        Phase::Switching => 1,
-        Phase::Probation => 2,
-        Phase::RollingBack => 3,
-        Phase::Running => 4,
-    }
-}
-
-fn phase(number: u64) -> Result<Phase, CodecError> {
-    Ok(match number {
-        0 => Phase::Preparing,
-        1 => Phase::Switching,
-        2 => Phase::Probation,
-        3 => Phase::RollingBack,
-        4 => Phase::Running,
-        _ => return Err(CodecError::Expected("a workload's phase that this version knows")),
-    })
 }

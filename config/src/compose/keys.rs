@@ -156,9 +156,22 @@ pub(super) const SERVICE: Keys = Keys {
         "cap_add",
         "devices",
         "network_mode",
+        "healthcheck",
+        "depends_on",
     ],
     refused: SERVICE_REFUSED,
 };
+
+/// A service's `healthcheck`.
+pub(super) const HEALTH: Keys = Keys {
+    place: "`healthcheck`",
+    supported: &["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"],
+    refused: &[],
+};
+
+/// One entry of a service's `depends_on`.
+pub(super) const DEPENDENCY: Keys =
+    Keys { place: "`depends_on`", supported: &["condition", "restart", "required"], refused: &[] };
 
 const LATER: &str = "not supported yet; remove it";
 const NETWORK: &str = "remove it: the modules of a workload share one network on each device";
@@ -185,7 +198,6 @@ const SERVICE_REFUSED: &[(&str, &str)] = &[
     ("cpu_shares", CPU),
     ("cpuset", CPU),
     ("credential_spec", LATER),
-    ("depends_on", "remove it: modules start together, and a route keeps messages until its end is there"),
     ("deploy", "use `mem_limit`, `cpus` and `restart`; which devices run it stands in `x-wayside.target`"),
     ("develop", "remove it before the workload is applied"),
     ("device_cgroup_rules", PRIVILEGE),
@@ -200,7 +212,6 @@ const SERVICE_REFUSED: &[(&str, &str)] = &[
     ("extra_hosts", NETWORK),
     ("gpus", LATER),
     ("group_add", PRIVILEGE),
-    ("healthcheck", LATER),
     ("hostname", NETWORK),
     ("ipc", PRIVILEGE),
     ("isolation", LATER),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    keys, ports, privileges,
+    depends, health, keys, ports, privileges,
     words::{self, BadWords},
     yaml::{Entry, Node, Value},
 };
@@ -90,6 +90,8 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, volumes: &BTreeSet<String>, pr
         "devices" => privileges::devices(value, &mut spec.privileges, problems),
         "network_mode" => privileges::network(value, &mut spec.privileges, problems),
         "ports" => spec.ports = ports::read(value, problems),
+        "healthcheck" => spec.healthcheck = Some(health::read(value, problems)),
+        "depends_on" => spec.depends_on = depends::read(value, problems),
         "x-wayside" => keys::SERVICE.refuse(what, key_span, problems),
         extension if extension.starts_with("x-") => {}
         other => keys::SERVICE.refuse(other, key_span, problems),

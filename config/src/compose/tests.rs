@@ -1,5 +1,7 @@
 //! Whole files: what is read, and what people are told.
 
+mod depends;
+mod health;
 mod leaves;
 mod privileges;
 mod routes;
@@ -129,6 +131,8 @@ x-wayside:
                 PortMapping { host_ip: None, host_port: 53, container_port: 53, udp: true },
             ],
             privileges: Vec::new(),
+            healthcheck: None,
+            depends_on: BTreeMap::new(),
         }
     );
     assert_eq!(workload.modules["detector"].restart, Restart::Always);

@@ -99,6 +99,8 @@ impl Fake {
                     restarts: 0,
                     exit_code: None,
                     problem: String::new(),
+                    health: None,
+                    output: String::new(),
                 };
                 report.modules.insert(format!("{}/{name}", release.workload.name), module);
             }

@@ -1,5 +1,7 @@
 //! A device as `devices` and `status` show it, whether it or the cloud told of it.
 
+mod words;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use wayside_actors::{
 };
 use wayside_config::identity::{DeviceId, PublicKey};
 
+use self::words::{describe_leaves, describe_mqtt, describe_store};
 use super::{
     output::{bytes, duration, table},
     visible::one_line,
@@ -114,6 +117,12 @@ pub(super) struct ModuleView {
     pub(super) exit_code: Option<i64>,
     /// Empty when all is well.
     pub(super) problem: String,
+    /// What its health check says, if it has one.
+    #[serde(default)]
+    pub(super) health: Option<String>,
+    /// The last that the check wrote, when it is not well.
+    #[serde(default)]
+    pub(super) output: String,
 }
 
 /// A device in the cloud's API.
@@ -171,7 +180,8 @@ impl From<Status> for DeviceView {
             let state = module.state.name().to_owned();
             let (image, restarts) = (module.image, module.restarts);
             let (exit_code, problem) = (module.exit_code, module.problem);
-            (name, ModuleView { state, image, restarts, exit_code, problem })
+            let (health, output) = (module.health.map(|health| health.name().to_owned()), module.output);
+            (name, ModuleView { state, image, restarts, exit_code, problem, health, output })
         };
         Self {
             device: status.device,
@@ -278,17 +288,21 @@ impl DeviceView {
             .map(|(name, module)| {
                 let exit = module.exit_code.map_or(String::new(), |code| code.to_string());
                 let restarts = module.restarts.to_string();
+                let health = module.health.clone().unwrap_or_default();
+                let problem = [&module.problem, &module.output].map(String::as_str).join(" ");
+                let problem = problem.trim().to_owned();
                 vec![
                     name.clone(),
                     module.state.clone(),
+                    health,
                     restarts,
                     exit,
                     module.image.clone(),
-                    module.problem.clone(),
+                    problem,
                 ]
             })
             .collect();
-        let head = ["MODULE", "STATE", "RESTARTS", "EXIT", "IMAGE", "PROBLEM"];
+        let head = ["MODULE", "STATE", "HEALTH", "RESTARTS", "EXIT", "IMAGE", "PROBLEM"];
         if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
     }
 
@@ -361,42 +375,9 @@ fn describe_traffic(mesh: &MeshStatus) -> String {
     text
 }
 
-/// What clients did that they may not do shows one that is set up wrongly, or a stranger.
-fn describe_mqtt(mqtt: &MqttStatus) -> String {
-    let counted = &mqtt.counted;
-    let mut text = format!("{} client(s)", counted.clients);
-    for (count, what) in [
-        (counted.denied_publishes, "publishes outside their topics"),
-        (counted.denied_subscriptions, "subscriptions outside their topics"),
-        (counted.wrong_passwords, "wrong passwords"),
-        (counted.malformed, "malformed"),
-        (counted.too_large, "too large"),
-        (counted.silent, "silent"),
-        (counted.not_reading, "not reading"),
-        (counted.turned_away, "too many"),
-        (counted.discarded, "messages above a client's limit"),
-    ] {
-        if count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
-}
-
-fn describe_leaves(mqtt: &MqttStatus) -> String {
-    let certificate = mqtt.certificate.map_or(String::new(), |certificate| format!(" ({certificate})"));
-    if mqtt.leaves.is_empty() { String::new() } else { mqtt.leaves.join(", ") + &certificate }
-}
-
-fn describe_store(store: &StoreStatus) -> String {
-    let StoreStatus { bytes: used, max_bytes, segments, damages, commits: _ } = store;
-    let damage = if *damages > 0 { format!(", {damages} damaged") } else { String::new() };
-    format!("{} of {} in {segments} segment(s){damage}", bytes(*used), bytes(*max_bytes))
-}
-
 #[cfg(test)]
 mod tests {
-    use wayside_actors::report::{ModuleState, ModuleStatus, Phase, Report};
+    use wayside_actors::report::{Health, ModuleState, ModuleStatus, Phase, Report};
     use wayside_config::leaf::Fingerprint;
     use wayside_mesh::mqtt::Counted;
 
@@ -409,6 +390,8 @@ mod tests {
             restarts: 2,
             exit_code: Some(1),
             problem: String::new(),
+            health: Some(Health::Unhealthy),
+            output: "no answer".into(),
         };
         let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0, expired: 0 };
         Status {
@@ -475,8 +458,8 @@ mod tests {
         WORKLOAD  VERSION  PHASE      COMING
         w         6        preparing  7
 
-        MODULE    STATE     RESTARTS  EXIT  IMAGE     PROBLEM
-        w/sensor  back-off  2         1     sensor:1
+        MODULE    STATE     HEALTH     RESTARTS  EXIT  IMAGE     PROBLEM
+        w/sensor  back-off  unhealthy  2         1     sensor:1  no answer
 
         QUEUE         WAITING  SIZE     IN  DROPPED  EXPIRED
         w/r -> cloud  3        2.0 KiB  9   0        0

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use wayside_actors::report::QueueStatus;
+use wayside_actors::report::{Health, QueueStatus};
 
 use crate::control::Status;
 
@@ -31,6 +31,8 @@ pub(super) fn tell(status: &Status, engine: Result<String, String>, state: &Path
                 "restarts": module.restarts,
                 "exit_code": module.exit_code,
                 "problem": module.problem,
+                "health": module.health.map(Health::name),
+                "output": module.output,
             });
             (name.clone(), told)
         })

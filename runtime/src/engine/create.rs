@@ -12,7 +12,7 @@ use wayside_config::{
     workload::{ModuleId, ModuleSpec},
 };
 
-use super::{Broker, Ready, Settings, names};
+use super::{Broker, Ready, Settings, health, names};
 
 /// Processes a module may have when it does not say.
 const PIDS: u32 = 512;
@@ -76,6 +76,7 @@ pub(super) fn body(
         working_dir: spec.working_dir.clone(),
         labels: Some(labels),
         stop_signal: spec.stop_signal.clone(),
+        healthcheck: spec.healthcheck.as_ref().map(health::config),
         stop_timeout: i64::try_from(spec.stop_grace_ms.div_ceil(1000)).ok(),
         exposed_ports: Some(spec.ports.iter().map(port_name).collect()),
         host_config: Some(host_config(settings, ready, module, spec)),

@@ -5,6 +5,7 @@
 mod create;
 mod credentials;
 mod errors;
+mod health;
 mod images;
 mod link;
 mod logs;

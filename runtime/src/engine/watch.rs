@@ -8,10 +8,13 @@ use std::{
 
 use bollard::{models::EventMessage, query_parameters::EventsOptions};
 use futures_util::StreamExt;
-use wayside_actors::device::{module, reconciler, wiring};
+use wayside_actors::{
+    device::{module, reconciler, wiring},
+    report::Health,
+};
 use wayside_config::workload::ModuleId;
 
-use super::{Ready, Shared, link, names};
+use super::{Ready, Shared, health, link, names};
 
 /// Between two attempts to reach the engine, and after its stream ended.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -46,7 +49,7 @@ async fn follow(shared: &Shared, ready: &Ready) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let filters = HashMap::from([
         ("type".to_owned(), vec!["container".to_owned()]),
-        ("event".to_owned(), vec!["die".to_owned(), "destroy".to_owned()]),
+        ("event".to_owned(), ["die", "destroy", "health_status"].map(str::to_owned).into()),
         ("label".to_owned(), vec![names::of_device(&shared.settings.identity.device())]),
     ]);
     let options = EventsOptions {
@@ -60,9 +63,13 @@ async fn follow(shared: &Shared, ready: &Ready) {
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if let Some((module, event)) = translate(&event) {
+                if let Some((module, mut event)) = translate(&event) {
                     if let module::Event::Removed { container } = &event {
                         shared.settings.credentials.gone(container);
+                    }
+                    if let module::Event::Health { container, health: Health::Unhealthy, output } = &mut event
+                    {
+                        *output = health::output(ready, container).await;
                     }
                     shared.tell(wiring::Event::Module(module, event)).await;
                 }
@@ -86,7 +93,9 @@ fn translate(message: &EventMessage) -> Option<(ModuleId, module::Event)> {
             module::Event::Exited { container, code }
         }
         "destroy" => module::Event::Removed { container },
-        _ => return None,
+        action => {
+            module::Event::Health { container, health: health::of_action(action)?, output: String::new() }
+        }
     };
     Some((module, event))
 }
@@ -112,6 +121,10 @@ mod tests {
         message.action = Some("destroy".into());
         let removed = module::Event::Removed { container: "c1".into() };
         assert_eq!(translate(&message), Some((module, removed)));
+        message.action = Some("health_status: healthy".into());
+        let (container, output) = ("c1".into(), String::new());
+        let healthy = module::Event::Health { container, health: Health::Healthy, output };
+        assert_eq!(translate(&message), Some(("weather/sensor".parse().unwrap(), healthy)));
         message.action = Some("exec_create".into());
         assert_eq!(translate(&message), None);
     }

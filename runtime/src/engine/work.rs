@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use wayside_actors::device::{io, module, reconciler, wiring};
 use wayside_config::workload::{ModuleId, ModuleSpec};
 
-use super::{Ready, Shared, create, credentials::Listed, errors, images, names};
+use super::{Ready, Shared, create, credentials::Listed, errors, health, images, names};
 
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
@@ -161,6 +161,7 @@ fn observed(summary: ContainerSummary) -> Option<reconciler::Observed> {
         spec_hash: labels.get(names::SPEC).cloned().unwrap_or_default(),
         running: matches!(state, State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING),
         exit_code: summary.status.as_deref().and_then(exit_code),
+        health: summary.status.as_deref().and_then(health::of_status),
     })
 }
 

@@ -146,6 +146,7 @@ impl Engine {
             module: Some(container.module.clone()),
             spec_hash: container.spec_hash.clone(),
             running: container.run().is_some(),
+            health: None,
             exit_code: match container.state {
                 State::Exited { code } => Some(code),
                 State::Created | State::Running { .. } => None,

@@ -28,7 +28,7 @@ fn docker_compose_starts_the_same_file() -> Result<()> {
     })
 }
 
-/// Every key that Wayside supports in a service, but `restart`: it restarts modules itself.
+/// Every key that Wayside supports in a service, but `restart` and `depends_on`: it starts modules itself.
 fn every_key() -> String {
     format!(
         r#"
@@ -50,6 +50,7 @@ services:
     cpus: 0.25
     pids_limit: 77
     volumes: ["rows:/rows:ro", "state:/state"]
+    healthcheck: {{ test: probe || exit 1, interval: 1m30s, timeout: 500ms, retries: 4, start_period: 40s }}
     ports: ["127.0.0.1:48123:8080", "127.0.0.1:48124:9090/udp"]
 volumes: {{ rows: , state: }}
 "#
@@ -57,7 +58,7 @@ volumes: {{ rows: , state: }}
 }
 
 /// Where the engine shows what a key has set, and as what.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 17] = [
     "/Config/Image",
     "/Config/Entrypoint",
     "/Config/Cmd",
@@ -65,6 +66,7 @@ const SHOWN: [&str; 16] = [
     "/Config/User",
     "/Config/StopTimeout",
     "/Config/StopSignal",
+    "/Config/Healthcheck",
     "/Config/ExposedPorts",
     "/HostConfig/Init",
     "/HostConfig/ReadonlyRootfs",

@@ -15,6 +15,7 @@ mod crash_loop;
 mod first_start;
 mod mesh;
 mod mqtt;
+mod order;
 mod policy;
 mod routes;
 mod state;

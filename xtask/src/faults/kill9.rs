@@ -17,7 +17,7 @@ use wayside_tests::{
     ensure::program,
 };
 
-use super::Outcome;
+use super::{Outcome, random::Random};
 
 /// What the daemon is killed on entering; nothing is by time alone.
 const POINTS: [Option<&str>; 7] = [
@@ -104,20 +104,6 @@ impl Drop for Witness {
         if self.0.kill().is_ok() && wait(&mut self.0, Duration::from_secs(10)).is_err() {
             eprintln!("the witness, process {}, may still run", self.0.id());
         }
-    }
-}
-
-/// Numbers from a seed (SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-struct Random(u64);
-
-impl Random {
-    /// Below `limit`, evenly enough.
-    const fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) % limit
     }
 }
 

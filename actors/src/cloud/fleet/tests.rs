@@ -185,7 +185,7 @@ fn reports_merge_and_a_gap_ends_the_connection() {
 
 fn module(problem_bytes: usize) -> ModuleStatus {
     let (state, image, problem) = (ModuleState::Failed, "i".into(), "x".repeat(problem_bytes));
-    ModuleStatus { state, image, restarts: 0, exit_code: None, problem }
+    ModuleStatus { state, image, restarts: 0, exit_code: None, problem, health: None, output: String::new() }
 }
 
 #[test]

@@ -19,7 +19,15 @@ fn module(name: &str) -> ModuleId {
 }
 
 fn status(state: ModuleState, restarts: u32) -> ModuleStatus {
-    ModuleStatus { state, image: "sensor:1".into(), restarts, exit_code: None, problem: String::new() }
+    ModuleStatus {
+        state,
+        image: "sensor:1".into(),
+        restarts,
+        exit_code: None,
+        problem: String::new(),
+        health: None,
+        output: String::new(),
+    }
 }
 
 fn runs(name: &str, restarts: u32) -> Event {

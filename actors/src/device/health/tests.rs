@@ -19,7 +19,15 @@ fn queue(number: u8) -> Queue {
 
 fn status(restarts: u32) -> ModuleStatus {
     let (image, problem) = ("sensor".into(), String::new());
-    ModuleStatus { state: ModuleState::Running, image, restarts, exit_code: None, problem }
+    ModuleStatus {
+        state: ModuleState::Running,
+        image,
+        restarts,
+        exit_code: None,
+        problem,
+        health: None,
+        output: String::new(),
+    }
 }
 
 fn problems(source: &str, problems: &[&str]) -> Event {

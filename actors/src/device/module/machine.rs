@@ -1,14 +1,15 @@
 //! The life of one container, as a state machine.
 
 mod actions;
+mod knowledge;
 
-use wayside_config::workload::{ModuleSpec, Restart};
+use wayside_config::workload::ModuleSpec;
 
 use super::{Effect, Event};
 use crate::{
     backoff::Backoff,
     machine::{Effects, Machine},
-    report::{ModuleState, ModuleStatus},
+    report::{Health, ModuleStatus},
     time::Time,
 };
 
@@ -38,6 +39,9 @@ pub struct Module {
     starts: u32,
     exit_code: Option<i64>,
     problem: String,
+    /// What the health check of the run says, and what it wrote last.
+    health: Option<Health>,
+    output: String,
     reported: Option<ModuleStatus>,
     /// These two are of the specification wanted last, for its container may outlive the wish.
     grace_ms: u64,
@@ -100,9 +104,18 @@ impl Machine for Module {
                 self.wanted = None;
                 self.settle(now, out);
             }
-            Event::Found { container, spec_hash, running, exit_code } => {
+            Event::Found { container, spec_hash, running, exit_code, health } => {
                 let container = Container { id: container, hash: spec_hash };
                 self.found(container, running, exit_code, now, out);
+                // A list may be older than an event.
+                let is_known = matches!(self.health, Some(Health::Healthy | Health::Unhealthy));
+                self.hears_of_health(health.filter(|health| !is_known || *health != Health::Starting));
+            }
+            Event::Health { container, health, output } => {
+                if self.holds().is_some_and(|held| held.id == container) {
+                    self.output = output;
+                    self.hears_of_health(Some(health));
+                }
             }
             Event::Missing => self.missing(out),
             Event::Created { container, spec_hash } => {
@@ -261,6 +274,7 @@ impl Module {
             | State::Removing { .. } => return,
         };
         self.exit_code = Some(code);
+        self.health = None;
         if self.starts_again(code) {
             self.back_off(Some(container), now, out);
         } else {
@@ -324,67 +338,6 @@ impl Module {
             | State::Ended(_)
             | State::Stopping { .. }
             | State::Removing { .. } => {}
-        }
-    }
-}
-
-/// What it knows.
-impl Module {
-    fn fits(&self, container: &Container) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| wanted.hash == container.hash)
-    }
-
-    fn holds(&self) -> Option<&Container> {
-        match &self.state {
-            State::Unknown | State::Creating { .. } => None,
-            State::BackOff { container, .. } => container.as_ref(),
-            State::Starting(container)
-            | State::Running { container, .. }
-            | State::Ended(container)
-            | State::Stopping { container, .. }
-            | State::Removing { container, .. } => Some(container),
-        }
-    }
-
-    /// Whether the restart policy starts it again after it ended with `code`.
-    fn starts_again(&self, code: i64) -> bool {
-        match self.wanted.as_ref().map(|wanted| wanted.spec.restart) {
-            None | Some(Restart::No) => false,
-            Some(Restart::Always | Restart::UnlessStopped) => true,
-            Some(Restart::OnFailure { max_retries }) => {
-                code != 0 && max_retries.is_none_or(|most| self.failures < most)
-            }
-        }
-    }
-
-    fn report(&mut self, out: &mut Effects<Effect>) {
-        if self.wanted.is_none() && matches!(self.state, State::Unknown) {
-            *self = Self::default();
-            return out.push(Effect::Gone);
-        }
-        let status = ModuleStatus {
-            state: self.phase(),
-            image: self.image.clone(),
-            restarts: self.starts.saturating_sub(1),
-            exit_code: self.exit_code,
-            problem: self.problem.clone(),
-        };
-        if self.reported.as_ref() != Some(&status) {
-            self.reported = Some(status.clone());
-            let hash = self.wanted.as_ref().map(|wanted| wanted.hash.clone()).unwrap_or_default();
-            out.push(Effect::Report(status, hash));
-        }
-    }
-
-    fn phase(&self) -> ModuleState {
-        match &self.state {
-            State::Unknown | State::Creating { .. } => ModuleState::Creating,
-            State::Starting(_) => ModuleState::Starting,
-            State::Running { .. } => ModuleState::Running,
-            State::BackOff { .. } if self.problem.is_empty() => ModuleState::BackOff,
-            State::BackOff { .. } | State::Removing { retry_at: Some(_), .. } => ModuleState::Failed,
-            State::Ended(_) => ModuleState::Ended,
-            State::Stopping { .. } | State::Removing { retry_at: None, .. } => ModuleState::Stopping,
         }
     }
 }

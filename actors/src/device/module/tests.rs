@@ -1,11 +1,11 @@
 mod weather;
 
-use wayside_config::workload::{ModuleSpec, Restart};
+use wayside_config::workload::{HealthCheck, ModuleSpec, Restart};
 
 use super::{Effect, Event, Module, STABLE_MS, STOP_SLACK_MS};
 use crate::{
     machine::{Machine, Step},
-    report::ModuleState,
+    report::{Health, ModuleState},
     testing::{assert_replays, at, done},
 };
 
@@ -16,7 +16,7 @@ fn wanted(hash: &str, restart: Restart) -> Event {
 
 fn found(container: &str, hash: &str, exit_code: Option<i64>) -> Event {
     let running = exit_code.is_none();
-    Event::Found { container: container.into(), spec_hash: hash.into(), running, exit_code }
+    Event::Found { container: container.into(), spec_hash: hash.into(), running, exit_code, health: None }
 }
 
 fn exited(code: i64) -> Event {
@@ -142,8 +142,13 @@ fn adopts_what_it_finds_and_applies_the_policy_to_what_ended() {
     // Made, and never started.
     let mut module = Module::default();
     at(&mut module, 0, wanted("1", Restart::No));
-    let never =
-        Event::Found { container: "c".into(), spec_hash: "1".into(), running: false, exit_code: None };
+    let never = Event::Found {
+        container: "c".into(),
+        spec_hash: "1".into(),
+        running: false,
+        exit_code: None,
+        health: None,
+    };
     assert_eq!(asks(&mut module, 1, never), start());
 }
 
@@ -252,4 +257,45 @@ fn an_operators_restart_ends_the_run_and_begins_another_with_the_same_container(
     at(&mut module, 0, Event::Restart);
     at(&mut module, 1, Event::Unwanted);
     assert_eq!(asks(&mut module, 2, exited(143)), remove("c"));
+}
+
+#[test]
+fn a_run_begins_without_health_and_takes_what_the_engine_says_of_its_own_container() {
+    let spec = ModuleSpec {
+        healthcheck: Some(HealthCheck { test: vec!["CMD".into(), "probe".into()], ..HealthCheck::default() }),
+        ..ModuleSpec::default()
+    };
+    let mut module = Module::default();
+    at(&mut module, 0, Event::Wanted { spec: Box::new(spec), spec_hash: "1".into() });
+    for event in [Event::Missing, created(), started()] {
+        at(&mut module, 0, event);
+    }
+    let mut says = |container: &str, health, output: &str| {
+        let (container, output) = (container.into(), output.into());
+        let mut reports = done(&mut module, 1, Event::Health { container, health, output }).into_iter();
+        reports.next().map(|effect| {
+            let Effect::Report(status, _) = effect else { panic!("{effect:?}") };
+            (status.health, status.output)
+        })
+    };
+    assert_eq!(says("c", Health::Starting, ""), None);
+    assert_eq!(says("other", Health::Healthy, ""), None);
+    assert_eq!(
+        says("c", Health::Unhealthy, "no answer"),
+        Some((Some(Health::Unhealthy), "no answer".into()))
+    );
+    assert_eq!(says("c", Health::Healthy, "fine"), Some((Some(Health::Healthy), String::new())));
+    at(&mut module, 2, exited(1));
+    let status = at(&mut module, 1002, Event::Woken);
+    assert!(format!("{status:?}").contains("health: Some(Starting)"), "{status:?}");
+    // A module whose release has no check and whose image has one is healthy when the engine says so.
+    let mut module = running(Restart::Always);
+    let found = Event::Found {
+        container: "c".into(),
+        spec_hash: "1".into(),
+        running: true,
+        exit_code: None,
+        health: Some(Health::Healthy),
+    };
+    assert!(format!("{:?}", at(&mut module, 1, found)).contains("health: Some(Healthy)"));
 }

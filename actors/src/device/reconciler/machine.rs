@@ -1,6 +1,7 @@
 //! What is desired, held against what the engine has.
 
 mod courses;
+mod order;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +22,11 @@ use crate::{
     device::spec_hash::spec_hash,
     frame::Desired,
     machine::{Effects, Machine},
-    report::WorkloadStatus,
+    report::{ModuleStatus, WorkloadStatus},
     time::Time,
 };
+
+use order::Waits;
 
 /// How often the engine is asked what it has, in milliseconds, so that a missed event is made good.
 pub const LIST_MS: u64 = 60_000;
@@ -46,6 +49,16 @@ pub struct Reconciler {
     statuses: BTreeMap<String, WorkloadStatus>,
     /// Modules that were told to run, and the hash that they were told; empty when it is to be said again.
     told: BTreeMap<ModuleId, String>,
+    /// How those are doing.
+    doing: BTreeMap<ModuleId, ModuleStatus>,
+    /// Whom each of those depends on.
+    needs: BTreeMap<ModuleId, BTreeSet<String>>,
+    /// Modules that are not told to run yet, for they depend on others.
+    waiting: BTreeMap<ModuleId, Waits>,
+    /// Modules that are to be started again when what they depend on is there again.
+    to_restart: BTreeSet<ModuleId>,
+    /// Modules that are to go, and have others that depend on them and go first.
+    departing: BTreeSet<ModuleId>,
     /// Modules that were told to go and are not gone yet.
     leaving: BTreeSet<ModuleId>,
     problems: Problems,
@@ -95,6 +108,11 @@ impl Reconciler {
             courses: BTreeMap::new(),
             statuses: BTreeMap::new(),
             told: BTreeMap::new(),
+            doing: BTreeMap::new(),
+            needs: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            to_restart: BTreeSet::new(),
+            departing: BTreeSet::new(),
             leaving: BTreeSet::new(),
             problems: Problems::default(),
             list_at: None,
@@ -133,6 +151,9 @@ impl Machine for Reconciler {
             // What it says of another specification is late.
             Event::Module { module, spec_hash, status } if self.told.get(&module) == Some(&spec_hash) => {
                 let engine_away = self.problems.engine.is_some();
+                if self.does(&module, status.clone()) {
+                    self.list(now, out);
+                }
                 self.course(&module.workload, now, out, |course, acts| {
                     course.saw(&module.module, status, engine_away, now, acts);
                 });
@@ -158,6 +179,8 @@ impl Machine for Reconciler {
             }
             Event::ModuleGone(module) => {
                 self.leaving.remove(&module);
+                self.needs.remove(&module);
+                self.send_off(out);
                 // It may have been wanted again on its way out, and have missed that.
                 if self.told.remove(&module).is_some() {
                     self.list(now, out);
@@ -226,25 +249,22 @@ impl Reconciler {
             by_module.entry(container.module.clone()).or_default().push(container);
         }
         let hashes = self.hashes(additions);
+        let waited = std::mem::take(&mut self.waiting);
         for (module, hash) in &hashes.of {
-            if self.told.get(module) != Some(hash) {
-                self.leaving.remove(module);
-                self.told.insert(module.clone(), hash.clone());
-                let spec = self.spec(module).cloned().map(Box::new);
-                let (module, spec_hash) = (module.clone(), hash.clone());
-                if let Some(spec) = spec {
-                    out.push(Effect::Want { module, spec, spec_hash });
-                }
-            }
             let mut found = by_module.remove(&Some(module.clone())).unwrap_or_default();
             // The one to keep comes last: of the right specification, then running.
             found.sort_by_key(|container| (container.spec_hash == *hash, container.running));
+            let is_there = found.last().is_some_and(|last| last.spec_hash == *hash && last.running);
+            if !self.is_told(module, hash, is_there, out) {
+                continue;
+            }
             match found.pop() {
                 Some(container) => out.push(Effect::Found(module.clone(), container)),
                 None => out.push(Effect::Missing(module.clone())),
             }
             found.into_iter().for_each(|container| remove_orphan(container, out));
         }
+        self.tell_waiting(&waited, out);
         for (module, containers) in by_module {
             if module.is_none_or(|module| self.is_nobodys(&module)) {
                 containers.into_iter().for_each(|container| remove_orphan(container, out));
@@ -274,7 +294,7 @@ impl Reconciler {
         // A module on its way out removes its container itself; and as long as a workload's first version is
         // prepared nothing is known that its containers would be in the way of.
         let is_undecided = self.courses.get(&*module.workload).is_some_and(|course| course.runs().is_none());
-        !self.leaving.contains(module) && !is_undecided
+        !self.leaving.contains(module) && !self.departing.contains(module) && !is_undecided
     }
 
     /// The modules that should be here.

@@ -1,3 +1,4 @@
+mod order;
 mod updates;
 mod whole;
 
@@ -92,7 +93,8 @@ fn plant(version: u64) -> Event {
 
 fn container(id: &str, module: Option<ModuleId>, image: &str, running: bool) -> Observed {
     let spec_hash = spec_hash(&spec(image), "net");
-    Observed { container: id.into(), module, spec_hash, running, exit_code: (!running).then_some(0) }
+    let exit_code = (!running).then_some(0);
+    Observed { container: id.into(), module, spec_hash, running, exit_code, health: None }
 }
 
 fn observed(containers: Vec<Observed>) -> Event {

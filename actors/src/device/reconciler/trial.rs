@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    report::{ModuleState, ModuleStatus},
+    report::{Health, ModuleState, ModuleStatus},
     time::Time,
 };
 
@@ -68,12 +68,13 @@ impl Trial {
             return None;
         }
         let failure = failure(&status).filter(|_| !engine_away);
-        let leaves_it = status.state == ModuleState::Ended;
+        // It is not started again, or is not well however often its check was run.
+        let is_final = matches!(status.state, ModuleState::Ended | ModuleState::Running);
         watched.seen = Some(status);
         let mut why = None;
         if let Some(what) = failure {
             watched.failures.push((now, what));
-            why = (leaves_it || watched.failures.len() >= FAILURES as usize).then(|| watched.tell(module));
+            why = (is_final || watched.failures.len() >= FAILURES as usize).then(|| watched.tell(module));
         }
         if why.is_some() {
             // Where there is nothing to go back to it is told anew when it has failed as often again.
@@ -99,7 +100,10 @@ impl Trial {
 /// Whether the module does what it is there for.
 pub(super) fn runs_well(status: &ModuleStatus) -> bool {
     match status.state {
-        ModuleState::Running => true,
+        ModuleState::Running => match status.health {
+            None | Some(Health::Healthy) => true,
+            Some(Health::Starting | Health::Unhealthy) => false,
+        },
         ModuleState::Ended => status.exit_code == Some(0),
         ModuleState::Creating
         | ModuleState::Starting
@@ -120,7 +124,11 @@ fn failure(status: &ModuleStatus) -> Option<String> {
             .filter(|code| *code != 0)
             .map(|code| format!("exited with {code} and is not to be started again")),
         ModuleState::Failed => Some(format!("could not be run ({})", cut(&status.problem))),
-        ModuleState::Creating | ModuleState::Starting | ModuleState::Running | ModuleState::Stopping => None,
+        ModuleState::Running => {
+            let is_unhealthy = status.health == Some(Health::Unhealthy);
+            is_unhealthy.then(|| format!("is unhealthy ({})", cut(status.output.trim())))
+        }
+        ModuleState::Creating | ModuleState::Starting | ModuleState::Stopping => None,
     }
 }
 

@@ -15,7 +15,7 @@ use wayside_actors::{
         session,
     },
     frame::{Ask, Question},
-    report::{QueueStatus, RouteStatus, WorkloadStatus},
+    report::{Health, QueueStatus, RouteStatus, WorkloadStatus},
 };
 use wayside_config::identity::DeviceId;
 
@@ -68,6 +68,8 @@ struct Module {
     restarts: u32,
     exit_code: Option<i64>,
     problem: String,
+    health: Option<&'static str>,
+    output: String,
 }
 
 impl Device {
@@ -80,6 +82,8 @@ impl Device {
                 restarts: status.restarts,
                 exit_code: status.exit_code,
                 problem: status.problem.clone(),
+                health: status.health.map(Health::name),
+                output: status.output.clone(),
             };
             (name.clone(), module)
         };

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn any_health() -> impl Strategy<Value = Option<Health>> {
+    prop::sample::select(vec![None, Some(Health::Starting), Some(Health::Healthy), Some(Health::Unhealthy)])
+}
+
 fn any_state() -> impl Strategy<Value = ModuleState> {
     use ModuleState::{BackOff, Creating, Ended, Failed, Running, Starting, Stopping};
     prop::sample::select(vec![Creating, Starting, Running, BackOff, Ended, Stopping, Failed])
@@ -10,9 +14,9 @@ fn any_state() -> impl Strategy<Value = ModuleState> {
 prop_compose! {
     fn any_module()(
         state in any_state(), image in ".{0,30}", restarts in any::<u32>(),
-        exit_code in any::<Option<i64>>(), problem in ".{0,30}",
+        exit_code in any::<Option<i64>>(), problem in ".{0,30}", health in any_health(), output in ".{0,30}",
     ) -> ModuleStatus {
-        ModuleStatus { state, image, restarts, exit_code, problem }
+        ModuleStatus { state, image, restarts, exit_code, problem, health, output }
     }
 }
 

@@ -44,7 +44,10 @@ impl Module {
         self.exit_code = exit_code;
         self.starts = u32::from(running || exit_code.is_some());
         match exit_code {
-            _ if running => self.state = State::Running { container: found, since: now },
+            _ if running => {
+                self.forget_health();
+                self.state = State::Running { container: found, since: now };
+            }
             // It ended while nobody watched, maybe because the device or the engine restarted.
             Some(code) if self.fits(&found) && self.starts_again(code) => self.start(found, out),
             None if self.fits(&found) => self.start(found, out),
@@ -66,6 +69,7 @@ impl Module {
 
     pub(super) fn start(&mut self, container: Container, out: &mut Effects<Effect>) {
         out.push(Effect::Start { container: container.id.clone() });
+        self.forget_health();
         self.state = State::Starting(container);
     }
 

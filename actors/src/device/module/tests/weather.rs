@@ -65,6 +65,7 @@ impl Engine {
             spec_hash: hash.clone(),
             running: *running == Some(true),
             exit_code: (*running == Some(false)).then_some(1),
+            health: None,
         })
     }
 }

@@ -85,20 +85,26 @@ impl Reconciler {
     }
 
     fn act(&mut self, name: &str, acts: Vec<Act>, out: &mut Effects<Effect>) {
-        let Some(course) = self.courses.get(name) else { return };
         let workload = || name.to_owned();
         for act in acts {
             match act {
-                Act::Save => out.persist(Effect::SaveLife(workload(), Box::new(course.life().clone()))),
+                Act::Save => {
+                    if let Some(course) = self.courses.get(name) {
+                        out.persist(Effect::SaveLife(workload(), Box::new(course.life().clone())));
+                    }
+                }
                 Act::Look(images) => out.push(Effect::Look { workload: workload(), images }),
                 Act::Pull(images) => out.push(Effect::Pull { workload: workload(), images }),
                 // What these modules say from now on is of the specification before, until they are told.
                 Act::Runs(changed) => {
-                    for module in changed {
-                        if let Some(hash) = self.told.get_mut(&ModuleId::new(name, module.as_str())) {
+                    for module in &changed {
+                        let module = ModuleId::new(name, module.as_str());
+                        self.doing.remove(&module);
+                        if let Some(hash) = self.told.get_mut(&module) {
                             hash.clear();
                         }
                     }
+                    self.replaced(name, &changed);
                 }
             }
         }

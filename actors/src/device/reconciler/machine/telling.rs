@@ -7,7 +7,7 @@ use wayside_config::{
     workload::{ModuleId, Workload},
 };
 
-use super::Reconciler;
+use super::{Reconciler, order::Waits};
 use crate::{
     device::{
         access,
@@ -24,12 +24,10 @@ impl Reconciler {
         self.hashes = None;
         self.tell_routes(out);
         let wanted: BTreeSet<_> = self.modules().map(|(module, _)| module).collect();
-        let unwanted: Vec<_> = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
-        for module in unwanted {
-            self.told.remove(&module);
-            self.leaving.insert(module.clone());
-            out.push(Effect::Unwant(module));
-        }
+        self.departing = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
+        self.waiting.retain(|module, _| wanted.contains(module));
+        self.to_restart.retain(|module| wanted.contains(module));
+        self.send_off(out);
         self.list(now, out);
     }
 
@@ -84,10 +82,24 @@ impl Reconciler {
             Some(problem) => drop(self.problems.workloads.insert(name.to_owned(), problem)),
             None => drop(self.problems.workloads.remove(name)),
         }
-        let status = course.status();
+        let mut status = course.status();
+        // For most of them the wait is short: it is no problem of the device.
+        let waits = self.waiting.iter().find(|(module, _)| *module.workload == *name);
+        if let (Some((_, waits)), true) = (waits, status.problem.is_empty()) {
+            status.problem.clone_from(&waits.why);
+        }
         if self.statuses.get(name) != Some(&status) {
             self.statuses.insert(name.to_owned(), status.clone());
             out.push(Effect::Workload(name.to_owned(), status));
+        }
+    }
+
+    /// Tells of workloads whose modules wait otherwise than they did.
+    pub(super) fn tell_waiting(&mut self, before: &BTreeMap<ModuleId, Waits>, out: &mut Effects<Effect>) {
+        if *before != self.waiting {
+            let modules = before.keys().chain(self.waiting.keys());
+            let names: BTreeSet<String> = modules.map(|module| module.workload.to_string()).collect();
+            names.iter().for_each(|name| self.tell_status(name, out));
         }
     }
 

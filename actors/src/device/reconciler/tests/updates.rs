@@ -1,6 +1,6 @@
 //! A new version comes: prepared while the one before runs on, tried, and kept or taken back whole.
 
-mod device;
+pub(super) mod device;
 
 use self::device::{Device, PROBATION_MS, version};
 use wayside_config::privilege::{Privilege, Right};
@@ -8,7 +8,7 @@ use wayside_config::privilege::{Privilege, Right};
 use super::*;
 use crate::{
     device::reconciler::{Disk, FAILURES, RETRY, STARTS},
-    report::{ModuleState, Phase},
+    report::{Health, ModuleState, Phase},
 };
 
 #[test]
@@ -155,6 +155,18 @@ fn an_end_that_is_final_takes_back_at_once_and_a_good_one_counts_as_well() {
         device.says("plant/sensor", ModuleState::Failed, None);
     }
     assert!(device.status("plant").problem.contains("taken back: sensor could not be run"));
+}
+
+#[test]
+fn a_version_that_is_not_healthy_does_not_pass_and_an_unhealthy_one_is_taken_back_at_once() {
+    let mut device = Device::updating();
+    device.says_of_health("plant/sensor", ModuleState::Running, None, Some(Health::Starting));
+    device.pass(10 * PROBATION_MS);
+    assert_eq!((device.status("plant").version, device.status("plant").phase), (2, Phase::Switching));
+    device.says_of_health("plant/sensor", ModuleState::Running, None, Some(Health::Healthy));
+    assert_eq!(device.status("plant").phase, Phase::Probation);
+    device.says_of_health("plant/sensor", ModuleState::Running, None, Some(Health::Unhealthy));
+    assert!(device.status("plant").problem.contains("was taken back: sensor is unhealthy (no answer)"));
 }
 
 #[test]

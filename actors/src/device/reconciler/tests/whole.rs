@@ -6,6 +6,7 @@ mod engine;
 use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
+use wayside_config::workload::Dependency;
 
 use super::*;
 use crate::device::{
@@ -13,12 +14,14 @@ use crate::device::{
     reconciler::Life,
 };
 
-/// The modules of a version: one that never changes, one that always does, and one of odd versions alone.
+/// The modules of a version: one that never changes, one that always does, and one of odd versions alone, which is
+/// started after that.
 fn version(number: u64) -> Release {
     let mut release = release("plant", number, &format!("sensor:{number}"));
     release.workload.modules.insert("pump".into(), spec("pump"));
     if number % 2 == 1 {
-        release.workload.modules.insert("odd".into(), spec("odd"));
+        let depends_on = BTreeMap::from([("sensor".into(), Dependency::default())]);
+        release.workload.modules.insert("odd".into(), ModuleSpec { depends_on, ..spec("odd") });
     }
     release
 }
@@ -152,8 +155,8 @@ impl World {
                     self.told.push_back(Told::Module(module, one::Event::Unwanted));
                 }
                 Step::Do(Effect::Found(module, found)) => {
-                    let Observed { container, spec_hash, running, exit_code, .. } = found;
-                    let event = one::Event::Found { container, spec_hash, running, exit_code };
+                    let Observed { container, spec_hash, running, exit_code, health, .. } = found;
+                    let event = one::Event::Found { container, spec_hash, running, exit_code, health };
                     self.told.push_back(Told::Module(module, event));
                 }
                 Step::Do(Effect::Missing(module)) => {
@@ -264,7 +267,7 @@ impl World {
     fn settle(&mut self) {
         self.doomed = None;
         self.meet(Weather::EngineComes);
-        for _ in 0..1200 {
+        for _ in 0..360 {
             let mut steps = 0;
             while !self.asked.is_empty() || !self.told.is_empty() {
                 self.engine(false);
@@ -272,13 +275,13 @@ impl World {
                 steps += 1;
                 assert!(steps < 10_000, "they never come to rest: {:?} {:?}", self.asked, self.told);
             }
-            self.pass(3000);
+            self.pass(10_000);
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn in_the_end_one_version_runs_whole(weather in weather()) {

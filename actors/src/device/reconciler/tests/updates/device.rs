@@ -5,13 +5,13 @@ use wayside_config::privilege::Policy;
 use super::super::*;
 use crate::{
     device::reconciler::Life,
-    report::{ModuleState, ModuleStatus, Phase, WorkloadStatus},
+    report::{Health, ModuleState, ModuleStatus, Phase, WorkloadStatus},
 };
 
-pub(super) const PROBATION_MS: u64 = 60_000;
+pub(in crate::device::reconciler::tests) const PROBATION_MS: u64 = 60_000;
 
 /// A version whose module `sensor` differs, and whose module `pump` is always the same.
-pub(super) fn version(workload: &str, number: u64) -> Release {
+pub(in crate::device::reconciler::tests) fn version(workload: &str, number: u64) -> Release {
     let mut release = release(workload, number, &format!("sensor:{number}"));
     release.workload.modules.insert("pump".into(), spec("pump"));
     release.workload.routes[0].name = format!("up{number}");
@@ -19,20 +19,20 @@ pub(super) fn version(workload: &str, number: u64) -> Release {
 }
 
 /// A device and its disk.
-pub(super) struct Device {
-    pub(super) reconciler: Reconciler,
-    pub(super) now: u64,
-    pub(super) assignment: u64,
-    pub(super) desired: Option<Document>,
-    pub(super) lives: BTreeMap<String, Life>,
-    pub(super) floors: Floors,
-    pub(super) statuses: BTreeMap<String, WorkloadStatus>,
-    pub(super) effects: Vec<Effect>,
-    pub(super) policy: Policy,
+pub(in crate::device::reconciler::tests) struct Device {
+    pub(in crate::device::reconciler::tests) reconciler: Reconciler,
+    pub(in crate::device::reconciler::tests) now: u64,
+    pub(in crate::device::reconciler::tests) assignment: u64,
+    pub(in crate::device::reconciler::tests) desired: Option<Document>,
+    pub(in crate::device::reconciler::tests) lives: BTreeMap<String, Life>,
+    pub(in crate::device::reconciler::tests) floors: Floors,
+    pub(in crate::device::reconciler::tests) statuses: BTreeMap<String, WorkloadStatus>,
+    pub(in crate::device::reconciler::tests) effects: Vec<Effect>,
+    pub(in crate::device::reconciler::tests) policy: Policy,
 }
 
 impl Device {
-    pub(super) fn new() -> Self {
+    pub(in crate::device::reconciler::tests) fn new() -> Self {
         Self {
             reconciler: fresh(),
             now: 0,
@@ -46,7 +46,7 @@ impl Device {
         }
     }
 
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(in crate::device::reconciler::tests) fn tell(&mut self, event: Event) {
         self.effects.clear();
         for step in at(&mut self.reconciler, self.now, event) {
             match step {
@@ -64,7 +64,7 @@ impl Device {
         }
     }
 
-    pub(super) fn assign(&mut self, releases: &[Release]) {
+    pub(in crate::device::reconciler::tests) fn assign(&mut self, releases: &[Release]) {
         self.assignment += 1;
         let document = document(self.assignment, releases);
         self.desired = Some(document.clone());
@@ -72,7 +72,7 @@ impl Device {
     }
 
     /// The engine has the images that it is asked for now.
-    pub(super) fn has_images(&mut self) {
+    pub(in crate::device::reconciler::tests) fn has_images(&mut self) {
         let look = self.effects.iter().find_map(|effect| {
             let Effect::Look { workload, images } = effect else { return None };
             Some((workload.clone(), images.clone()))
@@ -81,32 +81,47 @@ impl Device {
         self.tell(Event::Looked { workload, images, found: Ok(Images { missing: vec![], disk: None }) });
     }
 
-    pub(super) fn list(&mut self) {
+    pub(in crate::device::reconciler::tests) fn list(&mut self) {
         self.tell(observed(vec![]));
     }
 
-    pub(super) fn says(&mut self, name: &str, state: ModuleState, exit_code: Option<i64>) {
+    pub(in crate::device::reconciler::tests) fn says(
+        &mut self,
+        name: &str,
+        state: ModuleState,
+        exit_code: Option<i64>,
+    ) {
+        self.says_of_health(name, state, exit_code, None);
+    }
+
+    pub(in crate::device::reconciler::tests) fn says_of_health(
+        &mut self,
+        name: &str,
+        state: ModuleState,
+        exit_code: Option<i64>,
+        health: Option<Health>,
+    ) {
         let module: ModuleId = name.parse().unwrap();
         let runs = self.lives[&*module.workload].runs().unwrap();
         let spec_hash = spec_hash(&runs.release.workload.modules[&*module.module], "net");
-        let (image, problem) = (String::new(), String::new());
-        let status = ModuleStatus { state, image, restarts: 0, exit_code, problem };
+        let (image, problem, output) = (String::new(), String::new(), "no answer".into());
+        let status = ModuleStatus { state, image, restarts: 0, exit_code, problem, health, output };
         self.tell(Event::Module { module, spec_hash, status });
     }
 
-    pub(super) fn runs(&mut self, names: &[&str]) {
+    pub(in crate::device::reconciler::tests) fn runs(&mut self, names: &[&str]) {
         for name in names {
             self.says(name, ModuleState::Running, None);
         }
     }
 
     /// Time passes, with its alarm.
-    pub(super) fn pass(&mut self, ms: u64) {
+    pub(in crate::device::reconciler::tests) fn pass(&mut self, ms: u64) {
         self.now += ms;
         self.tell(Event::Woken);
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(in crate::device::reconciler::tests) fn kill(&mut self) {
         self.reconciler =
             Reconciler::new(ME, self.floors.clone(), self.lives.clone()).allowing(self.policy.clone());
         if let Some(document) = self.desired.clone() {
@@ -114,11 +129,11 @@ impl Device {
         }
     }
 
-    pub(super) fn status(&self, workload: &str) -> &WorkloadStatus {
+    pub(in crate::device::reconciler::tests) fn status(&self, workload: &str) -> &WorkloadStatus {
         &self.statuses[workload]
     }
 
-    pub(super) fn wanted(&self) -> Vec<&str> {
+    pub(in crate::device::reconciler::tests) fn wanted(&self) -> Vec<&str> {
         let wanted = self.effects.iter().filter_map(|effect| {
             let Effect::Want { spec, .. } = effect else { return None };
             Some(spec.image.as_str())
@@ -126,7 +141,7 @@ impl Device {
         wanted.collect()
     }
 
-    pub(super) fn routes(&self) -> Vec<String> {
+    pub(in crate::device::reconciler::tests) fn routes(&self) -> Vec<String> {
         let table = self
             .effects
             .iter()
@@ -137,7 +152,7 @@ impl Device {
     }
 
     /// Version 1 runs and is committed; version 2 is switched to and was told to its modules.
-    pub(super) fn updating() -> Self {
+    pub(in crate::device::reconciler::tests) fn updating() -> Self {
         let mut device = Self::new();
         device.assign(&[version("plant", 1)]);
         device.has_images();
@@ -151,7 +166,7 @@ impl Device {
         device
     }
 
-    pub(super) fn sensor_fails(&mut self, times: u32) {
+    pub(in crate::device::reconciler::tests) fn sensor_fails(&mut self, times: u32) {
         for _ in 0..times {
             self.says("plant/sensor", ModuleState::Running, None);
             self.now += 2000;

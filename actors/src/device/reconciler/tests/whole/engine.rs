@@ -41,6 +41,7 @@ impl World {
             spec_hash: container.spec_hash.clone(),
             running: container.running == Some(true),
             exit_code: (container.running == Some(false)).then_some(3),
+            health: None,
         };
         self.containers.iter().map(one).collect()
     }
