@@ -52,7 +52,7 @@ pub enum Act {
     Started,
     /// The device belongs to a fleet, or knows a newer root or list of revocations of it.
     Fleet,
-    /// Desired state was taken.
+    /// Desired state was taken. Of what a cloud alone assigns anew at most thirty in an hour; the text counts the others.
     Desired,
     /// A method of a module or of the device was called, or a module restarted.
     Call,
@@ -62,7 +62,7 @@ pub enum Act {
     Logs,
     /// Somebody read this log. At most once an hour of each reader.
     Audit,
-    /// Something was asked for and refused. At most once in ten seconds; the text counts what came between.
+    /// Something was asked for and refused. At most once in ten minutes; the text counts what came between.
     Refused,
     /// Acts before this one could not be recorded; the text says how many and why.
     Lost,
@@ -126,7 +126,7 @@ impl Head {
     /// # Errors
     /// [`EnvelopeError::Signer`].
     pub fn seal(self, signer: &dyn Signer, entry: Entry) -> Result<(Vec<u8>, Self), EnvelopeError> {
-        let mut entry = Entry { seq: self.seq + 1, previous: self.hash, ..entry };
+        let mut entry = Entry { seq: self.seq.saturating_add(1), previous: self.hash, ..entry };
         cut(&mut entry.text);
         let sealed = envelope::seal(signer, Kind::Audit, &entry)?;
         let hash = sha256(&sealed);
@@ -138,14 +138,15 @@ impl Head {
     /// # Errors
     /// See [`AuditError`].
     pub fn open(self, device: DeviceId, sealed: &[u8]) -> Result<(Entry, Self), AuditError> {
-        let entry = open(device, sealed, self.seq + 1)?;
-        if entry.seq != self.seq + 1 {
+        let seq = self.seq.saturating_add(1);
+        let entry = open(device, sealed, seq)?;
+        if entry.seq != seq {
             return Err(AuditError::Gap { after: self.seq, found: entry.seq });
         }
         if entry.previous != self.hash {
             return Err(AuditError::Forked(entry.seq));
         }
-        Ok((entry, Self { seq: self.seq + 1, hash: sha256(sealed) }))
+        Ok((entry, Self { seq, hash: sha256(sealed) }))
     }
 
     /// Begins with an entry whose predecessors are not at hand: older ones are dropped when the log is full.
@@ -167,7 +168,7 @@ pub fn verify(device: DeviceId, log: &[u8]) -> Result<(Vec<Entry>, Head), AuditE
     let (mut entries, mut head) = (Vec::<Entry>::new(), None);
     for sealed in split(log) {
         let after = head.map_or(0, |head: Head| head.seq);
-        let sealed = sealed.map_err(|error| error.at(after + 1))?;
+        let sealed = sealed.map_err(|error| error.at(after.saturating_add(1)))?;
         let (entry, next) = match head {
             None => Head::begin(device, sealed)?,
             Some(head) => head.open(device, sealed)?,

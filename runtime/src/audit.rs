@@ -18,6 +18,7 @@ use ed25519_dalek::SigningKey;
 use wayside_config::{
     audit::{Act, Entry, Head, Way},
     cosign::{self, Kind},
+    document::TwinChange,
     hash::hex,
     identity::{FleetId, PublicKey},
 };
@@ -29,6 +30,9 @@ use crate::{
     state::{Identity, StateFolder},
     trust::Verified,
 };
+
+/// Characters of why something was refused: a stranger may have chosen some of them.
+const REASON: usize = 160;
 
 /// The log of this device. Its calls block on the disk.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ impl Audit {
         let audit = Self { key: identity.key().clone(), inner: Mutex::new(inner) };
         let mut text = format!("wayside {}", env!("CARGO_PKG_VERSION"));
         if let Some(damage) = &damage {
-            text.push_str("; the log begins anew: ");
+            text.push_str("; ");
             text.push_str(damage);
         }
         audit.note(Act::Started, Way::Own, Vec::new(), text);
@@ -85,15 +89,7 @@ impl Audit {
                 }
                 Some((Act::Call, text))
             }
-            Ask::SetTwin { change } => {
-                let change =
-                    cosign::peek::<wayside_config::document::TwinChange>(Kind::TwinChange, &change.0);
-                let text = change.map_or_else(
-                    |_| "a change that cannot be read".into(),
-                    |change| format!("{} to version {}", change.module, change.version),
-                );
-                Some((Act::Twin, text))
-            }
+            Ask::SetTwin { change } => return self.twin(way, &change.0),
             Ask::Logs { module, .. } => reading(Act::Logs, module.clone()),
             Ask::Audit { .. } => reading(Act::Audit, "this log".into()),
             // Recorded when it is taken.
@@ -105,17 +101,36 @@ impl Audit {
         }
     }
 
+    /// Records that what is desired of a module is about to be changed.
+    pub(crate) fn twin(&self, way: Way, sealed: &[u8]) {
+        let change = cosign::peek::<TwinChange>(Kind::TwinChange, sealed);
+        let text = change.map_or_else(
+            |_| "a change that cannot be read".into(),
+            |change| format!("{} to version {}", change.module, change.version),
+        );
+        let by = cosign::claimed_signers(Kind::TwinChange, sealed).unwrap_or_default();
+        self.note(Act::Twin, way, by, text);
+    }
+
     /// Says by which way an assignment came that may be taken.
     pub(crate) fn offered(&self, version: u64, way: Way) {
         self.lock().offered = Some((version, way));
     }
 
-    /// Records that desired state was taken.
+    /// Records that desired state is taken. A cloud alone makes ever new assignments of what operators once signed: of
+    /// its ones a few in an hour are recorded each, the others are counted.
     pub(crate) fn desired(&self, verified: &Verified) {
         let Verified { sealed, assignment, releases, by: _ } = verified;
         let offered = self.lock().offered.take();
         let is_this = |(version, _): &(u64, Way)| *version == assignment.version;
         let way = offered.filter(is_this).map_or(Way::Own, |(_, way)| way);
+        let mut others = 0;
+        if way == Way::Cloud {
+            match self.lock().limited.assigns(Instant::now()) {
+                Some(before) => others = before,
+                None => return,
+            }
+        }
         let signers = |kind, sealed: &[u8]| -> Vec<PublicKey> {
             cosign::claimed_signers(kind, sealed).unwrap_or_default()
         };
@@ -132,6 +147,9 @@ impl Audit {
         }
         if releases.is_empty() {
             text.push_str(" nothing");
+        }
+        if others > 0 {
+            text.push_str(&format!("; and {others} others before it"));
         }
         self.note(Act::Desired, way, signers(Kind::Assignment, &sealed.assignment), text);
     }
@@ -152,6 +170,7 @@ impl Audit {
         if let Some(others) = due {
             let more =
                 if others > 0 { format!("; and {others} others since the last") } else { String::new() };
+            let reason: String = reason.chars().take(REASON).collect();
             self.note(Act::Refused, way, Vec::new(), format!("{reason}{more}"));
         }
     }

@@ -234,8 +234,12 @@ impl Trust {
         {
             let peeked =
                 cosign::peek::<Revocation>(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
-            // An older list is no news, whoever may have signed it then.
-            if known.revocation.as_ref().is_none_or(|revoked| revoked.list.version < peeked.version) {
+            // An older list is no news, whoever may have signed it then. But a list that those who count now did not sign
+            // gives way to one that they did, whatever its number: or else keys that were stolen once used up all numbers.
+            let is_newer = |revoked: &Revoked| revoked.list.version < peeked.version;
+            let counts =
+                |revoked: &Revoked| fleet.verify::<Revocation>(Kind::Revocation, &revoked.sealed).is_ok();
+            if known.revocation.as_ref().is_none_or(|revoked| is_newer(revoked) || !counts(revoked)) {
                 let (_, list) = fleet.verify(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
                 offered.revocation = Some(Revoked { sealed: sealed.clone(), list });
             }

@@ -13,6 +13,10 @@ const READS: Duration = Duration::from_secs(60 * 60);
 /// Between two refusals: anybody on the LAN can be refused.
 const REFUSALS: Duration = Duration::from_secs(10 * 60);
 
+/// Assignments of a cloud that are recorded each in [`ASSIGNING`].
+const ASSIGNS: u32 = 30;
+const ASSIGNING: Duration = Duration::from_secs(60 * 60);
+
 /// Readers that are remembered.
 const READERS: usize = 256;
 
@@ -22,6 +26,10 @@ pub(super) struct Limited {
     refused: Option<Instant>,
     /// Refusals since the one that was recorded.
     others: u64,
+    /// When the hour began, and the assignments recorded in it.
+    assigned: Option<(Instant, u32)>,
+    /// Assignments since the one that was recorded.
+    unrecorded: u64,
 }
 
 impl Limited {
@@ -37,6 +45,18 @@ impl Limited {
             now
         });
         is_new
+    }
+
+    /// Whether an assignment by a cloud is to be recorded, and how many were not since the one before.
+    pub(super) fn assigns(&mut self, now: Instant) -> Option<u64> {
+        let current = self.assigned.filter(|(begun, _)| now.duration_since(*begun) < ASSIGNING);
+        let (begun, count) = current.unwrap_or((now, 0));
+        if count >= ASSIGNS {
+            self.unrecorded += 1;
+            return None;
+        }
+        self.assigned = Some((begun, count + 1));
+        Some(std::mem::take(&mut self.unrecorded))
     }
 
     /// Whether a refusal is to be recorded, and how many were not since the one before.
@@ -66,6 +86,17 @@ mod tests {
         assert_eq!(
             [0, 1, 9, 10, 11].map(|at_min| limited.refuses(at(at_min))),
             [Some(0), None, None, Some(2), None]
+        );
+    }
+
+    #[test]
+    fn a_cloud_is_recorded_thirty_times_an_hour_and_then_counted() {
+        let (mut limited, start) = (Limited::default(), Instant::now());
+        let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
+        assert!((0..30).all(|minute| limited.assigns(at(minute)) == Some(0)));
+        assert_eq!(
+            [31, 40, 59, 60, 61].map(|minute| limited.assigns(at(minute))),
+            [None, None, None, Some(3), Some(0)]
         );
     }
 

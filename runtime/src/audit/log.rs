@@ -9,12 +9,12 @@ use std::{
 };
 
 use wayside_config::{
-    audit::{Cut, Entry, Head, LENGTH_BYTES, framed, split},
+    audit::{Entry, Head, LENGTH_BYTES, framed, split},
     identity::DeviceId,
     signer::Signer,
 };
 
-use crate::state::StateFolder;
+use crate::state::{StateFolder, damaged_name};
 
 /// In the state directory.
 const FOLDER: &str = "audit";
@@ -37,21 +37,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens what is there. What was not written to its end is cut off; what is damaged is saved aside, and the text says so.
+    /// Opens what is there. What is not whole at its end is cut off and saved aside, and the text says so.
     pub(super) fn open(state: Arc<StateFolder>, device: DeviceId) -> io::Result<(Self, Option<String>)> {
         state.folder(FOLDER)?;
-        let (head, damage) = match last(&state, device) {
-            Ok(head) => (head, None),
-            Err(Bad::Io(error)) => return Err(error),
-            Err(Bad::Damaged(name, reason)) => {
-                let text = state.set_aside(name, &reason);
-                // The chain is broken there: what comes before it goes with it.
-                if name == NEWER && state.path().join(OLDER).exists() {
-                    state.set_aside(OLDER, "the log that follows it is damaged");
-                }
-                (Head::default(), Some(text))
-            }
-        };
+        let (head, damage) = last(&state, device)?;
         let file = append_to(&state.path().join(NEWER))?;
         let bytes = file.metadata()?.len();
         Ok((Self { state, device, file, bytes, head }, damage))
@@ -86,7 +75,11 @@ impl Log {
 
     fn rotate(&mut self) -> io::Result<()> {
         let path = self.state.path().join(NEWER);
-        fs::rename(&path, self.state.path().join(OLDER))?;
+        match fs::rename(&path, self.state.path().join(OLDER)) {
+            // It was moved when the one to follow it could not be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved?,
+        }
         self.file = append_to(&path)?;
         self.bytes = 0;
         File::open(self.state.path().join(FOLDER))?.sync_all()
@@ -101,9 +94,10 @@ impl Log {
             for sealed in split(&bytes).map_while(Result::ok) {
                 let number = match seq {
                     Some(before) => before + 1,
+                    // The half that is good is shown.
                     None => match Head::begin(self.device, sealed) {
                         Ok((entry, _)) => entry.seq,
-                        Err(error) => return Err(io::Error::other(error)),
+                        Err(_) => break,
                     },
                 };
                 seq = Some(number);
@@ -120,40 +114,46 @@ impl Log {
     }
 }
 
-enum Bad {
-    Io(io::Error),
-    /// Which file, and how.
-    Damaged(&'static str, String),
-}
-
-/// Where the log on the disk stands. Only the last entry is verified: who reads the log verifies all.
-fn last(state: &StateFolder, device: DeviceId) -> Result<Head, Bad> {
+/// Where the log on the disk stands, and what was lost of it. Only the last entry is verified: who reads the log verifies all.
+fn last(state: &StateFolder, device: DeviceId) -> io::Result<(Head, Option<String>)> {
     for name in [NEWER, OLDER] {
-        let bytes = bytes_of(state, name).map_err(Bad::Io)?;
-        let (mut end, mut newest) = (0, None);
-        for sealed in split(&bytes) {
-            match sealed {
-                Ok(sealed) => {
-                    end += LENGTH_BYTES + sealed.len();
-                    newest = Some(sealed);
-                }
-                // The power went before it was whole: nobody was told of it.
-                Err(Cut::Truncated) => {
-                    let file = append_to(&state.path().join(name)).map_err(Bad::Io)?;
-                    file.set_len(end as u64).and_then(|()| file.sync_all()).map_err(Bad::Io)?;
-                }
-                Err(Cut::TooLarge(bytes)) => {
-                    return Err(Bad::Damaged(name, format!("an entry of {bytes} bytes")));
-                }
-            }
+        let bytes = bytes_of(state, name)?;
+        if bytes.is_empty() {
+            continue;
         }
-        if let Some(newest) = newest {
-            let (_, head) =
-                Head::begin(device, newest).map_err(|error| Bad::Damaged(name, error.to_string()))?;
-            return Ok(head);
+        let (mut ends, mut whole) = (Vec::new(), 0);
+        for sealed in split(&bytes).map_while(Result::ok) {
+            let begin = whole;
+            whole += LENGTH_BYTES + sealed.len();
+            ends.push((begin + LENGTH_BYTES, whole));
+        }
+        let good = ends.iter().rev().find_map(|(begin, end)| {
+            let (_, head) = Head::begin(device, &bytes[*begin..*end]).ok()?;
+            Some((*end, head))
+        });
+        let (end, head) = good.unwrap_or_default();
+        // The power goes in the middle of an entry, or of the one after what was synced: of that nobody was told.
+        let damage = if end == bytes.len() { None } else { Some(cut(state, name, &bytes, end)?) };
+        if good.is_some() || damage.is_some() {
+            return Ok((head, damage));
         }
     }
-    Ok(Head::default())
+    Ok((Head::default(), None))
+}
+
+/// Cuts a log off where it is good no longer, and saves all of it. Gives that in words.
+fn cut(state: &StateFolder, name: &str, bytes: &[u8], end: usize) -> io::Result<String> {
+    fs::create_dir_all(state.damaged())?;
+    let aside = state.damaged().join(damaged_name(name));
+    fs::write(&aside, bytes)?;
+    let file = append_to(&state.path().join(name))?;
+    file.set_len(end as u64)?;
+    file.sync_all()?;
+    Ok(format!(
+        "the audit log was not whole: {} bytes at its end were cut off; it was saved as {}",
+        bytes.len() - end,
+        aside.display()
+    ))
 }
 
 fn bytes_of(state: &StateFolder, name: &str) -> io::Result<Vec<u8>> {

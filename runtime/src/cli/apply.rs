@@ -239,7 +239,7 @@ impl ApplyArgs {
                 let mut missing = Vec::new();
                 for device in &targets {
                     let view: DeviceView = site.status(*device)?.into();
-                    missing.extend(missing_on(&view, &name, version, &modules));
+                    missing.extend(missing_on(&view, &name, version, &modules)?);
                 }
                 Ok(missing)
             })?;
@@ -293,16 +293,24 @@ fn missing_in_fleet(
         if view.held < *assigned {
             missing.push(format!("{} has not taken it yet", view.name));
         } else {
-            missing.extend(missing_on(&view, workload, version, modules));
+            missing.extend(missing_on(&view, workload, version, modules)?);
         }
     }
     Ok(missing)
 }
 
-fn missing_on(view: &DeviceView, workload: &str, version: u64, modules: &BTreeSet<String>) -> Option<String> {
+/// # Errors
+/// When the device will not have it: nobody need wait any longer.
+fn missing_on(
+    view: &DeviceView,
+    workload: &str,
+    version: u64,
+    modules: &BTreeSet<String>,
+) -> Result<Option<String>, Failure> {
     match progress(view, workload, version, modules) {
-        Progress::Done => None,
-        Progress::Missing(what) => Some(what),
+        Progress::Done => Ok(None),
+        Progress::Missing(what) => Ok(Some(what)),
+        Progress::Over(why) => Err(Failure::Failed(format!("{why}\nhelp: mend it and apply it again"))),
     }
 }
 

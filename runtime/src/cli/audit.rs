@@ -65,6 +65,9 @@ pub(super) struct AuditArgs {
     place: PlaceArgs,
 }
 
+/// The end of the year 9999, behind which times have no such form.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 /// A log, and what it proves.
 #[derive(Serialize)]
 struct Shown {
@@ -120,8 +123,14 @@ impl AuditArgs {
             }
             // Older ones may have gone: then it begins later than was asked for.
             let first = first_of(reached.device(), &log.0)?;
+            if first < from || (!all.is_empty() && first != from) {
+                return Err(Failure::Failed(format!(
+                    "the log of {} does not prove what it says: entry {from} was asked for, and {first} came",
+                    reached.device().short()
+                )));
+            }
             all.extend(log.0);
-            from = first + count;
+            from = first.saturating_add(count);
             if from > head.seq {
                 break;
             }
@@ -223,7 +232,10 @@ fn first_of(device: DeviceId, log: &[u8]) -> Result<u64, Failure> {
 }
 
 fn line(entry: &Entry) -> String {
-    let time = format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(entry.time_ms));
+    let time = match entry.time_ms {
+        ms @ 0..=LAST_MS => format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms)).to_string(),
+        beyond => format!("{beyond} ms"),
+    };
     let by: Vec<_> = entry.by.iter().map(|key| key.short()).collect();
     let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
     format!("{:>5}  {time}  {:<8} {}{by}: {}", entry.seq, name(&entry.act), name(&entry.way), entry.text)
@@ -292,6 +304,7 @@ mod tests {
         let (device, sealed, _) = chain(&["reset of weather/sensor, with 2 bytes"]);
         let (entries, _) = verify(device, &sealed.concat(), None).unwrap();
         let by = DeviceId::from_bytes([7; 32]).short();
+        assert!(line(&Entry { time_ms: u64::MAX, ..entries[0].clone() }).contains("18446744073709551615 ms"));
         assert_eq!(
             line(&entries[0]),
             format!(

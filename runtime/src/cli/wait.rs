@@ -19,6 +19,8 @@ pub(super) enum Progress {
     Done,
     /// In words, what is missing.
     Missing(String),
+    /// In words, why the device will not have it.
+    Over(String),
 }
 
 /// Wall clock, milliseconds since the Unix epoch.
@@ -36,8 +38,14 @@ pub(super) fn progress(
 ) -> Progress {
     // A device of before versions were told of is known by its modules alone.
     if let Some(runs) = device.versions.get(workload).filter(|runs| runs.version != version) {
-        let what = if runs.problem.is_empty() { &runs.phase } else { &runs.problem };
-        return Progress::Missing(format!("{}: version {version} of {workload}: {what}", device.name));
+        let ours = format!("version {version} of {workload}");
+        // What is said of another version is no news of this one.
+        let said = runs.problem.starts_with(&ours);
+        if said && runs.problem[ours.len()..].starts_with(" was taken back") {
+            return Progress::Over(format!("{}: {}", device.name, runs.problem));
+        }
+        let what = if said { runs.problem.clone() } else { format!("{ours}: not begun") };
+        return Progress::Missing(format!("{}: {what}", device.name));
     }
     let missing: Vec<String> = modules
         .iter()

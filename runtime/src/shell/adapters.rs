@@ -128,6 +128,7 @@ impl Device {
             Io::TwinShown { question, result } => adapters.twins.settle(question, result),
             Io::VerifyTwin(sealed) => match adapters.trust.verify_twin(&sealed, &adapters.name) {
                 Ok(change) => {
+                    adapters.audit.twin(Way::Cloud, &sealed);
                     let (sha256, change) = (sha256(&sealed), Box::new(change));
                     self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
                 }
@@ -308,6 +309,8 @@ impl Device {
             let adapters = &device.adapters;
             let result = match ask.question {
                 Question::Logs { module, tail, since_ms } => {
+                    let ask = crate::control::Ask::Logs { module: module.clone(), tail, since_ms };
+                    adapters.audit.asked(Way::Cloud, &[], &ask);
                     logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await
                 }
                 Question::Sealed { request } => match adapters.sealed.get() {
@@ -330,10 +333,13 @@ impl Adapters {
 
     /// Replaces the desired state on the disk.
     pub(super) fn save_desired(&self, desired: &Desired) -> std::io::Result<()> {
-        desired::save(&self.state, desired)?;
         // It was verified before it came here.
-        if let Ok(verified) = trust::reopen(desired.clone()) {
-            self.audit.desired(&verified);
+        let verified = trust::reopen(desired.clone()).ok();
+        if let Some(verified) = &verified {
+            self.audit.desired(verified);
+        }
+        desired::save(&self.state, desired)?;
+        if let Some(verified) = verified {
             self.holds(&verified);
         }
         Ok(())

@@ -52,6 +52,7 @@ impl StateFolder {
     /// # Errors
     /// The file is as it was before.
     pub fn write<T: Serialize>(&self, name: &str, version: u16, value: &T) -> io::Result<()> {
+        within(name)?;
         let new = self.path().join(format!("{name}.new"));
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -67,6 +68,7 @@ impl StateFolder {
     /// # Errors
     /// The system's word.
     pub fn remove(&self, name: &str) -> io::Result<()> {
+        within(name)?;
         let path = self.path().join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -100,6 +102,18 @@ impl StateFolder {
     }
 }
 
+/// Refuses a name that leads out of the state directory. Names are checked before they come here: this is the second lock.
+fn within(name: &str) -> io::Result<()> {
+    let plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+    if !name.is_empty() && std::path::Path::new(name).components().all(plain) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("`{}` is no name of a state file", name.escape_debug()),
+    ))
+}
+
 /// A name in `damaged/` that tells what it was and when it was saved.
 #[must_use]
 pub fn damaged_name(name: &str) -> PathBuf {
@@ -119,6 +133,18 @@ mod tests {
         state.write("desired", 1, &"first").unwrap();
         state.write("desired", 1, &"second").unwrap();
         assert_eq!(state.read("desired", 1), Found::Whole("second".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_written_or_removed_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("state");
+        let state = StateFolder::open(&inner).unwrap();
+        fs::write(folder.path().join("other"), "text").unwrap();
+        for name in ["../other", "a/../../other", "/etc/passwd", "", "."] {
+            assert!(state.write(name, 1, &1u8).is_err() && state.remove(name).is_err(), "{name}");
+        }
+        assert_eq!(fs::read_to_string(folder.path().join("other")).unwrap(), "text");
     }
 
     #[test]

@@ -231,6 +231,27 @@ fn key_compromise_is_over_after_a_rotation() {
 }
 
 #[test]
+fn a_list_of_stolen_keys_is_over_after_a_rotation_however_high_its_number() {
+    let mut ours = Operators::of_three();
+    let mut device = Device::of(&ours);
+    device.takes(&desired(&ours, public(DEVICE), 1, &[ours.release(1)], &[CLOUD]));
+    // Two keys are stolen: they put the device out, with the highest number that there is.
+    let stolen = ours.revoke_devices(VERSION_MAX, &[public(DEVICE)]);
+    let offered = desired(&ours, public(DEVICE), 2, &[ours.release(2)], &[CLOUD]);
+    device.refuses(&Desired { revocation: Some(stolen.clone()), ..offered }, "is revoked from fleet");
+    ours.rotate(&[3, 4, 5], 2);
+    // Until those who count now say otherwise it holds: the cloud may not drop it.
+    let without = desired(&ours, public(DEVICE), 2, &[ours.release_by(2, &[3, 4])], &[CLOUD]);
+    device.refuses(&without, "is revoked from fleet");
+    let list = ours.revoke_by(1, &[], &[3, 4]);
+    device.takes(&Desired { revocation: Some(list), ..without.clone() });
+    // And it does not come back.
+    device.restart();
+    let third = desired(&ours, public(DEVICE), 3, &[ours.release_by(3, &[3, 4])], &[CLOUD]);
+    device.takes(&Desired { revocation: None, ..third });
+}
+
+#[test]
 fn a_revoked_release_is_taken_by_nobody_whoever_signs_it_again() {
     let ours = Operators::of_three();
     let mut device = Device::of(&ours);

@@ -44,6 +44,8 @@ impl Known {
     /// Reads what is kept. Of what is damaged, as much is taken from the desired state as that tells. The text is a problem to show.
     pub(super) fn load(state: &StateFolder, holds: Option<&Desired>) -> (Self, Option<String>) {
         let (written, damage) = match state.read::<Written>(FILE, VERSION) {
+            // It is written before anything else is.
+            Found::Nothing if holds.is_some() => (None, Some(format!("the state file `{FILE}` is missing"))),
             Found::Nothing => return (Self::default(), None),
             Found::Whole(written) => (Some(written), None),
             Found::Damaged(problem) => (None, Some(problem)),

@@ -101,7 +101,9 @@ fn each_key_gives_the_container_that_compose_gives() -> Result<()> {
 
     let (cloud, mut devices) = lab.fleet(&["a"])?;
     let device = devices.remove(0);
-    let named = lab.compose("keys", &format!("name: keys\n{}x-wayside: {{ target: all }}\n", every_key()))?;
+    // In a folder of its own: Compose takes its project down with the file that it was made from.
+    let named =
+        lab.compose("named", &format!("name: keys\n{}x-wayside: {{ target: all }}\n", every_key()))?;
     lab.operator().at(&cloud, &["apply", "--no-wait", &named])?;
     let of_wayside = until("the container", Duration::from_secs(60), || Ok(device.module("keys/all").ok()))?;
 

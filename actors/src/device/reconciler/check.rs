@@ -1,7 +1,11 @@
 //! Whether desired state may replace the one that is held. Signatures are checked before.
 
 use sha2::{Digest, Sha256};
-use wayside_config::{identity::DeviceId, limits::NUMBERING};
+use wayside_config::{
+    identity::DeviceId,
+    limits::NUMBERING,
+    workload::{Workload, is_name},
+};
 
 use super::{Assigner, Floors, machine::Held};
 
@@ -27,6 +31,8 @@ pub(super) enum Refusal {
         "its releases are not those that its assignment names, or not in its order: apply the workload anew"
     )]
     OtherReleases,
+    #[error("a release has the name `{}`, which no Compose file could give: have it made by `wayside apply`", .0.escape_debug())]
+    BadName(String),
     #[error("workload {0} does not list this device among its members: apply the workload anew")]
     NotMember(String),
 }
@@ -66,12 +72,26 @@ pub(super) fn check_whole(device: DeviceId, offered: &Held) -> Result<(), Refusa
     if !holds_its_releases(offered) {
         return Err(Refusal::OtherReleases);
     }
+    if let Some(name) = offered.releases.iter().find_map(|release| bad_name(&release.workload)) {
+        return Err(Refusal::BadName(name.chars().take(64).collect()));
+    }
     for reference in &assignment.releases {
         if reference.members.iter().all(|member| member.device != device) {
             return Err(Refusal::NotMember(reference.workload.clone()));
         }
     }
     Ok(())
+}
+
+/// A name that is none: names become those of files and containers, whoever signed them.
+fn bad_name(workload: &Workload) -> Option<&str> {
+    let Workload { name, modules, leaves, routes, twins, .. } = workload;
+    let volumes = modules.values().flat_map(|spec| &spec.volumes).map(|mount| mount.volume.as_str());
+    let mut names = std::iter::once(name.as_str())
+        .chain(modules.keys().chain(leaves.keys()).chain(twins.keys()).map(String::as_str))
+        .chain(routes.iter().map(|route| route.name.as_str()))
+        .chain(volumes);
+    names.find(|name| !is_name(name))
 }
 
 const fn first_of_next(version: u64) -> u64 {

@@ -177,6 +177,22 @@ fn desired_state_is_persisted_before_anything_is_told() {
 }
 
 #[test]
+fn names_that_could_be_paths_are_refused_whoever_signed_them() {
+    for bad in ["../../etc/passwd", "..", "", "a/b", "A", "a\0"] {
+        let mut named = release("plant", 1, "sensor");
+        named.workload.name = bad.into();
+        assert!(!is_taken(&mut fresh(), event(document(1, &[named]), false), "no Compose file could give"));
+        let mut module = release("plant", 1, "sensor");
+        module.workload.modules.insert(bad.into(), spec("sensor"));
+        assert!(!is_taken(&mut fresh(), event(document(1, &[module]), false), "no Compose file could give"));
+        let mut twin = release("plant", 1, "sensor");
+        twin.workload.twins.insert(bad.into(), "{}".to_owned().try_into().unwrap());
+        assert!(!is_taken(&mut fresh(), event(document(1, &[twin]), false), "no Compose file could give"));
+    }
+    assert!(is_taken(&mut fresh(), plant(1), ""));
+}
+
+#[test]
 fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
     let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));

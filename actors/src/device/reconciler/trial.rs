@@ -116,9 +116,8 @@ pub(super) fn runs_well(status: &ModuleStatus) -> bool {
 /// How the module failed, if it did.
 fn failure(status: &ModuleStatus) -> Option<String> {
     match status.state {
-        ModuleState::BackOff => {
-            status.exit_code.filter(|code| *code != 0).map(|code| format!("exited with {code}"))
-        }
+        // What is started again whenever it ends is not there to end, not even with 0.
+        ModuleState::BackOff => status.exit_code.map(|code| format!("exited with {code}")),
         ModuleState::Ended => status
             .exit_code
             .filter(|code| *code != 0)
