@@ -54,6 +54,7 @@ fn desired(key: &SigningKey, fleet: &Fleet, modules: usize, version: u64) -> Des
         routes: Vec::new(),
         twins: BTreeMap::new(),
         update: Default::default(),
+        priority: Workload::PRIORITY,
     };
     let release = Release { version, issued_ms: 1, expires_ms: None, workload };
     let release = cosign::seal(Kind::Release, &fleet.id(), &release, key).expect("it is signed");

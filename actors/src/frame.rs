@@ -14,6 +14,8 @@
 //!   TwinNames, Twin  ->                    all twins, then those that change
 //!                    <-  Twin              an operator's sealed change, until it is taken or refused
 //!   TwinRefused      ->                    such a change is not taken, and why
+//!   Clock            ->                    what time is it there?
+//!                    <-  Clock             the cloud's wall clock
 //!                    <-  Refused           what the device said could not be read, and the connection ends
 //! ```
 
@@ -32,7 +34,7 @@ use crate::{
 /// The protocol version spoken here. It is raised with every kind of frame that is added, for who does not know it ends
 /// the conversation: a cloud of an older version then says so when the device greets. Clouds are upgraded first, and talk to devices
 /// of [`OLDEST_PROTOCOL`] and later.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// The oldest protocol version of a device that a cloud talks to: those before have no fleet.
 pub const OLDEST_PROTOCOL: u16 = 3;
@@ -65,6 +67,11 @@ pub enum ToCloud {
         /// For a person, at most [`crate::report::MAX_PROBLEM_BYTES`].
         reason: String,
     },
+    /// Asks for the time.
+    Clock {
+        /// The asker's own clock, whatever it counts from: the answer carries it.
+        asked_ms: u64,
+    },
 }
 
 /// From the cloud to a device.
@@ -85,6 +92,13 @@ pub enum ToDevice {
     Ask(Ask),
     /// A sealed [`wayside_config::document::TwinChange`].
     Twin(bytes::Bytes),
+    /// The answer to a [`ToCloud::Clock`].
+    Clock {
+        /// From the question.
+        asked_ms: u64,
+        /// The cloud's wall clock.
+        cloud_ms: u64,
+    },
 }
 
 /// Who connects.

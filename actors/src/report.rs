@@ -1,9 +1,21 @@
 //! What a device says of itself: full once, then what changed.
 
-use std::{collections::BTreeMap, mem::take};
+mod drift;
+mod parts;
+mod usage;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, limits};
+
+pub use self::{
+    drift::{Drift, MAX_DRIFT, MAX_DRIFT_WORD_BYTES},
+    usage::{
+        BOOT_STEP_MS, CLOCK_FAR_MS, CLOCK_STEP_MS, CPU_STEP_MILLIS, ClockOffset, FREE_STEP_PER_MILLE,
+        LOAD_STEP_MILLIS, MAX_DIGEST_BYTES, MAX_VERSION_BYTES, MEMORY_STEP_BYTES, System, Usage,
+    },
+};
 
 /// Modules that a device reports.
 pub const MAX_MODULES: usize = limits::WORKLOADS * limits::MODULES;
@@ -216,6 +228,21 @@ pub struct Report {
     pub refused: Option<u64>,
     /// What is wrong with the device itself (no engine, disk full, ...), when it changed.
     pub problems: Option<Vec<String>>,
+    /// What modules use that is new or changed, by `workload/module`. It goes with its module.
+    #[serde(default)]
+    pub usage: BTreeMap<String, Usage>,
+    /// How the machine is, when it changed.
+    #[serde(default)]
+    pub system: Option<System>,
+    /// How far its clock is from the cloud's, when that changed.
+    #[serde(default)]
+    pub clock: Option<ClockOffset>,
+    /// What is not as it should be, new or changed: `workload` or `workload/module`.
+    #[serde(default)]
+    pub drift: BTreeMap<String, Drift>,
+    /// What is as it should be again, or is not wanted any more.
+    #[serde(default)]
+    pub drift_gone: Vec<String>,
 }
 
 impl Report {
@@ -232,41 +259,11 @@ impl Report {
             + self.workloads.iter().map(|(name, status)| workload_cost_bytes(name, status)).sum::<usize>()
             + texts(&self.workloads_gone)
             + texts(self.problems.as_deref().unwrap_or_default())
+            + self.usage.iter().map(|(name, usage)| usage_cost_bytes(name, usage)).sum::<usize>()
+            + self.drift.iter().map(|(name, drift)| drift_cost_bytes(name, drift)).sum::<usize>()
+            + texts(&self.drift_gone)
+            + self.system.as_ref().map_or(0, |system| system.engine.len() + system.kernel.len() + ENTRY_BYTES)
             + self.peers.as_ref().map_or(0, |peers| size_of_val(peers.as_slice()))
-    }
-
-    /// The same in parts of about `max_bytes` each, by [`Self::cost_bytes`]: the first one replaces what was
-    /// reported before if this does, the others add to it. Their numbers are this one's.
-    #[must_use]
-    pub fn in_parts(mut self, max_bytes: usize) -> Vec<Self> {
-        if self.cost_bytes() <= max_bytes {
-            return vec![self];
-        }
-        let (modules, modules_gone) = (take(&mut self.modules), take(&mut self.modules_gone));
-        let (queues, queues_gone) = (take(&mut self.queues), take(&mut self.queues_gone));
-        let (routes, routes_gone) = (take(&mut self.routes), take(&mut self.routes_gone));
-        let next = Self { number: self.number, ..Self::default() };
-        let mut parts = Parts { bytes: self.cost_bytes(), whole: Vec::new(), part: self, next, max_bytes };
-        for name in modules_gone {
-            parts.with_room(queue_cost_bytes(&name)).modules_gone.push(name);
-        }
-        for name in queues_gone {
-            parts.with_room(queue_cost_bytes(&name)).queues_gone.push(name);
-        }
-        for name in routes_gone {
-            parts.with_room(queue_cost_bytes(&name)).routes_gone.push(name);
-        }
-        for (name, status) in modules {
-            parts.with_room(module_cost_bytes(&name, &status)).modules.insert(name, status);
-        }
-        for (name, status) in queues {
-            parts.with_room(queue_cost_bytes(&name)).queues.insert(name, status);
-        }
-        for (name, status) in routes {
-            parts.with_room(queue_cost_bytes(&name)).routes.insert(name, status);
-        }
-        parts.whole.push(parts.part);
-        parts.whole
     }
 
     /// Brings what was known so far up to date with a newer report.
@@ -278,6 +275,10 @@ impl Report {
         self.number = newer.number;
         for gone in &newer.modules_gone {
             self.modules.remove(gone);
+            self.usage.remove(gone);
+        }
+        for gone in &newer.drift_gone {
+            self.drift.remove(gone);
         }
         for gone in &newer.queues_gone {
             self.queues.remove(gone);
@@ -297,28 +298,10 @@ impl Report {
         self.unrouted = newer.unrouted.or(self.unrouted);
         self.refused = newer.refused.or(self.refused);
         self.problems = newer.problems.or_else(|| self.problems.take());
-    }
-}
-
-/// A report that is being taken apart.
-struct Parts {
-    whole: Vec<Report>,
-    part: Report,
-    bytes: usize,
-    /// What every part but the first begins as.
-    next: Report,
-    max_bytes: usize,
-}
-
-impl Parts {
-    /// The part that an entry of this cost goes to.
-    fn with_room(&mut self, cost_bytes: usize) -> &mut Report {
-        if self.bytes + cost_bytes > self.max_bytes && self.bytes > 0 {
-            self.whole.push(std::mem::replace(&mut self.part, self.next.clone()));
-            self.bytes = 0;
-        }
-        self.bytes += cost_bytes;
-        &mut self.part
+        self.usage.extend(newer.usage);
+        self.drift.extend(newer.drift);
+        self.system = newer.system.or_else(|| self.system.take());
+        self.clock = newer.clock.or(self.clock);
     }
 }
 
@@ -335,4 +318,14 @@ pub(crate) fn workload_cost_bytes(name: &str, status: &WorkloadStatus) -> usize 
 /// What a reported queue or route, or another text alone, costs to keep.
 pub(crate) const fn queue_cost_bytes(name: &str) -> usize {
     name.len() + ENTRY_BYTES
+}
+
+/// What the usage of a module costs to keep.
+pub(crate) const fn usage_cost_bytes(name: &str, usage: &Usage) -> usize {
+    name.len() + usage.digest.len() + ENTRY_BYTES
+}
+
+/// What a reported drift costs to keep.
+pub(crate) const fn drift_cost_bytes(name: &str, drift: &Drift) -> usize {
+    name.len() + drift.desired.len() + drift.reported.len() + drift.why.len() + ENTRY_BYTES
 }

@@ -234,7 +234,7 @@ impl World {
         let before = self.kept.clone();
         let is_refusal = matches!(frame, ToCloud::TwinRefused { .. });
         self.at_cloud(match frame {
-            ToCloud::Report(report) => fleet::Event::Reported { device: id(), report: *report, wall_ms: 0 },
+            ToCloud::Report(report) => fleet::Event::Reported { device: id(), report, wall_ms: 0 },
             ToCloud::TwinNames(modules) => fleet::Event::TwinNames { device: id(), modules },
             ToCloud::Twin(module, twin) => fleet::Event::TwinReported { device: id(), module, twin },
             ToCloud::TwinRefused { sha256, reason } => {

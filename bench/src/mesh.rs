@@ -12,10 +12,12 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
+use ed25519_dalek::SigningKey;
 use tokio::time::timeout;
 use wayside_actors::queue::{Endpoint, Queue};
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
+    circle::{Circle, circle_of},
     event::{MeshEvent, MeshEvents},
     session::{Mesh, MeshSettings},
 };
@@ -68,13 +70,15 @@ struct Pair {
 impl Pair {
     async fn open() -> Result<Self> {
         let listen = free_address()?;
-        let settings = |number| MeshSettings {
-            listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
-            scouting: None,
-            ..MeshSettings::new(device(number), format!("bench {number}"))
+        let settings = |number| -> Result<MeshSettings> {
+            Ok(MeshSettings {
+                listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
+                scouting: None,
+                ..MeshSettings::new(circle(number)?, device(number), format!("bench {number}"))
+            })
         };
-        let (receiver, arrivals) = Mesh::open(MeshSettings { listen: vec![listen], ..settings(2) })?;
-        let (sender, mut events) = Mesh::open(MeshSettings { connect: vec![listen.into()], ..settings(1) })?;
+        let (receiver, arrivals) = Mesh::open(MeshSettings { listen: vec![listen], ..settings(2)? })?;
+        let (sender, mut events) = Mesh::open(MeshSettings { connect: vec![listen.into()], ..settings(1)? })?;
         let seen = async {
             while let Some(event) = events.recv().await {
                 if matches!(event, MeshEvent::Seen { .. }) {
@@ -95,15 +99,17 @@ impl Pair {
     async fn turn(&self, turn: Duration, bytes: usize) -> Result<f64> {
         let (sender, stop) = (self.sender.clone(), Arc::new(AtomicBool::new(false)));
         let stopping = Arc::clone(&stop);
-        let queue = Queue::new("bench/observations", Endpoint::Device(device(2)));
+        // Known before, for to derive a key costs more than to send.
+        let (from, to) = (device(1), device(2));
+        let queue = Queue::new("bench/observations", Endpoint::Device(to));
         let sending = thread::spawn(move || {
             let bodies: Vec<_> =
-                (0..BODIES).map(|number| payload::message(device(1), Kind::Json, number, bytes)).collect();
+                (0..BODIES).map(|number| payload::message(from, Kind::Json, number, bytes)).collect();
             for message in bodies.iter().cycle() {
                 if stopping.load(Ordering::Relaxed) {
                     return;
                 }
-                if !sender.forward(device(2), queue.clone(), message.clone()) {
+                if !sender.forward(to, queue.clone(), message.clone()) {
                     // What a publisher that is not held back would lose.
                     thread::sleep(Duration::from_micros(50));
                 }
@@ -129,8 +135,9 @@ async fn count(mut arrivals: MeshEvents, arrived: Arc<AtomicU64>) {
     }
 }
 
-/// Two sessions of Zenoh with nothing around them.
+/// Two sessions of Zenoh with nothing around them, over the same links.
 struct RawPair {
+    _circles: [Circle; 2],
     sender: zenoh::Session,
     _receiver: zenoh::Session,
     arrived: Arc<AtomicU64>,
@@ -139,13 +146,16 @@ struct RawPair {
 impl RawPair {
     fn open() -> Result<Self> {
         let address = free_address()?;
-        let config = |side: &str| {
+        let circles = [circle(1)?, circle(2)?];
+        let config = |side: &str, circle: &Circle| {
             zenoh::Config::from_json5(&format!(
-                "{{ mode: \"peer\", {side}: {{ endpoints: [\"tcp/{address}\"] }}, scouting: {{ multicast: {{ enabled: false }} }} }}"
+                "{{ mode: \"peer\", {side}: {{ endpoints: [\"tls/{address}\"] }}, scouting: {{ multicast: {{ enabled: false }} }}, \
+                 transport: {{ link: {{ tls: {{ root_ca_certificate: \"{}\" }} }} }} }}",
+                circle.name()
             ))
         };
         let failed = |error: zenoh::Error| anyhow!("{error}");
-        let receiver = zenoh::open(config("listen").map_err(failed)?).wait().map_err(failed)?;
+        let receiver = zenoh::open(config("listen", &circles[1]).map_err(failed)?).wait().map_err(failed)?;
         let arrived = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&arrived);
         receiver
@@ -157,9 +167,9 @@ impl RawPair {
             .background()
             .wait()
             .map_err(failed)?;
-        let sender = zenoh::open(config("connect").map_err(failed)?).wait().map_err(failed)?;
+        let sender = zenoh::open(config("connect", &circles[0]).map_err(failed)?).wait().map_err(failed)?;
         thread::sleep(Duration::from_secs(1));
-        Ok(Self { sender, _receiver: receiver, arrived })
+        Ok(Self { _circles: circles, sender, _receiver: receiver, arrived })
     }
 
     /// As [`Pair::turn`]. The sender is held back where the way is full, so that nothing is lost.
@@ -201,6 +211,17 @@ fn free_address() -> Result<SocketAddrV4> {
     Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
+fn secret(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
 fn device(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 32])
+    secret(number).key()
+}
+
+/// Of both devices.
+fn circle(number: u8) -> Result<Circle> {
+    let circle = circle_of(Arc::new(secret(number)))?;
+    circle.admit([1, 2].map(|number| *device(number).as_bytes()).into());
+    Ok(circle)
 }

@@ -1,20 +1,24 @@
 //! Many devices on one LAN, in one process: how long until all see all, and what each costs, with routers and without.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use ed25519_dalek::SigningKey;
 use tokio::sync::watch;
 use wayside_actors::{
     device::membership::{Effect, Event, Limits, Membership, Role},
     machine::{Effects, Machine, Step},
     time::Time,
 };
-use wayside_config::identity::DeviceId;
+use wayside_config::signer::Signer;
 use wayside_mesh::{
+    circle::circle_of,
     event::{MeshEvent, MeshEvents},
     session::{Mesh, MeshSettings, SCOUTING},
 };
@@ -51,8 +55,9 @@ async fn site(arguments: &Arguments) -> Result<()> {
         if arguments.peers { Limits { routed_from: usize::MAX, peers_below: 0 } } else { Limits::USUAL };
     let (before_kib, begun) = (rss_kib()?, Instant::now());
     let mut devices = Vec::new();
+    let keys = (0..arguments.devices).map(|number| *secret(number).key().as_bytes()).collect();
     for number in 0..arguments.devices {
-        devices.push(Device::start(number, arguments.port, limits)?);
+        devices.push(Device::start(number, &keys, arguments.port, limits)?);
         tokio::time::sleep(Duration::from_millis(arguments.apart_ms)).await;
     }
     let all = usize::from(arguments.devices) - 1;
@@ -98,23 +103,26 @@ struct Device {
 }
 
 impl Device {
-    fn start(number: u16, port: u16, limits: Limits) -> Result<Self> {
-        // Keys are chance: they spread what is done by them.
-        let mut key = [0; 32];
-        let spread = u32::from(number).wrapping_mul(0x9e37_79b9).to_be_bytes();
-        key[..4].copy_from_slice(&spread);
-        key[4..6].copy_from_slice(&number.to_be_bytes());
-        let device = DeviceId::from_bytes(key);
+    fn start(number: u16, keys: &BTreeSet<[u8; 32]>, port: u16, limits: Limits) -> Result<Self> {
+        let device = secret(number).key();
+        let circle = circle_of(Arc::new(secret(number)))?;
+        circle.admit(keys.clone());
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-            ..MeshSettings::new(device, format!("bench {number}"))
+            ..MeshSettings::new(circle, device, format!("bench {number}"))
         };
         let (mesh, events) = Mesh::open(settings)?;
         let (told, sees) = watch::channel(0);
         tokio::spawn(live(mesh.clone(), events, Membership::with_limits(device, limits), told));
         Ok(Self { mesh, sees })
     }
+}
+
+fn secret(number: u16) -> SigningKey {
+    let mut seed = [0; 32];
+    seed[..2].copy_from_slice(&number.to_be_bytes());
+    SigningKey::from_bytes(&seed)
 }
 
 async fn live(mesh: Mesh, mut events: MeshEvents, mut machine: Membership, told: watch::Sender<usize>) {

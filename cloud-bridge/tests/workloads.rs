@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use support::{Cloud, Device};
-use wayside_actors::frame::{Desired, ToDevice};
+use wayside_actors::frame::{Ask, Desired, Question, ToDevice};
 use wayside_config::{
     cbor,
     cosign::{Kind, open, payload_hash, seal},
-    document::{Assignment, DocumentId, Release, Revocation},
+    document::{Assignment, DocumentId, Release, Request, Revocation},
+    envelope,
     fleet::Fleet,
     hash::sha256,
     identity::PublicKey,
@@ -30,6 +31,7 @@ fn release(version: u64) -> Release {
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
         update: Default::default(),
+        priority: Workload::PRIORITY,
         routes: Vec::new(),
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }
@@ -172,6 +174,44 @@ fn what_has_expired_or_is_revoked_is_not_taken() {
     let (status, body) = cloud.post("/api/v1/workloads", &bad);
     assert_eq!((status, body.contains("is revoked")), (409, true), "{body}");
     assert_eq!(cloud.post("/api/v1/workloads", &sealed(&key, 2)).0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_device_hears_it_is_put_out_and_stays_out_and_others_hear_it_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::start(folder.path());
+    let (key, _) = operator(40);
+    assert_eq!(introduce(&cloud, &key).0, 200);
+    let (mut out, mut other) = (Device::new(1, cloud.address()), Device::new(2, cloud.address()));
+    for device in [&mut out, &mut other] {
+        device.join("ewr", cloud.join.token.as_deref()).await;
+    }
+    let fleet = Fleet::of_one(&key).unwrap();
+    let list = Revocation { version: 1, issued_ms: 0, devices: vec![out.id()], documents: Vec::new() };
+    let list = Bytes::from(seal(Kind::Revocation, &fleet.id(), &list, &key).unwrap());
+    let roots: Vec<Bytes> = fleet.roots().iter().cloned().map(Bytes::from).collect();
+    assert_eq!(cloud.put("/api/v1/fleet", &cbor::encode(&(roots, Some(list)))).0, 200);
+    for device in [&mut out, &mut other] {
+        let frame = device.frame().await;
+        let ToDevice::Ask(Ask { question: Question::Sealed { request }, .. }) = frame else {
+            panic!("{frame:?}")
+        };
+        let (_, asked) =
+            envelope::open::<Request>(&request, envelope::Kind::Request, &[cloud.join.key]).unwrap();
+        assert!(asked.device == device.id() && asked.body.contains("\"ask\":\"admit\""), "{asked:?}");
+    }
+    let reason = out.lost().await;
+    assert!(reason.contains("revoked"), "{reason}");
+    let refused = out.greet("ewr", cloud.join.token.as_deref()).await;
+    assert!(matches!(&refused, ToDevice::Refused { reason } if reason.contains("revoked")), "{refused:?}");
+    // Also by a cloud that was started again; and who was away hears it when it is back.
+    assert!(cloud.terminate());
+    let cloud = Cloud::start(folder.path());
+    let (mut out, mut other) = (Device::new(1, cloud.address()), Device::new(2, cloud.address()));
+    assert!(matches!(out.greet("ewr", None).await, ToDevice::Refused { .. }));
+    other.join("jfk", None).await;
+    let frame = other.frame().await;
+    assert!(matches!(&frame, ToDevice::Ask(Ask { question: Question::Sealed { .. }, .. })), "{frame:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

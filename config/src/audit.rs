@@ -50,7 +50,7 @@ pub struct Entry {
 pub enum Act {
     /// The daemon started; or the log began anew, and the text says why.
     Started,
-    /// The device belongs to a fleet, or knows a newer root or list of revocations of it.
+    /// The device belongs to a fleet, or knows a newer root of it.
     Fleet,
     /// Desired state was taken. Of what a cloud alone assigns anew at most thirty in an hour; the text counts the others.
     Desired,
@@ -58,6 +58,10 @@ pub enum Act {
     Call,
     /// What is desired of a module was changed.
     Twin,
+    /// A secret was set or removed. Its value is not in the text.
+    Secret,
+    /// Updates were held back, or let go on; or a version was taken back.
+    Update,
     /// Somebody read what a module wrote. At most once an hour of each reader and module.
     Logs,
     /// Somebody read this log. At most once an hour of each reader.

@@ -18,6 +18,7 @@ mod leaf;
 mod ports;
 mod privileges;
 mod route;
+mod secret;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod wayside;
 mod words;
 mod yaml;
 
+pub(crate) use keys::closest;
 use yaml::{Entry, Node};
 
 /// Reads the text of a Compose file. `file_name` is what the findings call it. Gives the workload
@@ -76,7 +78,7 @@ struct Top<'a> {
     name: Option<String>,
     has_name: bool,
     services: Option<&'a Entry>,
-    volumes: BTreeSet<String>,
+    names: service::Names,
     wayside: Option<&'a Entry>,
 }
 
@@ -111,7 +113,8 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
             wayside::Block::default()
         }
     };
-    let wayside::Block { target, leaves, routes, twins, update } = block;
+    let wayside::Block { target, leaves, routes, twins, update, priority } = block;
+    let priority = priority.unwrap_or(Workload::PRIORITY);
     if let Some(entry) = top.services
         && entries(&entry.value).is_some_and(<[Entry]>::is_empty)
         && leaves.is_empty()
@@ -119,7 +122,7 @@ fn read(root: &Node, folder: &str, problems: &mut Problems) -> Option<Workload> 
         let help = "write a service; only a workload with leaves under `x-wayside` may do without";
         problems.error(&entry.key_span, "`services` has 0 entries", help);
     }
-    Some(Workload { name: top.name?, target, modules, leaves, routes, twins, update })
+    Some(Workload { name: top.name?, target, modules, leaves, routes, twins, update, priority })
 }
 
 impl<'a> Top<'a> {
@@ -131,7 +134,8 @@ impl<'a> Top<'a> {
                 self.name = value.text_that("name", NAME_RULE, problems, is_name);
             }
             "services" => self.services = Some(entry),
-            "volumes" => self.volumes = volumes(value, problems),
+            "volumes" => self.names.volumes = volumes(value, problems),
+            "secrets" => self.names.secrets = secret::declared(value, problems),
             "x-wayside" => self.wayside = Some(entry),
             "version" => {
                 problems.warning(key_span, "`version` has no meaning any more", "remove it");
@@ -172,7 +176,7 @@ impl<'a> Top<'a> {
                 let message = format!("a service cannot be called `{BROKER}`");
                 problems.error(key_span, message, "modules find their daemon by that name: choose another");
             }
-            modules.insert(key.clone(), service::read(key, key_span, value, &self.volumes, problems));
+            modules.insert(key.clone(), service::read(key, key_span, value, &self.names, problems));
         }
         depends::check(services, &mut modules, problems);
         modules

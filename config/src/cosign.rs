@@ -18,7 +18,9 @@ use crate::{
     envelope::header,
     hash::sha256,
     identity::{FleetId, PublicKey},
-    limits::{ROOT_BYTES, SEALED_BYTES, SIGNERS},
+    limits::{
+        GRANT_BYTES, JOINING_BYTES, ROOT_BYTES, RULE_BYTES, SEALED_BYTES, SECRET_SEALED_BYTES, SIGNERS,
+    },
     quorum::Quorum,
     signer::{SignError, Signer},
 };
@@ -36,12 +38,29 @@ pub enum Kind {
     TwinChange,
     /// [`crate::document::Revocation`].
     Revocation,
+    /// [`crate::document::Grant`].
+    Grant,
+    /// [`crate::rule::Rule`].
+    Rule,
+    /// [`crate::rule::Joining`].
+    Joining,
+    /// [`crate::secret::SecretChange`].
+    Secret,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 5] =
-        [Self::Root, Self::Release, Self::Assignment, Self::TwinChange, Self::Revocation];
+    pub const ALL: [Self; 9] = [
+        Self::Root,
+        Self::Release,
+        Self::Assignment,
+        Self::TwinChange,
+        Self::Revocation,
+        Self::Grant,
+        Self::Rule,
+        Self::Joining,
+        Self::Secret,
+    ];
 
     fn context(self, fleet: &FleetId) -> Vec<u8> {
         let kind: &[u8] = match self {
@@ -50,6 +69,10 @@ impl Kind {
             Self::Assignment => b"wayside/v2/assignment",
             Self::TwinChange => b"wayside/v2/twin-change",
             Self::Revocation => b"wayside/v2/revocation",
+            Self::Grant => b"wayside/v2/grant",
+            Self::Rule => b"wayside/v2/rule",
+            Self::Joining => b"wayside/v2/joining",
+            Self::Secret => b"wayside/v2/secret",
         };
         [kind, fleet.as_bytes()].concat()
     }
@@ -59,6 +82,10 @@ impl Kind {
     pub const fn max_bytes(self) -> usize {
         match self {
             Self::Root => ROOT_BYTES,
+            Self::Grant => GRANT_BYTES,
+            Self::Rule => RULE_BYTES,
+            Self::Joining => JOINING_BYTES,
+            Self::Secret => SECRET_SEALED_BYTES,
             Self::Release | Self::Assignment | Self::TwinChange | Self::Revocation => SEALED_BYTES,
         }
     }

@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
+    blob::Blob,
     hash::hex,
     identity::DeviceId,
-    limits::{REVOKED, VERSION_MAX},
+    limits::{LABEL_BYTES, LABELS, REVOKED, VERSION_MAX},
+    settings::is_device_name,
     workload::{ModuleId, Workload},
 };
 
@@ -135,6 +137,50 @@ pub struct Revocation {
     pub documents: Vec<DocumentId>,
 }
 
+/// A device's place in a fleet, signed in the role `admit` or by the device that a rule names: who shows it and proves the key may link with the devices of its site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// The device this is for.
+    pub device: DeviceId,
+    /// Higher than that of every grant for this device before it; at most [`VERSION_MAX`].
+    #[serde(deserialize_with = "version")]
+    pub version: u64,
+    /// When it was signed: wall clock, milliseconds since the Unix epoch.
+    pub issued_ms: u64,
+    /// From when on it counts no more; `None` for never.
+    pub expires_ms: Option<u64>,
+    /// What the device is called.
+    #[serde(deserialize_with = "device_name")]
+    pub name: String,
+    /// Its labels.
+    #[serde(default, deserialize_with = "labels", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The site whose devices it may link with; `None` for those of all sites.
+    #[serde(default, deserialize_with = "site", skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// The sealed [`crate::rule::Rule`] that a device gave it under; `None` where operators did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<Blob>,
+}
+
+impl Grant {
+    /// Whether the devices of both may link.
+    #[must_use]
+    pub fn shares_a_site_with(&self, other: &Self) -> bool {
+        match (&self.site, &other.site) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Whether it counts no more at this time.
+    #[must_use]
+    pub fn has_expired(&self, time_ms: u64) -> bool {
+        self.expires_ms.is_some_and(|expires_ms| expires_ms <= time_ms)
+    }
+}
+
 /// SHA-256 of a document's payload, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DocumentId(#[serde(with = "crate::hash::as_bytes")] pub [u8; 32]);
@@ -158,7 +204,36 @@ fn ascending<'de, D: Deserializer<'de>, T: Deserialize<'de> + Ord>(
     Ok(list)
 }
 
-fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+/// The name of a device, wherever it comes from.
+pub(crate) fn device_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if is_device_name(&name) { Ok(name) } else { Err(de::Error::custom("this is no name of a device")) }
+}
+
+pub(crate) fn site<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let site = Option::<String>::deserialize(deserializer)?;
+    match site.as_deref().is_none_or(is_device_name) {
+        true => Ok(site),
+        false => Err(de::Error::custom("this is no name of a site")),
+    }
+}
+
+/// Labels within their limits.
+pub(crate) fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let is_long = |(label, value): (&String, &String)| label.len().max(value.len()) > LABEL_BYTES;
+    if labels.len() > LABELS || labels.iter().any(is_long) {
+        return Err(de::Error::custom(format!(
+            "more than {LABELS} labels, or one of more than {LABEL_BYTES} bytes"
+        )));
+    }
+    Ok(labels)
+}
+
+/// A version within its limit.
+pub(crate) fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let version = u64::deserialize(deserializer)?;
     if version > VERSION_MAX {
         return Err(de::Error::custom(format!(
@@ -172,6 +247,32 @@ fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
 mod tests {
     use super::*;
     use crate::cbor;
+
+    #[test]
+    fn a_grant_names_a_device_that_could_be_called_so_and_a_site() {
+        let grant = |name: &str, site: Option<&str>| Grant {
+            device: DeviceId::from_bytes([1; 32]),
+            version: 1,
+            issued_ms: 5,
+            expires_ms: Some(10),
+            name: name.into(),
+            labels: BTreeMap::from([("plant".into(), "p7".into())]),
+            site: site.map(Into::into),
+            under: None,
+        };
+        let read = |grant: &Grant| cbor::decode::<Grant>(&cbor::encode(grant));
+        let (everywhere, hall, yard) =
+            (grant("ewr", None), grant("ewr", Some("hall")), grant("ewr", Some("yard")));
+        for good in [&everywhere, &hall] {
+            assert_eq!(read(good).as_ref(), Ok(good));
+        }
+        assert!(read(&grant("e w r", None)).is_err() && read(&grant("ewr", Some("../x"))).is_err());
+        let long = Grant { labels: BTreeMap::from([("x".repeat(300), "".into())]), ..grant("ewr", None) };
+        assert!(read(&long).is_err());
+        assert!(everywhere.shares_a_site_with(&hall) && hall.shares_a_site_with(&hall));
+        assert!(!hall.shares_a_site_with(&yard));
+        assert!(!hall.has_expired(9) && hall.has_expired(10));
+    }
 
     #[test]
     fn versions_beyond_the_highest_are_refused_where_they_are_read() {

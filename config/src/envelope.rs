@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use crate::{
     cbor,
     identity::PublicKey,
-    limits::{AUDIT_ENTRY_BYTES, REPLY_BYTES, SEALED_BYTES},
+    limits::{AUDIT_ENTRY_BYTES, HELLO_BYTES, REPLY_BYTES, SEALED_BYTES},
     signer::{SignError, Signer},
 };
 
@@ -26,6 +26,8 @@ pub enum Kind {
     Reply,
     /// [`crate::audit::Entry`].
     Audit,
+    /// [`crate::hello::Hello`].
+    Hello,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
             Self::Request => b"wayside/v1/request",
             Self::Reply => b"wayside/v1/reply",
             Self::Audit => b"wayside/v1/audit",
+            Self::Hello => b"wayside/v1/hello",
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
             Self::Request => SEALED_BYTES,
             Self::Reply => REPLY_BYTES,
             Self::Audit => AUDIT_ENTRY_BYTES,
+            Self::Hello => HELLO_BYTES,
         }
     }
 }

@@ -46,9 +46,9 @@ pub struct Roles {
     pub root: Quorum,
     /// Who says what may run: releases.
     pub release: Quorum,
-    /// Who says what runs where, day by day: assignments and changes of twins. Each of these keys may ask devices.
+    /// Who says what runs where, day by day: assignments, changes of twins, and secrets. Each of these keys may ask devices.
     pub assign: Quorum,
-    /// Who says which devices and documents do not count any more.
+    /// Who says which devices belong to the fleet, and which devices and documents do not count any more.
     pub admit: Quorum,
 }
 
@@ -64,8 +64,9 @@ impl Roles {
         match kind {
             Kind::Root => &self.root,
             Kind::Release => &self.release,
-            Kind::Assignment | Kind::TwinChange => &self.assign,
-            Kind::Revocation => &self.admit,
+            Kind::Assignment | Kind::TwinChange | Kind::Secret => &self.assign,
+            // What a token's key signs is verified with that, and counts for nothing here.
+            Kind::Revocation | Kind::Grant | Kind::Rule | Kind::Joining => &self.admit,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! envelopes around them. Parse, validate, sign, verify: no I/O, no clock.
 
 pub mod audit;
+pub mod blob;
 pub mod cbor;
 pub mod compose;
 pub mod condition;
@@ -13,6 +14,7 @@ pub mod document;
 pub mod envelope;
 pub mod fleet;
 pub mod hash;
+pub mod hello;
 pub mod identity;
 pub mod join;
 pub mod leaf;
@@ -21,10 +23,14 @@ pub mod patch;
 pub mod privilege;
 pub mod quorum;
 pub mod route;
+pub mod rule;
+pub mod secret;
 pub mod settings;
 pub mod signer;
 pub mod statefile;
+pub mod template;
 pub mod text;
 pub mod topic;
 pub mod units;
+pub mod window;
 pub mod workload;

@@ -18,6 +18,16 @@ pub const REPLY_BYTES: usize = 8 << 20;
 pub const SIGNERS: usize = 16;
 /// A sealed root of a fleet: sixteen keys in four roles, and as many signatures, take less than a third.
 pub const ROOT_BYTES: usize = 16 << 10;
+/// A sealed grant: sixteen signatures, a name, and labels of a few kilobytes.
+pub const GRANT_BYTES: usize = 6 << 10;
+/// A sealed rule: a grant under it carries it.
+pub const RULE_BYTES: usize = 3 << 10;
+/// What shows that a device has a join token.
+pub const JOINING_BYTES: usize = 512;
+/// Rules that one device applies.
+pub const RULES: usize = 100;
+/// What a device says to its LAN before it belongs to anybody, without its grant.
+pub const HELLO_BYTES: usize = 4 << 10;
 /// Roots of one fleet, from the first on: one a month for twenty years.
 pub const ROOTS: usize = 256;
 /// All roots of a fleet together.
@@ -47,7 +57,7 @@ pub const LABEL_BYTES: usize = 255;
 pub const TOKEN_BYTES: usize = 128;
 /// Workloads of one device.
 pub const WORKLOADS: usize = 100;
-/// Devices that one workload's site may have.
+/// Devices that one site, and one workload on it, may have.
 pub const MEMBERS: usize = 1000;
 /// How far the clocks of an asker and of a device may be apart, in milliseconds.
 pub const REQUEST_AGE_MS: u64 = 5 * 60 * 1000;
@@ -73,11 +83,19 @@ pub const CONDITION_BODY_BYTES: usize = 64 << 10;
 pub const TWIN_BYTES: usize = 64 << 10;
 /// Nesting of a twin's properties.
 pub const TWIN_DEPTH: usize = 16;
-/// The highest priority of a route; the lowest is 0.
+/// The value of a secret, in bytes.
+pub const SECRET_BYTES: usize = 64 << 10;
+/// A sealed secret: its value, and sixteen signatures.
+pub const SECRET_SEALED_BYTES: usize = 72 << 10;
+/// Secrets of one device, and of one module.
+pub const SECRETS: usize = 100;
+/// The highest priority of a route, and of a workload; the lowest is 0.
 pub const PRIORITY_MAX: u8 = 9;
 /// The longest that a route may wait for a batch, in milliseconds.
 pub const BATCH_WAIT_MS: u64 = 60 * 60 * 1000;
 /// The most messages that a route may wait for: as many as go in one batch on a wire.
 pub const BATCH_MESSAGES: u32 = 1024;
+/// Maintenance windows of one workload, or of one device.
+pub const WINDOWS: usize = 20;
 /// The longest probation of a new version of a workload, in milliseconds.
 pub const PROBATION_MS: u64 = 60 * 60 * 1000;

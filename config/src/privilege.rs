@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::workload::{ModuleId, ModuleSpec, Workload};
+use crate::{
+    compose::closest,
+    workload::{ModuleId, ModuleSpec, Workload},
+};
 
 /// One thing that a release asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,18 +100,22 @@ impl Policy {
     #[must_use]
     pub fn refusal(&self, module: &ModuleId, spec: &ModuleSpec) -> Option<String> {
         let refused: Vec<_> = spec.privileges.iter().filter(|asked| !self.allows(&asked.right)).collect();
-        let first = refused.first()?;
+        if refused.is_empty() {
+            return None;
+        }
         let asks: Vec<_> =
             refused.iter().map(|asked| format!("{} (line {})", asked.right, asked.line)).collect();
-        let key = match first.right {
-            Right::Capability(_) => "capabilities",
-            Right::HostNetwork => "host_network",
-            Right::Device { .. } => "devices",
-            Right::HostPath { .. } => "paths",
+        let key = |asked: &&Privilege| match asked.right {
+            Right::Capability(_) => "`capabilities`",
+            Right::HostNetwork => "`host_network`",
+            Right::Device { .. } => "`devices`",
+            Right::HostPath { .. } => "`paths`",
         };
+        let keys: Vec<_> = refused.iter().map(key).collect::<BTreeSet<_>>().into_iter().collect();
         Some(format!(
-            "{module} asks in its Compose file for {}, which this device does not allow: take it out, or allow it with `{key}` under [policy] in the device's wayside.toml",
-            asks.join(" and ")
+            "{module} asks in its Compose file for {}, which this device does not allow: take it out, or allow it with {} under [policy] in the device's wayside.toml",
+            asks.join(" and "),
+            keys.join(" and ")
         ))
     }
 
@@ -121,25 +128,77 @@ impl Policy {
     }
 
     /// The first entry that could never allow anything, and what to write.
-    pub(crate) fn mistake(&self) -> Option<(String, &'static str)> {
-        let named = |name: &String| is_capability(name);
+    pub(crate) fn mistake(&self) -> Option<(String, String)> {
         let path = |path: &String| is_host_path(path.strip_suffix(":ro").unwrap_or(path));
-        let capability = self.capabilities.iter().find(|name| !named(name));
+        let capability = self.capabilities.iter().find(|name| !is_capability(name));
         let paths = self.paths.iter().find(|entry| !path(entry));
         let devices = self.devices.iter().find(|entry| !is_host_path(entry));
-        capability
-            .map(|name| (name.clone(), "write the name of a capability without CAP_, such as NET_ADMIN"))
-            .or_else(|| {
-                let help = "write an absolute path without `.`, `..` and `//`";
-                paths.or(devices).map(|path| (path.clone(), help))
-            })
+        capability.map(|name| (name.clone(), capability_help(name))).or_else(|| {
+            let help = "write an absolute path without `.`, `..` and `//`";
+            paths.or(devices).map(|path| (path.clone(), help.to_owned()))
+        })
     }
 }
 
-/// Whether this can name a capability: `NET_ADMIN`.
+/// Whether this names a capability: `NET_ADMIN`.
 pub(crate) fn is_capability(text: &str) -> bool {
-    (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    CAPABILITIES.contains(&text)
 }
+
+/// What to write in place of a name that is no capability's.
+pub(crate) fn capability_help(text: &str) -> String {
+    let upper = text.to_ascii_uppercase();
+    match closest(upper.strip_prefix("CAP_").unwrap_or(&upper), &CAPABILITIES) {
+        Some(near) => format!("did you mean `{near}`? Write the name of a capability of Linux, without CAP_"),
+        None => "write the name of a capability of Linux without CAP_, such as `NET_ADMIN`".into(),
+    }
+}
+
+/// Those of Linux 5.9, after which none came, and all of them.
+const CAPABILITIES: [&str; 42] = [
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
 
 /// Whether this is an absolute path in the one form that entries of a policy have.
 pub(crate) fn is_host_path(text: &str) -> bool {
@@ -200,14 +259,35 @@ mod tests {
                 .unwrap()
                 .contains("(line 7) and the host's network (line 8)")
         );
+        assert!(
+            Policy::default()
+                .refusal(&id, &spec)
+                .unwrap()
+                .contains("`capabilities` and `host_network` under")
+        );
         assert_eq!(policy("capabilities = ['NET_ADMIN']\nhost_network = true").refusal(&id, &spec), None);
     }
 
     #[test]
+    fn a_capability_that_linux_has_not_is_named_with_the_nearest() {
+        let near = policy("capabilities = ['NET_ADMN']").mistake().unwrap();
+        assert_eq!(near.0, "NET_ADMN");
+        assert!(near.1.starts_with("did you mean `NET_ADMIN`?"), "{near:?}");
+        assert!(capability_help("cap_sys_tim").starts_with("did you mean `SYS_TIME`?"));
+        assert!(!capability_help("EVERYTHING_THERE_IS").contains("did you mean"));
+        assert!(CAPABILITIES.is_sorted());
+    }
+
+    #[test]
     fn an_entry_that_allows_nothing_is_a_mistake() {
-        for wrong in
-            ["capabilities = ['CAP_net']", "paths = ['srv']", "paths = ['/a/../b']", "devices = ['/dev//a']"]
-        {
+        for wrong in [
+            "capabilities = ['CAP_net']",
+            "capabilities = ['CAP_NET_ADMIN']",
+            "capabilities = ['NET_ADMN']",
+            "paths = ['srv']",
+            "paths = ['/a/../b']",
+            "devices = ['/dev//a']",
+        ] {
             assert!(policy(wrong).mistake().is_some(), "{wrong}");
         }
         assert_eq!(policy("capabilities = ['ALL']\npaths = ['/a:ro']\ndevices = ['/dev/a']").mistake(), None);

@@ -4,9 +4,11 @@
 //! name = "ewr"
 //! labels = { plant = "p7" }
 //! fleet = "..."                  # the fleet that `wayside fleet` prints, or the key of its only operator
+//! join_token = "..."             # what `wayside token new` printed: the device is admitted without being approved
 //! mqtt_port = 1883
 //! mqtt_loopback = false
 //! state = "/var/lib/wayside"
+//! secrets = "/run/wayside"        # in memory
 //! store_max = "4GiB"
 //!
 //! [leaves]
@@ -23,9 +25,17 @@
 //! listen = ["192.168.1.5:7447"]
 //! connect = ["192.168.1.6:7447"]
 //!
+//! [updates]
+//! windows = ["sat,sun 02:00-04:00"]
+//!
+//! [images]
+//! keep_unused = "168h"
+//!
 //! [policy]                       # see [`Policy`]
 //! capabilities = ["NET_ADMIN"]
 //! ```
+
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
@@ -37,13 +47,15 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
+pub use self::upkeep::{ImageSettings, KEEP_UNUSED_MS, UpdateSettings};
 use crate::{
     diagnostic::{Problems, Report, quote},
     fleet::Pinned,
     identity::PublicKey,
     join::{JoinLink, parse_address, parse_token},
-    limits::{LABEL_BYTES, LABELS, SETTINGS_BYTES},
+    limits::{LABEL_BYTES, LABELS, SETTINGS_BYTES, WINDOWS},
     privilege::Policy,
+    rule::Token,
     units,
 };
 
@@ -56,12 +68,16 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// The fleet whose operators this device obeys; `None` for the first one that hands it a release.
     pub fleet: Option<Pinned>,
+    /// What admits this device to the token's fleet.
+    pub join_token: Option<Token>,
     /// TCP port of the MQTT listener.
     pub mqtt_port: u16,
     /// Whether the MQTT listener is on 127.0.0.1 too.
     pub mqtt_loopback: bool,
     /// The state directory; the platform's default when not given.
     pub state: Option<PathBuf>,
+    /// Where secrets are in memory; the platform's default when not given.
+    pub secrets: Option<PathBuf>,
     /// The most bytes that all queues together keep on disk.
     pub store_max_bytes: u64,
     /// The cloud, when there is one.
@@ -72,6 +88,25 @@ pub struct Settings {
     pub leaves: LeafSettings,
     /// What modules may have beyond what every container has.
     pub policy: Policy,
+    /// How workloads are updated here.
+    pub updates: UpdateSettings,
+    /// Which images stay here.
+    pub images: ImageSettings,
+}
+
+impl Settings {
+    /// The fleet that this device may belong to, where it is told which.
+    #[must_use]
+    pub fn pinned(&self) -> Option<Pinned> {
+        self.fleet.or(self.join_token.as_ref().map(|token| Pinned::Fleet(token.fleet)))
+    }
+
+    /// Whether the token is of another fleet than the one that is named.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        let named = self.fleet.map(|fleet| fleet.id());
+        self.join_token.as_ref().is_some_and(|token| named.is_some_and(|named| named != token.fleet))
+    }
 }
 
 /// Where leaf devices connect, and how they know the device.
@@ -140,14 +175,18 @@ impl Default for Settings {
             name: None,
             labels: BTreeMap::new(),
             fleet: None,
+            join_token: None,
             mqtt_port: 1883,
             mqtt_loopback: false,
             state: None,
+            secrets: None,
             store_max_bytes: 4 << 30,
             cloud: None,
             mesh: MeshSettings::default(),
             leaves: LeafSettings::default(),
             policy: Policy::default(),
+            updates: UpdateSettings::default(),
+            images: ImageSettings::default(),
         }
     }
 }
@@ -201,16 +240,21 @@ struct File {
     name: Option<Spanned<String>>,
     labels: Option<Spanned<BTreeMap<String, String>>>,
     fleet: Option<Pinned>,
+    join_token: Option<Token>,
     mqtt_port: Option<std::num::NonZeroU16>,
     #[serde(default)]
     mqtt_loopback: bool,
     state: Option<PathBuf>,
+    secrets: Option<PathBuf>,
     store_max: Option<Size>,
     cloud: Option<Spanned<Cloud>>,
     #[serde(default)]
     mesh: MeshSettings,
     leaves: Option<Spanned<LeafSettings>>,
     policy: Option<Spanned<Policy>>,
+    updates: Option<Spanned<UpdateSettings>>,
+    #[serde(default)]
+    images: ImageSettings,
 }
 
 #[derive(Deserialize)]
@@ -246,6 +290,11 @@ impl File {
                 help,
             );
         }
+        if let Some(updates) = &self.updates
+            && updates.get_ref().windows.len() > WINDOWS
+        {
+            problems.error(&updates.span(), format!("at most {WINDOWS} windows are supported"), "");
+        }
         let cloud = self.cloud.and_then(|cloud| read_cloud(cloud, problems));
         if problems.has_errors() {
             return None;
@@ -255,14 +304,18 @@ impl File {
             name: self.name.map(Spanned::into_inner),
             labels: self.labels.map(Spanned::into_inner).unwrap_or_default(),
             fleet: self.fleet,
+            join_token: self.join_token,
             mqtt_port: self.mqtt_port.map_or(default.mqtt_port, Into::into),
             mqtt_loopback: self.mqtt_loopback,
             state: self.state,
+            secrets: self.secrets,
             store_max_bytes: self.store_max.map_or(default.store_max_bytes, |size| size.0),
             cloud,
             mesh: self.mesh,
             leaves: self.leaves.map(Spanned::into_inner).unwrap_or_default(),
             policy: self.policy.map(Spanned::into_inner).unwrap_or_default(),
+            updates: self.updates.map(Spanned::into_inner).unwrap_or_default(),
+            images: self.images,
         })
     }
 }
@@ -333,6 +386,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::identity::FleetId;
 
     #[test]
     fn nothing_is_needed() {
@@ -342,14 +396,17 @@ mod tests {
     #[test]
     fn every_field_is_read() {
         let key = PublicKey::from_bytes([7; 32]);
+        let token = Token::new(FleetId::from_bytes([3; 32]), &[5; 32]);
         let text = format!(
             r#"
             name = "ewr"
             labels = {{ plant = "p7" }}
             fleet = "{key}"
+            join_token = "{}"
             mqtt_port = 2883
             mqtt_loopback = true
             state = "/srv/wayside"
+            secrets = "/run/secret"
             store_max = "1GiB"
             [cloud]
             address = "cloud:7443"
@@ -365,7 +422,12 @@ mod tests {
             [policy]
             capabilities = ["NET_ADMIN"]
             paths = ["/srv/data:ro"]
-            "#
+            [updates]
+            windows = ["sat,sun 02:00-04:00"]
+            [images]
+            keep_unused = "24h"
+            "#,
+            token.reveal()
         );
         let settings = Settings::parse("wayside.toml", &text).unwrap();
         let cloud = JoinLink { host: "cloud".into(), port: 7443, key, token: None };
@@ -375,9 +437,11 @@ mod tests {
                 name: Some("ewr".into()),
                 labels: BTreeMap::from([("plant".into(), "p7".into())]),
                 fleet: Some(Pinned::Operator(key)),
+                join_token: Some(token),
                 mqtt_port: 2883,
                 mqtt_loopback: true,
                 state: Some("/srv/wayside".into()),
+                secrets: Some("/run/secret".into()),
                 store_max_bytes: 1 << 30,
                 cloud: Some(cloud.clone()),
                 mesh: MeshSettings {
@@ -397,6 +461,8 @@ mod tests {
                     paths: ["/srv/data:ro".into()].into(),
                     ..Policy::default()
                 },
+                updates: UpdateSettings { windows: vec!["sat,sun 02:00-04:00".parse().unwrap()] },
+                images: ImageSettings { keep_unused_ms: 86_400_000 },
             }
         );
         let joined = Settings::parse("f", &format!("[cloud]\njoin = \"{cloud}\"")).unwrap();
@@ -407,7 +473,7 @@ mod tests {
     fn what_is_wrong_is_shown() {
         let show = |text: &str| Settings::parse("wayside.toml", text).unwrap_err().to_string();
         insta::assert_snapshot!(show("name = \"a\"\nmqtt_prot = 1883"), @r"
-        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `fleet`, `mqtt_port`, `mqtt_loopback`, `state`, `store_max`, `cloud`, `mesh`, `leaves`, `policy`
+        error: unknown field `mqtt_prot`, expected one of `name`, `labels`, `fleet`, `join_token`, `mqtt_port`, `mqtt_loopback`, `state`, `secrets`, `store_max`, `cloud`, `mesh`, `leaves`, `policy`, `updates`, `images`
          --> wayside.toml:2:1
           |
         2 | mqtt_prot = 1883
@@ -448,6 +514,9 @@ mod tests {
         "#);
         let policy = show("[policy]\npaths = [\"srv\"]");
         assert!(policy.contains("the policy entry `srv` allows nothing"), "{policy}");
+        let window = show("[updates]\nwindows = [\"25:00-26:00\"]");
+        assert!(window.contains("expected times in UTC such as"), "{window}");
+        assert!(show("[images]\nkeep_unused = \"7 days\"").contains("expected a duration such as \"168h\""));
         let half = show("[leaves]\ncertificate = \"a.pem\"");
         assert!(half.contains("`certificate` and `key` belong together"), "{half}");
         let address = show("[leaves]\nlisten = [\"http://127.0.0.1:1\"]");

@@ -5,6 +5,9 @@ use crate::limits::TOPIC_BYTES;
 /// Where a module says how it is: the device takes it into the module's twin, and routes take the whole from there.
 pub const TWIN_REPORTED: &str = "$wayside/twin/reported";
 
+/// Where a module holds updates of its workload back.
+pub const LOCK: &str = "$wayside/lock";
+
 /// Whether a client may publish to `topic`: not empty, no wildcard, no NUL, at most [`TOPIC_BYTES`].
 #[must_use]
 pub fn is_topic(topic: &str) -> bool {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
-use crate::{cbor, hash, leaf::Leaf, patch::Properties, privilege::Privilege, text::Text};
+use crate::{
+    leaf::Leaf, patch::Properties, privilege::Privilege, secret::SecretMount, template::Template, text::Text,
+    window::Window,
+};
 
 /// A versioned set of modules and routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,23 @@ pub struct Workload {
     /// How a device goes from the version before to this one.
     #[serde(default, skip_serializing_if = "Update::is_usual")]
     pub update: Update,
+    /// Who has a port of the device that several of its workloads publish: from 0 to [`crate::limits::PRIORITY_MAX`], the highest.
+    #[serde(default = "usual_priority", skip_serializing_if = "is_usual_priority")]
+    pub priority: u8,
+}
+
+impl Workload {
+    /// Of a workload that says nothing of it.
+    pub const PRIORITY: u8 = 4;
+}
+
+const fn usual_priority() -> u8 {
+    Workload::PRIORITY
+}
+
+/// By reference, as serde wants it.
+const fn is_usual_priority(priority: &u8) -> bool {
+    *priority == Workload::PRIORITY
 }
 
 /// How a device goes from one version of a workload to the next.
@@ -38,6 +58,12 @@ pub struct Update {
     /// How long what changed has to run well before the version before is given up, in milliseconds: at most
     /// [`crate::limits::PROBATION_MS`]. 0 gives it up at once.
     pub probation_ms: u64,
+    /// When this version may replace the one that runs, where the device has no windows of its own; empty for at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// Whether who signed it wants it outside of windows, too: no file says so, but an operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub now: bool,
 }
 
 impl Update {
@@ -50,7 +76,7 @@ impl Update {
 
 impl Default for Update {
     fn default() -> Self {
-        Self { probation_ms: 60_000 }
+        Self { probation_ms: 60_000, windows: Vec::new(), now: false }
     }
 }
 
@@ -76,6 +102,9 @@ pub struct ModuleSpec {
     pub entrypoint: Option<Vec<String>>,
     /// Environment, without what the daemon adds.
     pub environment: BTreeMap<String, String>,
+    /// Variables whose values name labels of the device.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, Template>,
     /// `user[:group]`.
     pub user: Option<String>,
     /// Absolute path.
@@ -104,6 +133,9 @@ pub struct ModuleSpec {
     pub volumes: Vec<VolumeMount>,
     /// Published ports.
     pub ports: Vec<PortMapping>,
+    /// Secrets that it gets as files in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretMount>,
     /// What it asks for beyond what every container has; each device's policy decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub privileges: Vec<Privilege>,
@@ -113,14 +145,6 @@ pub struct ModuleSpec {
     /// What has to be there before it is started, by module of the same workload.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub depends_on: BTreeMap<String, Dependency>,
-}
-
-impl ModuleSpec {
-    /// What its container's label carries: a changed specification has another hash.
-    #[must_use]
-    pub fn spec_hash(&self) -> String {
-        hash::hex(&hash::sha256(&cbor::encode(self)))
-    }
 }
 
 /// How the engine finds out whether a module is well. What is `None`, and an empty test, is as the image says, else as the engine has it.

@@ -11,10 +11,14 @@ mod condition;
 mod cosign;
 #[path = "hostile/envelope.rs"]
 mod envelope;
+#[path = "hostile/hello.rs"]
+mod hello;
 #[path = "hostile/join.rs"]
 mod join;
 #[path = "hostile/patch.rs"]
 mod patch;
+#[path = "hostile/secret.rs"]
+mod secret;
 #[path = "hostile/settings.rs"]
 mod settings;
 #[path = "hostile/statefile.rs"]
@@ -26,7 +30,9 @@ use wayside_config::{
     cosign::{Kind as Signed, add, seal},
     document::{Request, Revocation},
     envelope::Kind,
+    hello::Hello,
     identity::{FleetId, PublicKey},
+    secret::{Ciphertext, SealedValue, SecretChange, SecretName},
 };
 
 const COMPOSE: &str = "
@@ -86,6 +92,36 @@ fn foreign() -> Vec<u8> {
     add(Signed::Revocation, &fleet, &sealed, &keys[1]).unwrap()
 }
 
+/// A hello in the name of another key.
+fn stranger() -> Vec<u8> {
+    let hello = Hello {
+        device: PublicKey::from_bytes([2; 32]),
+        run: 1,
+        number: 1,
+        name: "ewr".into(),
+        labels: std::collections::BTreeMap::from([("plant".into(), "p7".into())]),
+        fleet: None,
+        root: 0,
+        revocation: 0,
+        port: 7448,
+        mesh: Vec::new(),
+        proof: None,
+    };
+    hello.seal(&ed25519_dalek::SigningKey::from_bytes(&[1; 32]), Some(b"grant")).unwrap()
+}
+
+/// A secret in its sealed form, which nobody signed.
+fn value() -> Vec<u8> {
+    let value = SealedValue { sender: [9; 32], sealed: Ciphertext(vec![7; 40]) };
+    let secret = SecretName { workload: Some("grid".into()), secret: "token".into() };
+    cbor::encode(&SecretChange {
+        device: PublicKey::from_bytes([2; 32]),
+        version: 3,
+        secret,
+        value: Some(value),
+    })
+}
+
 fn state() -> Vec<u8> {
     let value = std::collections::BTreeMap::from([("a".to_owned(), vec![1u64, 2]), ("b".to_owned(), vec![])]);
     wayside_config::statefile::encode("state", 1, &value)
@@ -99,8 +135,10 @@ proptest! {
         condition::read(&bytes);
         cosign::read(&bytes);
         envelope::read(&bytes);
+        hello::read(&bytes);
         join::read(&bytes);
         patch::read(&bytes);
+        secret::read(&bytes);
         settings::read(&bytes);
         statefile::read(&bytes);
         let _ = cbor::decode::<Request>(&bytes);
@@ -114,16 +152,20 @@ proptest! {
         settings in damaged(SETTINGS.into()),
         sealed in damaged(forged()),
         cosigned in damaged(foreign()),
+        packet in damaged(stranger()),
         state in damaged(state()),
         log in damaged([wayside_config::audit::framed(&forged()), wayside_config::audit::framed(&foreign())].concat()),
+        secret in damaged(value()),
         link in damaged(format!("wayside://[::1]:7443/?key={}&token=t", PublicKey::from_bytes([2; 32])).into()),
     ) {
         compose::read(&compose);
         condition::read(&condition);
         patch::read(&patch);
+        secret::read(&secret);
         settings::read(&settings);
         envelope::read(&sealed);
         cosign::read(&cosigned);
+        hello::read(&packet);
         statefile::read(&state);
         audit::read(&log);
         join::read(&link);
@@ -136,5 +178,8 @@ fn the_good_files_are_good() {
     assert!(wayside_config::settings::Settings::parse("f", SETTINGS).is_ok());
     envelope::read(&forged());
     cosign::read(&foreign());
+    hello::read(&stranger());
+    secret::read(&value());
+    assert!(cbor::decode::<SecretChange>(&value()).is_ok());
     statefile::read(&state());
 }

@@ -14,11 +14,15 @@ use zenoh::{
     query::{ConsolidationMode, QueryTarget, Reply},
 };
 
-use crate::{keys, session::client_config};
+use crate::{circle::Circle, keys, session::client_config};
 
 /// A light session.
 #[derive(Debug)]
-pub struct Client(Session);
+pub struct Client {
+    session: Session,
+    /// There as long as the session.
+    _circle: Circle,
+}
 
 /// Why a device on the LAN could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -46,15 +50,16 @@ pub struct LiveDevice {
 }
 
 impl Client {
-    /// Finds a device within about a second.
+    /// Reaches a device of the circle within about a second: one at these addresses or, where there are none, one that it finds.
     ///
     /// # Errors
     /// [`ClientError::Nobody`].
-    pub fn open(scouting: SocketAddrV4, connect: &[SocketAddr]) -> Result<Self, ClientError> {
+    pub fn open(circle: Circle, scouting: SocketAddrV4, connect: &[SocketAddr]) -> Result<Self, ClientError> {
         let nobody = |error: zenoh::Error| ClientError::Nobody(error.to_string());
-        let session =
-            zenoh::open(client_config(scouting, connect).map_err(nobody)?).wait().map_err(nobody)?;
-        Ok(Self(session))
+        let session = zenoh::open(client_config(circle.name(), scouting, connect).map_err(nobody)?)
+            .wait()
+            .map_err(nobody)?;
+        Ok(Self { session, _circle: circle })
     }
 
     /// All devices on the mesh of the device that was found, by name.
@@ -63,7 +68,7 @@ impl Client {
     /// [`ClientError::Failed`].
     pub fn devices(&self) -> Result<Vec<LiveDevice>, ClientError> {
         let replies = self
-            .0
+            .session
             .liveliness()
             .get(keys::ALIVE)
             .timeout(Duration::from_secs(1))
@@ -93,7 +98,7 @@ impl Client {
         patience: Duration,
     ) -> Result<Answers, ClientError> {
         let replies = self
-            .0
+            .session
             .get(keys::control(device))
             .payload(sealed)
             .target(QueryTarget::All)

@@ -3,10 +3,12 @@
 //! Everything here is an adapter: it translates between the outside and the events and effects of
 //! the machines in `actors/`, and decides nothing.
 
+pub mod circle;
 pub mod client;
 mod cursor;
 pub mod event;
 pub mod keys;
+pub mod lobby;
 pub mod lost;
 pub mod mqtt;
 mod packed;

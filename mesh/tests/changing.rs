@@ -15,9 +15,11 @@ mod node;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use ed25519_dalek::SigningKey;
 use node::Node;
 use tokio::sync::mpsc;
 use wayside_actors::{
@@ -34,9 +36,11 @@ use wayside_actors::{
 use wayside_config::{
     document::Member,
     identity::DeviceId,
+    signer::Signer,
     workload::{Destination, ModuleId, Route, WhenFull},
 };
 use wayside_mesh::{
+    circle::{Circle, circle_of},
     event::MeshEvent,
     session::{Mesh, MeshSettings, SCOUTING},
 };
@@ -44,8 +48,20 @@ use wayside_mesh::{
 const PORT: u16 = 17473;
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The key of a device of a test.
+fn secret(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
 fn id(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 32])
+    secret(number).key()
+}
+
+/// Of all devices of a test.
+fn circle(number: u8) -> Circle {
+    let circle = circle_of(Arc::new(secret(number))).unwrap();
+    circle.admit((0..=100).map(|number| *id(number).as_bytes()).collect());
+    circle
 }
 
 /// From `sensor` of each to `detector` of all.
@@ -72,7 +88,7 @@ impl Device {
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), PORT)),
-            ..MeshSettings::new(id(number), format!("d{number}"))
+            ..MeshSettings::new(circle(number), id(number), format!("d{number}"))
         };
         let (mesh, mut of_mesh) = Mesh::open(settings).unwrap();
         let (told, events) = mpsc::channel(1024);

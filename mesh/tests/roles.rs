@@ -10,10 +10,12 @@ use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddrV4},
     process::{Child, Command, Stdio},
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 use wayside_actors::{
     device::membership::{Effect, Event, Limits, Membership, Role},
@@ -21,8 +23,9 @@ use wayside_actors::{
     message::{Batch, Message},
     time::Time,
 };
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
+    circle::{Circle, circle_of},
     event::MeshEvent,
     session::{Mesh, MeshSettings, SCOUTING},
 };
@@ -30,8 +33,26 @@ use wayside_mesh::{
 const LIMITS: Limits = Limits { routed_from: 7, peers_below: 4 };
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The keys of devices, by their order: that of the numbers is that in which they route.
+static SECRETS: LazyLock<Vec<SigningKey>> = LazyLock::new(|| {
+    let mut secrets: Vec<_> = (0..=100).map(|seed| SigningKey::from_bytes(&[seed; 32])).collect();
+    secrets.sort_by_key(Signer::key);
+    secrets
+});
+
+fn secret(number: u8) -> SigningKey {
+    SECRETS[usize::from(number)].clone()
+}
+
 fn device(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 32])
+    secret(number).key()
+}
+
+/// Of all devices of a test.
+fn circle(number: u8) -> Circle {
+    let circle = circle_of(Arc::new(secret(number))).unwrap();
+    circle.admit((0..=100).map(|number| *device(number).as_bytes()).collect());
+    circle
 }
 
 /// A device without anything but its mesh and the machine that knows the neighbours.
@@ -47,7 +68,7 @@ impl Device {
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-            ..MeshSettings::new(device(number), format!("device {number}"))
+            ..MeshSettings::new(circle(number), device(number), format!("device {number}"))
         };
         let (mesh, mut events) = Mesh::open(settings).unwrap();
         let (told, up) = watch::channel(BTreeSet::new());

@@ -9,13 +9,16 @@
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use wayside_actors::message::{Batch, Confirm, Message};
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
+    circle::{Circle, circle_of},
     client::Client,
     event::{MeshEvent, MeshEvents},
     session::{Mesh, MeshSettings, SCOUTING},
@@ -26,15 +29,27 @@ fn group(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(*SCOUTING.ip(), port)
 }
 
+/// The key of a device of a test.
+fn secret(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
 fn device(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 32])
+    secret(number).key()
+}
+
+/// Of all devices of a test.
+fn circle(number: u8) -> Circle {
+    let circle = circle_of(Arc::new(secret(number))).unwrap();
+    circle.admit((0..=100).map(|number| *device(number).as_bytes()).collect());
+    circle
 }
 
 fn settings(number: u8, port: u16) -> MeshSettings {
     MeshSettings {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         scouting: Some(group(port)),
-        ..MeshSettings::new(device(number), format!("device {number}"))
+        ..MeshSettings::new(circle(number), device(number), format!("device {number}"))
     }
 }
 
@@ -238,7 +253,7 @@ async fn an_operator_finds_devices_and_asks_one() {
     tokio::join!(seen(&mut from_a, 2), seen(&mut from_b, 1));
     let asking = tokio::task::spawn_blocking(|| {
         let begun = Instant::now();
-        let client = Client::open(group(17449), &[]).unwrap();
+        let client = Client::open(circle(50), group(17449), &[]).unwrap();
         let devices = client.devices().unwrap();
         println!("found {} devices after {:?}", devices.len(), begun.elapsed());
         let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
@@ -268,7 +283,7 @@ async fn who_answers_first_in_a_devices_name_does_not_keep_its_answer_away() {
     seen(&mut from_a, 2).await;
     tokio::join!(seen(&mut from_own, 1), seen(&mut from_false_one, 1));
     let asking = tokio::task::spawn_blocking(|| {
-        let client = Client::open(group(17453), &[]).unwrap();
+        let client = Client::open(circle(50), group(17453), &[]).unwrap();
         // The one device that scouting finds brings the client to all others.
         std::thread::sleep(Duration::from_secs(1));
         let answers = client.ask(&device(2), b"sealed".to_vec(), Duration::from_secs(10)).unwrap();

@@ -18,9 +18,11 @@ use ed25519_dalek::SigningKey;
 use wayside_config::{
     audit::{Act, Entry, Head, Way},
     cosign::{self, Kind},
-    document::TwinChange,
+    document::{Grant, TwinChange},
     hash::hex,
-    identity::{FleetId, PublicKey},
+    identity::{DeviceId, FleetId, PublicKey},
+    rule::Rule,
+    secret::SecretChange,
 };
 
 use self::{limited::Limited, log::Log};
@@ -28,7 +30,7 @@ use crate::{
     clock::wall_ms,
     control::Ask,
     state::{Identity, StateFolder},
-    trust::Verified,
+    trust::{self, Verified},
 };
 
 /// Characters of why something was refused: a stranger may have chosen some of them.
@@ -90,11 +92,27 @@ impl Audit {
                 Some((Act::Call, text))
             }
             Ask::SetTwin { change } => return self.twin(way, &change.0),
+            Ask::SetSecret { change } => return self.secret(way, &change.0),
             Ask::Logs { module, .. } => reading(Act::Logs, module.clone()),
             Ask::Audit { .. } => reading(Act::Audit, "this log".into()),
+            Ask::Lock { for_ms, reason } => {
+                let text = format!("updates are held back for {} s: {reason}", for_ms / 1000);
+                Some((Act::Update, text))
+            }
+            Ask::Unlock { owner } => {
+                let owner = owner.as_deref().unwrap_or("operator");
+                Some((Act::Update, format!("the lock of {owner} is ended")))
+            }
             // Recorded when it is taken.
-            Ask::Apply { .. } => None,
-            Ask::Status | Ask::Devices | Ask::Versions | Ask::Twin { .. } | Ask::Messages => None,
+            Ask::Apply { .. } | Ask::Admit { .. } => None,
+            Ask::Status
+            | Ask::Devices
+            | Ask::Lobby
+            | Ask::Rules
+            | Ask::Versions
+            | Ask::Twin { .. }
+            | Ask::Secrets
+            | Ask::Messages => None,
         };
         if let Some((act, text)) = noted {
             self.note(act, way, by.to_vec(), text);
@@ -110,6 +128,20 @@ impl Audit {
         );
         let by = cosign::claimed_signers(Kind::TwinChange, sealed).unwrap_or_default();
         self.note(Act::Twin, way, by, text);
+    }
+
+    /// Records that a secret is about to be set or removed.
+    fn secret(&self, way: Way, sealed: &[u8]) {
+        let change = cosign::peek::<SecretChange>(Kind::Secret, sealed);
+        let text = change.map_or_else(
+            |_| "a secret that cannot be read".into(),
+            |SecretChange { version, secret, value, .. }| match value {
+                Some(_) => format!("{secret} set, version {version}"),
+                None => format!("{secret} removed, version {version}"),
+            },
+        );
+        let by = cosign::claimed_signers(Kind::Secret, sealed).unwrap_or_default();
+        self.note(Act::Secret, way, by, text);
     }
 
     /// Says by which way an assignment came that may be taken.
@@ -154,6 +186,12 @@ impl Audit {
         self.note(Act::Desired, way, signers(Kind::Assignment, &sealed.assignment), text);
     }
 
+    /// Records that a version did not prove itself.
+    pub(crate) fn taken_back(&self, workload: &str, version: u64, why: &str) {
+        let text = format!("version {version} of {workload} was taken back: {why}");
+        self.note(Act::Update, Way::Own, Vec::new(), text);
+    }
+
     /// Records to which fleet the device belongs, where that or what is known of it has changed.
     pub(crate) fn fleet(&self, way: Way, standing: Option<Standing>) {
         let Some((fleet, root)) = standing else { return };
@@ -162,6 +200,40 @@ impl Audit {
         if before != Some((fleet, root)) && (before.is_some() || way != Way::Own) {
             self.note(Act::Fleet, way, Vec::new(), format!("fleet {}, root {root}", fleet.short()));
         }
+    }
+
+    /// Records that the device was granted a place, or lost it, or knows of others who are out.
+    pub(crate) fn standing(&self, way: Way, before: &trust::Standing, now: &trust::Standing) {
+        let version = |standing: &trust::Standing| standing.grant.as_ref().map(|own| own.grant.version);
+        if (version(before), before.revocation) == (version(now), now.revocation) {
+            return;
+        }
+        let (by, place) = match &now.grant {
+            Some(own) => {
+                let by = cosign::claimed_signers(Kind::Grant, &own.sealed).unwrap_or_default();
+                (by, format!("grant {} as {}", own.grant.version, own.grant.name))
+            }
+            None => (Vec::new(), "no grant".into()),
+        };
+        self.note(Act::Fleet, way, by, format!("{place}, list {} of what is revoked", now.revocation));
+    }
+
+    /// Records that this device is to apply a rule.
+    pub(crate) fn rule(&self, way: Way, sealed: &[u8]) {
+        let Ok(rule) = cosign::peek::<Rule>(Kind::Rule, sealed) else { return };
+        let Ok(hash) = cosign::payload_hash(Kind::Rule, sealed) else { return };
+        let by = cosign::claimed_signers(Kind::Rule, sealed).unwrap_or_default();
+        let what = if rule.token.is_some() { "a join token" } else { "a standing rule" };
+        let uses = rule.uses.map_or_else(|| "any number of".into(), |uses| uses.to_string());
+        let text = format!("rule {}: {what} for {uses} device(s)", &hex(&hash)[..16]);
+        self.note(Act::Fleet, way, by, text);
+    }
+
+    /// Records that this device admitted another one by a rule.
+    pub(crate) fn received(&self, device: DeviceId, granted: &[u8]) {
+        let Ok(grant) = cosign::peek::<Grant>(Kind::Grant, granted) else { return };
+        let by = cosign::claimed_signers(Kind::Grant, granted).unwrap_or_default();
+        self.note(Act::Fleet, Way::Lan, by, format!("{} ({device}) is admitted by a rule", grant.name));
     }
 
     /// Records that something was refused, or counts it where one was a while ago.
@@ -173,12 +245,6 @@ impl Audit {
             let reason: String = reason.chars().take(REASON).collect();
             self.note(Act::Refused, way, Vec::new(), format!("{reason}{more}"));
         }
-    }
-
-    /// Where the log stands.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        self.lock().log.head()
     }
 
     /// Why acts are not recorded, if they are not.

@@ -106,6 +106,7 @@ mod tests {
             routes: Vec::new(),
             twins: BTreeMap::new(),
             update: Default::default(),
+            priority: Workload::PRIORITY,
         };
         let release = Release { version: number, issued_ms: 1, expires_ms: None, workload };
         let sealed = cosign::seal(Kind::Release, &fleet.id(), &release, operator).unwrap().into();

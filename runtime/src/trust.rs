@@ -1,10 +1,14 @@
 //! Whose word counts: which fleet this device belongs to, and whether desired state was signed by its operators.
 
+mod admission;
 #[cfg(test)]
 mod attacks;
+mod grants;
 mod kept;
 mod lived;
 mod refusal;
+mod rules;
+mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use wayside_actors::{device::reconciler::Assigner, frame::Desired};
 use wayside_config::{
     cosign::{self, CosignError, Kind},
@@ -25,13 +30,20 @@ use wayside_config::{
     quorum::Quorum,
 };
 
-pub use self::refusal::TrustError;
-pub(crate) use self::{kept::check_age, lived::KEEP_MS};
+pub use self::{
+    admission::{Circle, News, Standing},
+    grants::Granted,
+    refusal::TrustError,
+    rules::{Newcomer, RuleView},
+};
 use self::{
+    grants::Grants,
     kept::{Known, Revoked},
     lived::Lived,
     refusal::not_expired,
+    rules::Rules,
 };
+pub(crate) use self::{kept::check_age, lived::KEEP_MS};
 use crate::{
     clock::wall_ms,
     control::Now,
@@ -51,6 +63,10 @@ pub struct Trust {
     started: Instant,
     known: Mutex<Known>,
     lived: Mutex<Lived>,
+    grants: Mutex<Grants>,
+    rules: Mutex<Rules>,
+    /// How often who belongs to the fleet may have changed.
+    changed: watch::Sender<u64>,
 }
 
 /// Whose requests a device answers.
@@ -100,6 +116,10 @@ impl Trust {
         {
             problems.push(format!("what is known of the fleet could not be written: {error}"));
         }
+        let (grants, problem) = Grants::load(&state, known.fleet.as_ref());
+        problems.extend(problem);
+        let (rules, problem) = Rules::load(&state, known.fleet.as_ref());
+        problems.extend(problem);
         let lived = match state.read::<u64>(TIME, TIME_VERSION) {
             Found::Nothing => 0,
             Found::Whole(least_ms) => least_ms,
@@ -118,6 +138,9 @@ impl Trust {
             started: Instant::now(),
             known: Mutex::new(known),
             lived: Mutex::new(Lived::from_kept(lived)),
+            grants: Mutex::new(grants),
+            rules: Mutex::new(rules),
+            changed: watch::Sender::new(0),
         };
         (trust, (!problems.is_empty()).then(|| problems.join("; ")))
     }
@@ -158,6 +181,7 @@ impl Trust {
         if belongs && offered != *known {
             offered.save(&self.state)?;
             known.clone_from(&offered);
+            self.changed.send_modify(|changes| *changes += 1);
         }
         let (assignment, by) = self.open_assignment(fleet, &desired.assignment)?;
         if assignment.device != self.device {
@@ -195,6 +219,7 @@ impl Trust {
                     offered.save(&self.state)?;
                     tracing::info!(fleet = %fleet.id(), "from now on this device belongs to the fleet of whoever applied something first");
                     known.clone_from(&offered);
+                    self.changed.send_modify(|changes| *changes += 1);
                 }
                 // The cloud of its link says that there is nothing to run.
                 (true, Assigner::Cloud) => {}

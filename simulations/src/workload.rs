@@ -34,6 +34,7 @@ pub(crate) fn release(version: u64, scenario: &Scenario) -> Release {
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
         update: Update::default(),
+        priority: Workload::PRIORITY,
         routes: vec![route("up", Destination::Cloud), route("around", Destination::Site(DETECTOR.into()))],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }

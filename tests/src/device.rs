@@ -21,6 +21,8 @@ pub struct Options {
     pub no_engine: bool,
     /// Not on `wan`.
     pub no_wan: bool,
+    /// A folder of this machine that it sees as `/run/wayside`.
+    pub memory: Option<String>,
 }
 
 impl Options {
@@ -63,6 +65,8 @@ impl Device {
         if !options.no_engine {
             mounts.extend(["--volume", &socket]);
         }
+        let memory = options.memory.as_ref().map(|folder| format!("{folder}:/run/wayside"));
+        mounts.extend(memory.iter().flat_map(|memory| ["--volume", memory]));
         let mut arguments = vec!["/wayside", "up", "--name", name];
         arguments.extend(options.arguments.iter().map(String::as_str));
         let container = lab.spawn(name, "lan", &mounts, &arguments)?;

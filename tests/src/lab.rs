@@ -139,7 +139,9 @@ impl Lab {
         let key_path = key_file.to_string_lossy();
         let (container, label, network) = (self.name("operator"), self.label(), self.name("lan"));
         let key = "WAYSIDE_OPERATOR_KEY=/operator.key";
-        let options = ["--name", &container, "--label", &label, "--network", &network, "--env", key];
+        let yes = "WAYSIDE_YES=true";
+        let options =
+            ["--name", &container, "--label", &label, "--network", &network, "--env", key, "--env", yes];
         docker([&["create"], options.as_slice(), &[HOST_IMAGE, "/wayside"], arguments].concat())?;
         docker(["cp", &key_path, &format!("{container}:/operator.key")])?;
         docker(["cp", file, &format!("{container}:/compose.yaml")])?;

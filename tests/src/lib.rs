@@ -12,5 +12,6 @@ pub mod evidence;
 pub mod http;
 pub mod lab;
 pub mod operator;
+pub mod registry;
 pub mod wait;
 pub mod weather;

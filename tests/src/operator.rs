@@ -47,6 +47,8 @@ impl Operator {
         let mut command = Command::new(&self.binary);
         command.env_clear().env("HOME", self.home.path()).env("WAYSIDE_OPERATOR_KEY", self.key_file());
         command.env("WAYSIDE_STATE", self.home.path().join("no-daemon-here"));
+        // New devices are admitted as they are met.
+        command.env("WAYSIDE_YES", "true");
         command
     }
 

@@ -164,7 +164,7 @@ impl Machine for Fleet {
                     self.changed(device, out);
                 }
             }
-            Event::Reported { device, report, wall_ms } => self.reported(now, device, report, wall_ms, out),
+            Event::Reported { device, report, wall_ms } => self.reported(now, device, *report, wall_ms, out),
             Event::TwinNames { device, modules } => self.twin_names(device, modules, out),
             Event::TwinReported { device, module, twin } => self.twin_reported(device, module, *twin, out),
             Event::TwinRefused { device, sha256, reason } => self.twin_refused(device, sha256, &reason, out),

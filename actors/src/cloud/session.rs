@@ -114,7 +114,7 @@ pub enum Effect {
     /// The device talks, at this time of the cloud's clock. At most every [`SEEN_EVERY_MS`].
     Seen(DeviceId, u64),
     /// The device reported, at this time of the cloud's clock.
-    Reported(DeviceId, Report, u64),
+    Reported(DeviceId, Box<Report>, u64),
     /// The device says which modules have twins.
     TwinNames(DeviceId, Vec<ModuleId>),
     /// The device says how a twin is.
@@ -233,7 +233,7 @@ impl Session {
             }
             (State::Welcomed, ToCloud::Report(report)) => {
                 self.seen = Some(now);
-                out.push(Effect::Reported(self.device, *report, wall_ms));
+                out.push(Effect::Reported(self.device, report, wall_ms));
             }
             (State::Welcomed, ToCloud::TwinNames(modules)) => {
                 self.see(now, wall_ms, out);
@@ -246,6 +246,10 @@ impl Session {
             (State::Welcomed, ToCloud::TwinRefused { sha256, reason }) => {
                 self.see(now, wall_ms, out);
                 out.push(Effect::TwinRefused(self.device, sha256, reason));
+            }
+            (State::Welcomed, ToCloud::Clock { asked_ms }) => {
+                self.see(now, wall_ms, out);
+                out.push(Effect::Send(self.device, ToDevice::Clock { asked_ms, cloud_ms: wall_ms }));
             }
             (State::Welcomed, ToCloud::Answer(answer)) => {
                 self.see(now, wall_ms, out);
@@ -260,7 +264,8 @@ impl Session {
                 | ToCloud::Answer(_)
                 | ToCloud::TwinNames(_)
                 | ToCloud::Twin(..)
-                | ToCloud::TwinRefused { .. },
+                | ToCloud::TwinRefused { .. }
+                | ToCloud::Clock { .. },
             ) => self.close("a frame before Welcome".into(), out),
             (State::Opening | State::Greeting | State::Welcomed, ToCloud::Hello(_)) => {
                 self.close("a Hello out of turn".into(), out);

@@ -80,6 +80,7 @@ mod tests {
             leaves: BTreeMap::from([("meter".into(), leaf.clone())]),
             twins: BTreeMap::new(),
             update: Update::default(),
+            priority: Workload::PRIORITY,
             routes: vec![
                 Route::new("a", "meter", "flow/+", Destination::Site("pump".into())),
                 Route::new("b", "pump", "set/#", Destination::Module("meter".into())),

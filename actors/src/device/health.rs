@@ -4,13 +4,16 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 pub use self::machine::{Health, IDLE_MS, REPORT_MS};
 use crate::{
+    device::reconciler::Lag,
     queue::Queue,
-    report::{ModuleStatus, QueueStatus, Report, RouteStatus, WorkloadStatus},
+    report::{ClockOffset, ModuleStatus, QueueStatus, Report, RouteStatus, System, Usage, WorkloadStatus},
 };
 
 /// What can happen to health.
@@ -40,6 +43,19 @@ pub enum Event {
     Unrouted(u64),
     /// Batches of neighbours since the daemon started that they may not send here.
     Refused(u64),
+    /// What the modules use whose containers run.
+    Usage(BTreeMap<ModuleId, Usage>),
+    /// How the machine is.
+    System {
+        /// How.
+        system: System,
+        /// The device's clock.
+        wall_ms: u64,
+    },
+    /// How far the clock is from the cloud's.
+    Clock(ClockOffset),
+    /// What is not as it should be, or, with `None`, is again: `workload` or `workload/module`.
+    Drift(String, Option<Lag>),
     /// What is wrong, by who noticed it; an empty list clears that source.
     Problems {
         /// `engine`, `mesh`, `uplink`, `store`, ...

@@ -17,7 +17,7 @@ use crate::{
         access::Client,
         calls,
         membership::Role,
-        reconciler::{Floors, Life},
+        reconciler::{Floors, Life, Locks, Pulled},
         twins::Twin,
     },
     frame::{Ask, Desired, ToCloud},
@@ -62,6 +62,21 @@ pub enum Io {
         /// The twin, or why not, and what to do.
         result: Result<Box<Twin>, String>,
     },
+    /// Replaces who holds updates back: always a persist step. The reconciler is made from them.
+    SaveLocks(Locks),
+    /// Replaces which images were got here: always a persist step. The reconciler is made from them.
+    SavePulled(Pulled),
+    /// Put on record that a version of a workload did not prove itself, and the one before runs again.
+    TakenBack {
+        /// Of this workload.
+        workload: String,
+        /// The version that was taken back.
+        version: u64,
+        /// In words.
+        why: String,
+    },
+    /// Say what time it is by the wall clock; answered by `reconciler::Event::Time`.
+    AskTime,
     /// Read the persisted desired state; answered by `reconciler::Event::Desired` with `restored`,
     /// or not at all where there is none.
     LoadDesired,
@@ -70,6 +85,13 @@ pub enum Io {
     Verify(Desired),
     /// Answer an operator's question, by `uplink::Event::Answer`.
     Answer(Ask),
+    /// Hold the device's wall clock against the cloud's: tells `health::Event::Clock`.
+    Clock {
+        /// What the cloud's clock was in the middle of the round trip, about.
+        cloud_ms: u64,
+        /// Milliseconds that question and answer took; the answer has only now come.
+        round_trip_ms: u64,
+    },
     /// What came of an operator's call, for whoever made it.
     Called {
         /// Which.
@@ -132,6 +154,14 @@ pub enum Engine {
         module: ModuleId,
         /// Its container.
         container: String,
+    },
+    /// Say what room there is for images; answered by `reconciler::Event::Space`.
+    Space,
+    /// Remove an image that this device got, unless a container uses it; answered by `reconciler::Event::ImageGone`, or not at all
+    /// where the engine does not say.
+    RemoveImage {
+        /// The image.
+        image: String,
     },
     /// Remove a container that carries this device's label and that nobody wants. Not answered.
     RemoveOrphan {

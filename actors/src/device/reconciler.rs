@@ -3,8 +3,11 @@
 mod check;
 mod course;
 mod floors;
+mod images;
 mod life;
+mod locks;
 mod machine;
+mod ports;
 mod preparing;
 mod room;
 #[cfg(test)]
@@ -24,8 +27,10 @@ use wayside_config::{
 pub use self::{
     course::STARTS,
     floors::Floors,
+    images::Pulled,
     life::{Life, TakenBack, Version},
-    machine::{LIST_MS, Reconciler},
+    locks::{LOCK_MAX_MS, Lock, Locks, Owner, REASON_BYTES},
+    machine::{LIST_MS, Reconciler, SWEEP_MS},
     preparing::RETRY,
     room::{Disk, FREE_MIN_BYTES, FREE_MIN_PERCENT},
     trial::FAILURES,
@@ -34,6 +39,7 @@ use crate::{
     device::{access::Client, router::RouteTable},
     frame::Desired,
     report::{Health, ModuleStatus, WorkloadStatus},
+    time::Time,
 };
 
 /// What can happen to the reconciler.
@@ -79,6 +85,36 @@ pub enum Event {
         /// In words what went wrong, with what to do.
         result: Result<(), String>,
     },
+    /// The engine's answer to `Space`.
+    Space {
+        /// Where its images are, when that is known.
+        disk: Option<Disk>,
+        /// The wall clock, in milliseconds.
+        wall_ms: u64,
+    },
+    /// An image that was to go is gone, or is in use by others.
+    ImageGone {
+        /// From the request.
+        image: String,
+    },
+    /// The answer to `AskTime`.
+    Time {
+        /// The wall clock, in milliseconds.
+        wall_ms: u64,
+    },
+    /// Somebody holds updates back, or lets them go on.
+    Lock {
+        /// Who.
+        owner: Owner,
+        /// From now on for so long, at most [`LOCK_MAX_MS`]; 0 to let them go on.
+        for_ms: u64,
+        /// For a person; what is longer than [`REASON_BYTES`] is cut.
+        reason: String,
+        /// The wall clock, in milliseconds.
+        wall_ms: u64,
+        /// Answered by `LockTaken` or `LockRefused`, for a module.
+        ticket: Option<u64>,
+    },
     /// A module said how it is doing.
     Module {
         /// Which.
@@ -88,6 +124,8 @@ pub enum Event {
         /// How it is.
         status: ModuleStatus,
     },
+    /// What this device was granted for labels is otherwise than it was.
+    Labels(BTreeMap<String, String>),
     /// The engine's event stream (re)connected: look again.
     EngineBack,
     /// The engine does not answer.
@@ -133,6 +171,19 @@ pub struct Observed {
     pub health: Option<Health>,
 }
 
+/// Something that is not as it should be: see [`crate::report::Drift`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// What should be.
+    pub desired: String,
+    /// What is.
+    pub reported: String,
+    /// Since when.
+    pub since: Time,
+    /// Why, where that is known.
+    pub why: String,
+}
+
 /// What the engine has of the images that it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Images {
@@ -153,6 +204,40 @@ pub enum Effect {
     SaveLife(String, Box<Life>),
     /// Forget what is known of a workload.
     DropLife(String),
+    /// Persist who holds updates back, in place of who did.
+    SaveLocks(Locks),
+    /// Persist which images were got, in place of what was.
+    SavePulled(Pulled),
+    /// See [`crate::device::io::Engine::Space`].
+    Space,
+    /// See [`crate::device::io::Engine::RemoveImage`].
+    RemoveImage {
+        /// The image.
+        image: String,
+    },
+    /// The lock with this ticket is held, or was let go.
+    LockTaken {
+        /// From the event.
+        ticket: u64,
+    },
+    /// The lock with this ticket is not taken.
+    LockRefused {
+        /// From the event.
+        ticket: u64,
+        /// For a person.
+        reason: String,
+    },
+    /// See [`crate::device::io::Io::AskTime`].
+    AskTime,
+    /// See [`crate::device::io::Io::TakenBack`].
+    TakenBack {
+        /// Of this workload.
+        workload: String,
+        /// The version that does not run any more.
+        version: u64,
+        /// In words.
+        why: String,
+    },
     /// See [`crate::device::io::Engine::List`].
     List,
     /// See [`crate::device::io::Engine::Look`].
@@ -203,6 +288,8 @@ pub enum Effect {
     Workload(String, WorkloadStatus),
     /// A workload is not on the device any more.
     WorkloadGone(String),
+    /// What is not as it should be, `workload` or `workload/module`; `None` when it is again.
+    Drift(String, Option<Lag>),
     /// The names of devices in the topics that modules see.
     Names(BTreeMap<DeviceId, String>),
     /// Something is wrong with the device as a whole; an empty list clears it.

@@ -7,7 +7,7 @@ mod tests;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use self::machine::{AGAIN_MS, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink};
+pub use self::machine::{AGAIN_MS, CLOCK_MS, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink};
 use crate::{
     frame::{Ask, Desired, ToCloud, ToDevice},
     message::Confirm,
@@ -72,6 +72,13 @@ pub enum Effect {
     Confirm(Confirm),
     /// An operator's question; the adapter answers it.
     Ask(Ask),
+    /// What the cloud's clock is; the adapter holds the device's against it.
+    Clock {
+        /// The cloud's wall clock when it answered.
+        cloud_ms: u64,
+        /// Milliseconds from the question to the answer.
+        round_trip_ms: u64,
+    },
     /// An operator's change of a twin; the adapter checks its signature and tells the twins.
     Twin(Bytes),
     /// The cloud refuses this device; shown as a problem of the device. Empty clears it.

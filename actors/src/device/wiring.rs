@@ -7,8 +7,9 @@
 //! |---|---|---|
 //! | reconciler | `Want`, `Unwant`, `Restart`, `Found`, `Missing` | that module |
 //! | reconciler | `Routes`; `Twins` | router; twins |
-//! | reconciler | `Assigned`, `Problems`, `Workload`, `WorkloadGone` | health |
-//! | reconciler | `SaveFloors`, `Save`, `SaveLife`, `DropLife`, `List`, `Look`, `Pull`, `RemoveOrphan`, `Names`, `Clients` | state files, engine, MQTT |
+//! | reconciler | `Assigned`, `Problems`, `Workload`, `WorkloadGone`, `Drift` | health |
+//! | reconciler | `SaveFloors`, `Save`, `SaveLife`, `DropLife`, `SaveLocks`, `SavePulled`, `List`, `Look`, `Pull`, `Space`, `RemoveImage`, `RemoveOrphan`, `Names`, `Clients`, `LockTaken`, `LockRefused` | state files, engine, MQTT |
+//! | reconciler | `AskTime`; `TakenBack` | the clock; the audit log |
 //! | module | `Report` | health, calls, reconciler |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |
@@ -25,7 +26,7 @@
 //! | uplink | `Up`, `Down`, `Confirm` | all deliveries to the cloud, or the one confirmed; twins |
 //! | uplink | `Twin` | verification, then twins |
 //! | uplink | `FullWanted`, `Problem` | health |
-//! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask` | uplink adapter, verification, answers |
+//! | uplink | `Connect`, `Close`, `Send`, `Desired`, `Ask`, `Clock` | uplink adapter, verification, answers, the wall clock |
 //! | health | `Report` | uplink, and whoever asks on this device |
 //! | calls | `Restart` | that module |
 //! | twins | `Publish` | router |
@@ -37,12 +38,14 @@
 //! delivery of (its route, that device); a session that comes is `Up` for all deliveries to its module.
 
 mod condensed;
+mod reconciled;
 mod restart;
+mod twins_out;
 mod untold;
 
 use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
-use wayside_config::{topic::TWIN_REPORTED, workload::ModuleId};
+use wayside_config::workload::ModuleId;
 
 use crate::{
     device::{
@@ -51,11 +54,13 @@ use crate::{
         membership, module, reconciler, router, twins, uplink,
     },
     frame::ToCloud,
-    message::{Batch, property},
+    message::Batch,
     queue::{Endpoint, Queue},
 };
 
-pub use self::{condensed::condensed, restart::after_restart, untold::untold};
+pub use self::{
+    condensed::condensed, reconciled::reconciler, restart::after_restart, twins_out::twins, untold::untold,
+};
 
 /// An actor of the device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,38 +143,6 @@ impl Event {
             | Self::Twins(_) => false,
         }
     }
-}
-
-/// What follows from an effect of the reconciler.
-#[must_use]
-pub fn reconciler(effect: reconciler::Effect) -> Outs {
-    use reconciler::Effect as E;
-    smallvec![match effect {
-        E::SaveFloors(floors) => Out::Io(Io::SaveFloors(floors)),
-        E::Save(desired) => Out::Io(Io::SaveDesired(desired)),
-        E::SaveLife(workload, life) => Out::Io(Io::SaveLife(workload, life)),
-        E::DropLife(workload) => Out::Io(Io::DropLife(workload)),
-        E::List => engine(io::Engine::List),
-        E::Look { workload, images } => engine(io::Engine::Look { workload, images }),
-        E::Pull { workload, images } => engine(io::Engine::Pull { workload, images }),
-        E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
-        E::Unwant(module) => to_module(module, module::Event::Unwanted),
-        E::Restart(module) => to_module(module, module::Event::Restart),
-        E::Found(module, found) => {
-            let reconciler::Observed { container, module: _, spec_hash, running, exit_code, health } = found;
-            to_module(module, module::Event::Found { container, spec_hash, running, exit_code, health })
-        }
-        E::Missing(module) => to_module(module, module::Event::Missing),
-        E::RemoveOrphan { container } => engine(io::Engine::RemoveOrphan { container }),
-        E::Routes(table) => to_router(router::Event::Routes(table)),
-        E::Clients(clients) => mqtt(io::Mqtt::Clients(clients)),
-        E::Twins(modules) => to_twins(twins::Event::Modules(modules)),
-        E::Names(names) => mqtt(io::Mqtt::Names(names)),
-        E::Workload(name, status) => to_health(health::Event::Workload(name, status)),
-        E::WorkloadGone(name) => to_health(health::Event::WorkloadGone(name)),
-        E::Assigned(version) => to_health(health::Event::Assignment(version)),
-        E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
-    }]
 }
 
 /// What follows from an effect of the machine of `module`.
@@ -310,6 +283,7 @@ pub fn uplink(effect: uplink::Effect) -> Outs {
             Out::Tell(Event::Delivery(queue, acked))
         }
         E::Ask(ask) => Out::Io(Io::Answer(ask)),
+        E::Clock { cloud_ms, round_trip_ms } => Out::Io(Io::Clock { cloud_ms, round_trip_ms }),
         E::Problem(problem) => {
             let problems = Some(problem).filter(|problem| !problem.is_empty()).into_iter().collect();
             to_health(health::Event::Problems { source: "uplink".into(), problems })
@@ -337,37 +311,6 @@ pub fn calls(effect: calls::Effect) -> Outs {
         E::Withdraw { call, module } => mqtt(io::Mqtt::Withdraw { call, module }),
         E::Restart(module) => to_module(module, module::Event::Restart),
         E::Settled { call, outcome } => Out::Io(Io::Called { call, outcome }),
-    }]
-}
-
-/// What follows from an effect of the twins.
-#[must_use]
-pub fn twins(effect: twins::Effect) -> Outs {
-    use twins::Effect as E;
-    smallvec![match effect {
-        E::Save(module, twin) => Out::Io(Io::SaveTwin(module, twin)),
-        E::Drop(module) => Out::Io(Io::DropTwin(module)),
-        E::Deliver { module, body } => mqtt(io::Mqtt::Desired { module, body }),
-        E::Publish { ticket, module, body: payload, wall_ms } => {
-            // Retained, for who subscribes later wants it too.
-            let properties = [(property::RETAIN, ""), (property::CONTENT_TYPE, "application/json")];
-            let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let topic = TWIN_REPORTED.into();
-            let packet_id = None;
-            to_router(router::Event::Published {
-                ticket,
-                module,
-                topic,
-                properties,
-                payload,
-                wall_ms,
-                packet_id,
-            })
-        }
-        E::Refuse { ticket, reason } => mqtt(io::Mqtt::Refuse { ticket, reason }),
-        E::Shown { question, result } => Out::Io(Io::TwinShown { question, result }),
-        E::Tell(frames) => Out::Io(Io::Uplink(io::Uplink::Together(frames))),
-        E::Problems(problems) => to_health(health::Event::Problems { source: "twins".into(), problems }),
     }]
 }
 

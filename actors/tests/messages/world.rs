@@ -204,10 +204,15 @@ impl World {
                 | Io::SaveDesired(_)
                 | Io::SaveLife(..)
                 | Io::DropLife(_)
+                | Io::SaveLocks(_)
+                | Io::SavePulled(_)
+                | Io::AskTime
+                | Io::TakenBack { .. }
                 | Io::LoadDesired
                 | Io::Verify(_)
                 | Io::Answer(_)
                 | Io::Called { .. }
+                | Io::Clock { .. }
                 | Io::SaveTwin(..)
                 | Io::DropTwin(_)
                 | Io::VerifyTwin(_)

@@ -147,6 +147,11 @@ impl Hub {
         lock(&self.sessions).values().cloned().collect()
     }
 
+    /// Devices that have a session.
+    pub(super) fn connected(&self) -> Vec<DeviceId> {
+        lock(&self.sessions).keys().copied().collect()
+    }
+
     /// The releases that hold, by workload.
     pub(super) fn releases(&self) -> Vec<StoredRelease> {
         lock(&self.releases).values().cloned().collect()

@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use wayside_config::{
     cosign::{CosignError, Kind},
     document::Revocation,
     fleet::{Fleet, FleetError, Pinned},
-    identity::FleetId,
+    identity::{DeviceId, FleetId},
     statefile,
 };
 
@@ -40,6 +40,8 @@ pub struct Known {
     pub fleet: Option<Fleet>,
     /// The sealed list of what does not count any more, and its version.
     pub revocation: Option<(Bytes, u64)>,
+    /// Devices that are out of the fleet, in ascending order: what that list says of them.
+    pub out: Arc<[DeviceId]>,
     /// Whether there was a fleet, and its roots are lost.
     pub is_damaged: bool,
 }
@@ -107,6 +109,11 @@ impl Roots {
         self.lock().clone()
     }
 
+    /// Whether a device is out of the fleet.
+    pub(super) fn is_revoked(&self, device: &DeviceId) -> bool {
+        self.lock().out.binary_search(device).is_ok()
+    }
+
     /// What is wrong with it, for people.
     pub(super) fn problem(&self) -> Option<&'static str> {
         self.lock().is_damaged.then_some(
@@ -124,6 +131,9 @@ impl Roots {
                     // Signed by those who might before, no new device would take it.
                     next.revocation =
                         next.revocation.filter(|(sealed, _)| versioned(&newer, sealed.clone()).is_ok());
+                    if next.revocation.is_none() {
+                        next.out = Arc::default();
+                    }
                     next.fleet = Some(newer);
                 }
             }
@@ -138,9 +148,9 @@ impl Roots {
             }
         }
         if let (Some(fleet), Some(sealed)) = (&next.fleet, revocation) {
-            let offered = versioned(fleet, sealed).map_err(Refused::Revocation)?;
+            let (offered, out) = versioned(fleet, sealed).map_err(Refused::Revocation)?;
             if next.revocation.as_ref().is_none_or(|(_, version)| *version < offered.1) {
-                next.revocation = Some(offered);
+                (next.revocation, next.out) = (Some(offered), out);
             }
         }
         if next != *known {
@@ -162,9 +172,13 @@ impl Roots {
     }
 }
 
-fn versioned(fleet: &Fleet, sealed: Bytes) -> Result<(Bytes, u64), CosignError> {
+/// A sealed list with its version, and the devices on it.
+type Listed = ((Bytes, u64), Arc<[DeviceId]>);
+
+/// Verifies a list.
+fn versioned(fleet: &Fleet, sealed: Bytes) -> Result<Listed, CosignError> {
     let (_, list) = fleet.verify::<Revocation>(Kind::Revocation, &sealed)?;
-    Ok((sealed, list.version))
+    Ok(((sealed, list.version), list.devices.into()))
 }
 
 /// What a file says, or what is wrong with it; `None` when there is none.
@@ -180,8 +194,9 @@ fn read(path: &Path) -> Result<Option<Result<Known, String>>, StateError> {
             return Ok(Known { is_damaged: true, ..Known::default() });
         }
         let fleet = Fleet::open(&roots).map_err(|error| error.to_string())?;
-        let revocation = revocation.and_then(|sealed| versioned(&fleet, sealed).ok());
-        Ok(Known { fleet: Some(fleet), revocation, is_damaged: false })
+        let list = revocation.and_then(|sealed| versioned(&fleet, sealed).ok());
+        let (revocation, out) = list.map_or_else(Default::default, |(list, out)| (Some(list), out));
+        Ok(Known { fleet: Some(fleet), revocation, out, is_damaged: false })
     })))
 }
 

@@ -276,6 +276,7 @@ fn payload_bytes(frame: &ToCloud) -> usize {
         }
         ToCloud::Answer(answer) => answer.result.as_ref().map_or_else(String::len, String::len),
         ToCloud::Report(report) => report.cost_bytes(),
+        ToCloud::Clock { .. } => 0,
         // At most MAX_HELLO_BYTES, and one of its own a connection.
         ToCloud::Hello(_) => MAX_HELLO_BYTES,
     }

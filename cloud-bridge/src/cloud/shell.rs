@@ -17,6 +17,7 @@ use wayside_host::{Clock, CommitError, Shell};
 
 use super::{
     hub::{Hub, Outgoing},
+    news,
     state::same_secret,
     store::{Change, StoredRelease},
 };
@@ -138,6 +139,10 @@ impl SessionShell {
         match out {
             Out::Tell(Event::Fleet(event)) => self.hub.tell_fleet(event),
             Out::Tell(Event::Session(device, event)) => self.hub.tell_session(&device, event),
+            Out::Io(Io::Greet { device, .. }) if self.hub.state.is_revoked(&device) => {
+                let refused = session::Event::Admitted(Err(news::OUT.into()));
+                self.hub.tell_session(&device, refused);
+            }
             Out::Io(Io::Greet { device, hello, wall_ms }) => {
                 let token_ok = hello
                     .token
@@ -154,6 +159,7 @@ impl SessionShell {
                 if is_welcome {
                     tracing::info!(device = %device.short(), name = self.hub.view.name(&device), "online");
                     self.welcomed.notify_one();
+                    news::tell_newcomer(&self.hub, device);
                 }
             }
             Out::Io(Io::Close { reason, .. }) => self.close(reason).await,

@@ -23,7 +23,10 @@ use std::{
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use subtle::ConstantTimeEq;
-use wayside_config::{fleet::Pinned, identity::PublicKey};
+use wayside_config::{
+    fleet::Pinned,
+    identity::{DeviceId, PublicKey},
+};
 
 use super::{
     roots::{Known, Refused, Roots},
@@ -163,6 +166,12 @@ impl State {
     #[must_use]
     pub fn fleet(&self) -> Known {
         self.roots.known()
+    }
+
+    /// Whether an operator put this device out of the fleet.
+    #[must_use]
+    pub fn is_revoked(&self, device: &DeviceId) -> bool {
+        self.roots.is_revoked(device)
     }
 
     /// What is wrong with the fleet's roots, for people.

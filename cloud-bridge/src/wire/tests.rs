@@ -24,6 +24,12 @@ fn body(frame: &impl Frame) -> Bytes {
     frame.encode().unwrap().slice(4..)
 }
 
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
 fn decode<F: Frame>(body: &[u8]) -> Result<F, WireError> {
     F::decode(Bytes::copy_from_slice(body))
 }
@@ -38,7 +44,7 @@ fn bytes_are_pinned() {
         labels: vec![("plant".into(), "p7".into())],
         token: Some("t".into()),
     });
-    assert_eq!(hex(&hello.encode().unwrap()), "0000001a8601036365777265302e312e30818265706c616e746270376174");
+    assert_eq!(hex(&hello.encode().unwrap()), "0000001a8601046365777265302e312e30818265706c616e746270376174");
 
     let batch = ToCloud::Batch(Batch {
         route: "w/r".into(),
@@ -83,10 +89,13 @@ fn bytes_are_pinned() {
         )]),
         ..Report::default()
     }));
-    assert_eq!(
-        hex(&body(&report)),
-        "900201f5818863772f6d02616900206001608081866171010203040580f609f6f6f680808185617706f60067746f6f206f6c6480"
+    let (of_before, more) = (
+        "0201f5818863772f6d02616900206001608081866171010203040580f609f6f6f680808185617706f60067746f6f206f6c6480",
+        "80f6f68080",
     );
+    assert_eq!(hex(&body(&report)), format!("95{of_before}{more}"));
+    // A device of the version before tells nothing of what it uses.
+    assert_eq!(decode::<ToCloud>(&unhex(&format!("90{of_before}"))).unwrap(), report);
 
     let answer = ToCloud::Answer(Answer { id: 5, result: Err("no".into()) });
     assert_eq!(hex(&body(&answer)), "840405f4626e6f");
@@ -103,6 +112,8 @@ fn bytes_are_pinned() {
     assert_eq!(hex(&body(&refused)), format!("83085820{zeros}626e6f"));
     assert_eq!(hex(&body(&ToDevice::Twin(Bytes::from_static(b"c")))), "8218454163");
 
+    assert_eq!(hex(&body(&ToCloud::Clock { asked_ms: 7 })), "820907");
+    assert_eq!(hex(&body(&ToDevice::Clock { asked_ms: 7, cloud_ms: 300 })), "8318460719012c");
     assert_eq!(hex(&body(&ToDevice::Welcome)), "811840");
     assert_eq!(hex(&body(&ToDevice::Refused { reason: "no".into() })), "821841626e6f");
     let desired = Desired {
@@ -123,7 +134,7 @@ fn bytes_are_pinned() {
 #[test]
 fn what_is_wrong_is_said() {
     let words = |body: &[u8]| decode::<ToCloud>(body).unwrap_err().to_string();
-    assert_eq!(words(&[0x82, 9, 1]), "a frame of unknown kind 9, which is of a newer version");
+    assert_eq!(words(&[0x82, 10, 1]), "a frame of unknown kind 10, which is of a newer version");
     assert_eq!(words(&[0x82, 3, 1]), "a batch frame cannot be read: batch has 1 fields, 5 are needed");
     assert_eq!(words(&[0x81, 1]), "a hello frame cannot be read: hello has 0 fields, 1 are needed");
     assert_eq!(words(&[0x80]), "a protocol frame cannot be read: frame has 0 fields, 1 are needed");

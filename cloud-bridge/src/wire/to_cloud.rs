@@ -6,7 +6,7 @@ use wayside_actors::{
     frame::{Answer, Hello, MAX_ANSWER_BYTES, OLDEST_PROTOCOL, PROTOCOL, ToCloud},
     message::Batch,
     report::{
-        MAX_MODULES, MAX_OUTPUT_BYTES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES,
+        MAX_DRIFT, MAX_MODULES, MAX_OUTPUT_BYTES, MAX_PEERS, MAX_PROBLEM_BYTES, MAX_PROBLEMS, MAX_QUEUES,
         MAX_REPORTED_NAME_BYTES, MAX_ROUTES, MAX_WORKLOADS, ModuleStatus, QueueStatus, Report, RouteStatus,
         WorkloadStatus,
     },
@@ -22,8 +22,10 @@ use super::{
     put_batch, put_key, unframed,
 };
 mod numbers;
+mod usage;
 
 use self::numbers::{health, health_number, phase, phase_number, state, state_number};
+use self::usage::{clock, drift, put_clock, put_drift, put_system, put_usage, system, usage};
 use crate::codec::{CodecError, Decoder, Encoder, MAX_FIELDS};
 
 const HELLO: u64 = 1;
@@ -34,18 +36,25 @@ const TWIN_NAMES: u64 = 6;
 const TWIN: u64 = 7;
 const TWIN_REFUSED: u64 = 8;
 const PACKED_BATCH: u64 = 5;
+const CLOCK: u64 = 9;
+
+/// Fields of a report.
+const REPORT_FIELDS: usize = 20;
+/// Those of a device of the version before, which told nothing of what it uses.
+const REPORT_FIELDS_BEFORE: u64 = 15;
 
 impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
             Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
-            Self::Report(report) => framed(REPORT, 15, |e| put_report(e, report)),
+            Self::Report(report) => framed(REPORT, REPORT_FIELDS, |e| put_report(e, report)),
             Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
             Self::TwinNames(modules) => framed(TWIN_NAMES, 1, |e| {
                 put_list(e, MAX_MODULES, modules.iter(), |e, module| e.text(&module.to_string()));
             }),
             Self::Twin(module, twin) => framed(TWIN, 7, |e| put_twin(e, module, twin)),
+            Self::Clock { asked_ms } => framed(CLOCK, 1, |e| e.uint(*asked_ms)),
             Self::TwinRefused { sha256, reason } => framed(TWIN_REFUSED, 2, |e| {
                 e.bytes(sha256);
                 e.text(cut(reason, MAX_PROBLEM_BYTES));
@@ -57,7 +66,7 @@ impl Frame for ToCloud {
         unframed(body, |kind, fields, d| {
             let (kind, read) = match kind {
                 HELLO => ("hello", hello(fields, d).map(Self::Hello)),
-                REPORT => ("report", d.fields("report", fields, 15, report).map(Box::new).map(Self::Report)),
+                REPORT => ("report", report(fields, d).map(Box::new).map(Self::Report)),
                 BATCH => ("batch", d.fields("batch", fields, 5, batch).map(Self::Batch)),
                 ANSWER => ("answer", d.fields("answer", fields, 3, answer).map(Self::Answer)),
                 PACKED_BATCH => (
@@ -78,6 +87,7 @@ impl Frame for ToCloud {
                         Ok(Self::TwinRefused { sha256, reason: d.text(MAX_PROBLEM_BYTES, "a reason")? })
                     }),
                 ),
+                CLOCK => ("clock", d.fields("clock", fields, 1, |d| Ok(Self::Clock { asked_ms: d.uint()? }))),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };
             read.map_err(|source| WireError::Malformed { kind, source })
@@ -169,9 +179,34 @@ fn put_report(encoder: &mut Encoder, report: &Report) {
     let entries = report.workloads.iter().map(|(name, status)| (name.as_str(), status));
     put_list(encoder, MAX_WORKLOADS, entries, |e, (name, status)| put_workload(e, name, status));
     put_names(encoder, MAX_WORKLOADS, &report.workloads_gone);
+    let entries = report.usage.iter().map(|(name, usage)| (name.as_str(), usage));
+    put_list(encoder, MAX_MODULES, entries, |e, (name, usage)| put_usage(e, name, usage));
+    encoder.option(report.system.as_ref(), put_system);
+    encoder.option(report.clock, put_clock);
+    let entries = report.drift.iter().map(|(name, drift)| (name.as_str(), drift));
+    put_list(encoder, MAX_DRIFT, entries, |e, (name, drift)| put_drift(e, name, drift));
+    put_names(encoder, MAX_DRIFT, &report.drift_gone);
 }
 
-fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
+fn report(fields: u64, decoder: &mut Decoder) -> Result<Report, CodecError> {
+    if fields < REPORT_FIELDS as u64 {
+        return decoder.fields("report", fields, REPORT_FIELDS_BEFORE, report_before);
+    }
+    decoder.fields("report", fields, REPORT_FIELDS as u64, |d| {
+        let before = report_before(d)?;
+        Ok(Report {
+            usage: d.list(MAX_MODULES, "the number of modules that use something", usage)?,
+            system: d.option(system)?,
+            clock: d.option(clock)?,
+            drift: d.list(MAX_DRIFT, "the number of what is not as it should be", drift)?,
+            drift_gone: d.list(MAX_DRIFT, "the number of what is as it should be", name)?,
+            ..before
+        })
+    })
+}
+
+/// What every report has.
+fn report_before(decoder: &mut Decoder) -> Result<Report, CodecError> {
     Ok(Report {
         number: decoder.uint()?,
         full: decoder.boolean()?,
@@ -190,6 +225,7 @@ fn report(decoder: &mut Decoder) -> Result<Report, CodecError> {
         routes_gone: decoder.list(MAX_ROUTES, "the number of routes that are gone", name)?,
         workloads: decoder.list(MAX_WORKLOADS, "the number of workloads", workload)?,
         workloads_gone: decoder.list(MAX_WORKLOADS, "the number of workloads that are gone", name)?,
+        ..Report::default()
     })
 }
 

@@ -13,6 +13,7 @@ const DESIRED: u64 = 66;
 const CONFIRM: u64 = 67;
 const ASK: u64 = 68;
 const TWIN: u64 = 69;
+const CLOCK: u64 = 70;
 
 const LOGS: u64 = 1;
 const SEALED: u64 = 2;
@@ -26,6 +27,10 @@ impl Frame for ToDevice {
             Self::Confirm(confirm) => framed(CONFIRM, 3, |e| put_confirm(e, confirm)),
             Self::Ask(ask) => framed(ASK, 2, |e| put_ask(e, ask)),
             Self::Twin(sealed) => framed(TWIN, 1, |e| e.bytes(sealed)),
+            Self::Clock { asked_ms, cloud_ms } => framed(CLOCK, 2, |e| {
+                e.uint(*asked_ms);
+                e.uint(*cloud_ms);
+            }),
         }
     }
 
@@ -45,6 +50,12 @@ impl Frame for ToDevice {
                 TWIN => (
                     "twin",
                     d.fields("twin", fields, 1, |d| Ok(Self::Twin(d.bytes(SEALED_BYTES, "a change")?))),
+                ),
+                CLOCK => (
+                    "clock",
+                    d.fields("clock", fields, 2, |d| {
+                        Ok(Self::Clock { asked_ms: d.uint()?, cloud_ms: d.uint()? })
+                    }),
                 ),
                 unknown => return Err(WireError::UnknownKind(unknown)),
             };

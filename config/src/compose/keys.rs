@@ -30,7 +30,7 @@ impl Keys {
 }
 
 /// The candidate at most two edits away from `key`, the nearest first.
-pub(super) fn closest<'a>(key: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(key: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|candidate| (edits(key, candidate), *candidate))
@@ -60,11 +60,13 @@ fn edits(a: &str, b: &str) -> usize {
 /// The top of the file.
 pub(super) const TOP: Keys = Keys {
     place: "a Compose file",
-    supported: &["name", "services", "volumes", "x-wayside", "version"],
+    supported: &["name", "services", "volumes", "secrets", "x-wayside", "version"],
     refused: &[
         ("networks", "remove it: the modules of a workload share one network on each device"),
-        ("secrets", "not supported yet; remove it, and let the module fetch what it needs"),
-        ("configs", "not supported yet; remove it, and put small settings in `environment`"),
+        (
+            "configs",
+            "not supported yet; remove it, and put small settings in `environment`, or use `secrets`",
+        ),
         ("include", "not supported yet; put all services in one file"),
         ("models", "not supported yet; remove it"),
     ],
@@ -86,12 +88,13 @@ pub(super) const VOLUME: Keys = Keys {
 /// The `x-wayside` block.
 pub(super) const WAYSIDE: Keys = Keys {
     place: "`x-wayside`",
-    supported: &["target", "leaves", "routes", "twins", "update"],
+    supported: &["target", "leaves", "routes", "twins", "update", "priority"],
     refused: &[],
 };
 
 /// `x-wayside.update`.
-pub(super) const UPDATE: Keys = Keys { place: "`update`", supported: &["probation"], refused: &[] };
+pub(super) const UPDATE: Keys =
+    Keys { place: "`update`", supported: &["probation", "windows"], refused: &[] };
 
 /// A leaf.
 pub(super) const LEAF: Keys = Keys {
@@ -158,6 +161,7 @@ pub(super) const SERVICE: Keys = Keys {
         "network_mode",
         "healthcheck",
         "depends_on",
+        "secrets",
     ],
     refused: SERVICE_REFUSED,
 };
@@ -172,6 +176,26 @@ pub(super) const HEALTH: Keys = Keys {
 /// One entry of a service's `depends_on`.
 pub(super) const DEPENDENCY: Keys =
     Keys { place: "`depends_on`", supported: &["condition", "restart", "required"], refused: &[] };
+
+/// A secret at the top of the file.
+pub(super) const SECRET: Keys = Keys {
+    place: "a secret",
+    supported: &["external", "file", "environment"],
+    refused: &[
+        ("name", "remove it: the secret is named by its key"),
+        ("labels", "remove it: a secret has none"),
+        ("driver", "remove it: devices get secrets from `wayside secret set`"),
+        ("driver_opts", "remove it: devices get secrets from `wayside secret set`"),
+        ("template_driver", "remove it: a secret is delivered as it was set"),
+    ],
+};
+
+/// A secret of a service in its long form.
+pub(super) const SERVICE_SECRET: Keys = Keys {
+    place: "a secret of a service",
+    supported: &["source", "target", "uid", "gid", "mode"],
+    refused: &[],
+};
 
 const LATER: &str = "not supported yet; remove it";
 const NETWORK: &str = "remove it: the modules of a workload share one network on each device";
@@ -237,7 +261,6 @@ const SERVICE_REFUSED: &[(&str, &str)] = &[
     ("pull_refresh_after", "remove it: an image that is missing is pulled"),
     ("runtime", LATER),
     ("scale", "remove it: each device runs a service once"),
-    ("secrets", "not supported yet; let the module fetch what it needs"),
     ("security_opt", PRIVILEGE),
     ("shm_size", "use `tmpfs`"),
     ("stdin_open", "remove it: nobody types into a module"),
@@ -267,7 +290,7 @@ mod tests {
 
     #[test]
     fn no_key_is_both_supported_and_refused() {
-        for keys in [&TOP, &SERVICE, &VOLUME] {
+        for keys in [&TOP, &SERVICE, &VOLUME, &SECRET] {
             assert!(keys.refused.iter().all(|(name, _)| !keys.supported.contains(name)));
         }
         assert!(SERVICE_REFUSED.is_sorted());

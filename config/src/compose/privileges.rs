@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::yaml::{Node, Value};
 use crate::{
     diagnostic::{Problems, quote},
-    privilege::{Privilege, Right, is_capability, is_host_path},
+    privilege::{Privilege, Right, capability_help, is_capability, is_host_path},
 };
 
 /// With the place in the file where the line will be: the text is not at hand while it is read.
@@ -34,7 +34,7 @@ pub(super) fn capabilities(node: &Node, into: &mut Vec<Privilege>, problems: &mu
             problems.error(
                 &item.span,
                 format!("{} is not a capability", quote(&text)),
-                "write one such as `NET_ADMIN`",
+                capability_help(&text),
             );
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    depends, health, keys, ports, privileges,
+    depends, health, keys, ports, privileges, secret,
     words::{self, BadWords},
     yaml::{Entry, Node, Value},
 };
@@ -14,6 +14,7 @@ use crate::{
     diagnostic::{Problems, quote},
     limits,
     privilege::{Privilege, Right},
+    template::{self, Template},
     units,
     workload::{ModuleSpec, Restart, VolumeMount},
 };
@@ -23,18 +24,25 @@ const DEFAULT_STOP_GRACE_MS: u64 = 10_000;
 /// The engine refuses less.
 const MIN_MEMORY_BYTES: u64 = 6 << 20;
 
+/// What the top of the file declares, for services to name.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) volumes: BTreeSet<String>,
+    pub(super) secrets: BTreeSet<String>,
+}
+
 /// Reads the service `name`. What is wrong with it goes to `problems`.
 pub(super) fn read(
     name: &str,
     name_span: &Range<usize>,
     node: &Node,
-    volumes: &BTreeSet<String>,
+    names: &Names,
     problems: &mut Problems,
 ) -> ModuleSpec {
     let mut spec = ModuleSpec { stop_grace_ms: DEFAULT_STOP_GRACE_MS, ..ModuleSpec::default() };
     let Some(entries) = node.map(name, problems) else { return spec };
     for entry in entries {
-        read_key(&mut spec, entry, volumes, problems);
+        read_key(&mut spec, entry, names, problems);
     }
     if !spec.ports.is_empty() && spec.privileges.iter().any(|asked| asked.right == Right::HostNetwork) {
         let help = "remove `ports`: on the host's network the module listens there itself";
@@ -44,20 +52,25 @@ pub(super) fn read(
             help,
         );
     }
+    let mut paths = spec.volumes.iter().map(|volume| &volume.path).chain(&spec.tmpfs);
+    if !spec.secrets.is_empty() && paths.any(|path| secret::is_folder(path)) {
+        let message = format!("the service {} has a volume or `tmpfs` where its secrets are", quote(name));
+        problems.error(name_span, message, "give it another path than /run/secrets");
+    }
     if !entries.iter().any(|entry| matches!(entry.key.as_str(), "image" | "build")) {
         problems.error(name_span, format!("the service {} has no `image`", quote(name)), "add `image: ...`");
     }
     spec
 }
 
-fn read_key(spec: &mut ModuleSpec, entry: &Entry, volumes: &BTreeSet<String>, problems: &mut Problems) {
+fn read_key(spec: &mut ModuleSpec, entry: &Entry, names: &Names, problems: &mut Problems) {
     let Entry { key, key_span, value } = entry;
     let what = key.as_str();
     match what {
         "image" => set(&mut spec.image, value.text_that(what, "an image reference", problems, is_image)),
         "command" => spec.command = command(value, what, problems),
         "entrypoint" => spec.entrypoint = command(value, what, problems),
-        "environment" => spec.environment = environment(value, problems),
+        "environment" => (spec.environment, spec.templates) = environment(value, problems),
         "working_dir" => spec.working_dir = value.text_that(what, ABSOLUTE, problems, is_absolute),
         "user" => spec.user = value.text_that(what, "`user` or `user:group`", problems, is_word),
         "restart" => set(&mut spec.restart, value.parsed(what, RESTART, problems, restart)),
@@ -85,13 +98,14 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, volumes: &BTreeSet<String>, pr
             let positive = |text: &str| text.parse().ok().filter(|pids: &u32| *pids > 0);
             spec.pids = value.parsed(what, "a number above 0, or remove it for 512", problems, positive);
         }
-        "volumes" => spec.volumes = mounts(value, volumes, &mut spec.privileges, problems),
+        "volumes" => spec.volumes = mounts(value, &names.volumes, &mut spec.privileges, problems),
         "cap_add" => privileges::capabilities(value, &mut spec.privileges, problems),
         "devices" => privileges::devices(value, &mut spec.privileges, problems),
         "network_mode" => privileges::network(value, &mut spec.privileges, problems),
         "ports" => spec.ports = ports::read(value, problems),
         "healthcheck" => spec.healthcheck = Some(health::read(value, problems)),
         "depends_on" => spec.depends_on = depends::read(value, problems),
+        "secrets" => spec.secrets = secret::read(value, &names.secrets, problems),
         "x-wayside" => keys::SERVICE.refuse(what, key_span, problems),
         extension if extension.starts_with("x-") => {}
         other => keys::SERVICE.refuse(other, key_span, problems),
@@ -165,8 +179,12 @@ fn command(node: &Node, what: &str, problems: &mut Problems) -> Option<Vec<Strin
     Some(words)
 }
 
-fn environment(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
+/// What is known already, and what a device's labels say.
+fn environment(
+    node: &Node,
+    problems: &mut Problems,
+) -> (BTreeMap<String, String>, BTreeMap<String, Template>) {
+    let (mut variables, mut templates) = (BTreeMap::new(), BTreeMap::new());
     for (name, (value, span)) in node.pairs("environment", problems) {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             problems.error(&span, format!("{} cannot name a variable", quote(&name)), "");
@@ -175,9 +193,16 @@ fn environment(node: &Node, problems: &mut Problems) -> BTreeMap<String, String>
             let message = format!("{} may be set by the daemon, whose value then holds", quote(&name));
             problems.warning(&span, message, "this one is for `docker compose` only");
         }
-        variables.insert(name, value);
+        match template::parse(&value) {
+            Ok(Some(template)) => drop(templates.insert(name, template)),
+            Ok(None) => drop(variables.insert(name, value)),
+            Err(error) => {
+                let message = format!("{} is no value: {error}", quote(&value));
+                problems.error(&span, message, "write `{{label:NAME}}` for the value of a device's label");
+            }
+        }
     }
-    variables
+    (variables, templates)
 }
 
 fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {

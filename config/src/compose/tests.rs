@@ -5,7 +5,9 @@ mod health;
 mod leaves;
 mod privileges;
 mod routes;
+mod secrets;
 mod spec;
+mod templates;
 mod twins;
 mod update;
 
@@ -108,6 +110,7 @@ x-wayside:
             command: Some(strings(&["replay", "--rate", "1 s"])),
             entrypoint: Some(strings(&["/bin/sensor"])),
             environment: BTreeMap::from([("STATION".into(), "EWR".into()), ("PRICE".into(), "5$".into())]),
+            templates: BTreeMap::new(),
             user: Some("1000:1000".into()),
             working_dir: Some("/data".into()),
             restart: Restart::OnFailure { max_retries: Some(3) },
@@ -130,6 +133,7 @@ x-wayside:
                 },
                 PortMapping { host_ip: None, host_port: 53, container_port: 53, udp: true },
             ],
+            secrets: Vec::new(),
             privileges: Vec::new(),
             healthcheck: None,
             depends_on: BTreeMap::new(),

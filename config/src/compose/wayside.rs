@@ -9,10 +9,11 @@ use super::{
 use crate::{
     diagnostic::Problems,
     leaf::Leaf,
-    limits::{PROBATION_MS, ROUTES},
+    limits::{PRIORITY_MAX, PROBATION_MS, ROUTES, WINDOWS},
     patch::Properties,
     settings::{DEVICE_NAME_RULE, is_device_name},
     units,
+    window::{WINDOW_FORM, Window},
     workload::{Route, Target, Update},
 };
 
@@ -24,6 +25,7 @@ pub(super) struct Block {
     pub(super) routes: Vec<Route>,
     pub(super) twins: BTreeMap<String, Properties>,
     pub(super) update: Update,
+    pub(super) priority: Option<u8>,
 }
 
 /// Reads the block. `services` are names that routes may use, beside those of leaves.
@@ -44,6 +46,10 @@ pub(super) fn read(node: &Node, services: &BTreeSet<&str>, problems: &mut Proble
             "routes" => block.routes = read_routes(value, &names, &block.leaves, problems),
             "twins" => block.twins = twin::read(value, services, problems),
             "update" => block.update = read_update(value, problems),
+            "priority" => {
+                let parse = |text: &str| text.parse().ok().filter(|priority| *priority <= PRIORITY_MAX);
+                block.priority = value.parsed(key, "0 to 9", problems, parse);
+            }
             other => keys::WAYSIDE.refuse(other, key_span, problems),
         }
     }
@@ -102,10 +108,22 @@ fn read_update(node: &Node, problems: &mut Problems) -> Update {
                     update.probation_ms = ms;
                 }
             }
+            "windows" => update.windows = read_windows(value, problems),
             other => keys::UPDATE.refuse(other, key_span, problems),
         }
     }
     update
+}
+
+fn read_windows(node: &Node, problems: &mut Problems) -> Vec<Window> {
+    let items = node.list("windows", problems).unwrap_or_default();
+    if items.len() > WINDOWS {
+        let message = format!("there are {} windows", items.len());
+        problems.error(&node.span, message, format!("at most {WINDOWS} are supported"));
+    }
+    let read =
+        items.iter().map(|item| item.parsed("window", WINDOW_FORM, problems, |text| text.parse().ok()));
+    read.collect::<Vec<_>>().into_iter().flatten().collect()
 }
 
 fn read_routes(

@@ -2,9 +2,10 @@
 
 use wayside_config::{
     cosign::{Kind, claimed_signers, inspect, peek},
-    document::{Assignment, Release, Revocation},
+    document::{Assignment, Grant, Release, Revocation},
     fleet::{Fleet, Root},
-    identity::FleetId,
+    identity::{FleetId, PublicKey},
+    rule::{Rule, Signed, proves},
 };
 
 const FLEET: FleetId = FleetId::from_bytes([3; 32]);
@@ -17,7 +18,11 @@ pub(crate) fn read(bytes: &[u8]) {
     }
     let _ = peek::<Release>(Kind::Release, bytes);
     let _ = peek::<Assignment>(Kind::Assignment, bytes);
+    let _ = peek::<Grant>(Kind::Grant, bytes);
     let _ = peek::<Revocation>(Kind::Revocation, bytes);
+    let _ = peek::<Rule>(Kind::Rule, bytes);
+    assert!(Signed::inspect(&FLEET, bytes).is_err());
+    assert!(!proves(&FLEET, PublicKey::from_bytes([2; 32]), PublicKey::from_bytes([9; 32]), bytes));
     let (first, second) = bytes.split_at(bytes.len() / 2);
     assert!(Fleet::open(&[bytes]).is_err());
     assert!(Fleet::open(&[first, second]).is_err());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wayside_actors::{
-    device::{calls, delivery, router, twins, wiring},
+    device::{calls, delivery, reconciler, router, twins, wiring},
     message::Properties,
     queue::{Endpoint, Queue},
 };
@@ -111,6 +111,17 @@ pub enum MqttEvent {
         /// At most [`wayside_config::limits::TWIN_BYTES`].
         patch: Bytes,
     },
+    /// It holds updates of its workload back, or lets them go on. See `reconciler::Event::Lock`.
+    Lock {
+        /// Answered by `Mqtt::Accept` or `Mqtt::Refuse`.
+        ticket: u64,
+        /// Who.
+        module: ModuleId,
+        /// 0 to let them go on.
+        for_ms: u64,
+        /// For a person.
+        reason: String,
+    },
     /// A call is not answered any more. See `calls::Event::Undelivered`.
     Undelivered {
         /// Which.
@@ -147,6 +158,11 @@ impl MqttEvent {
             }
             Self::Reported { ticket, module, patch } => {
                 return wiring::Event::Twins(twins::Event::Reported { ticket, module, patch, wall_ms });
+            }
+            Self::Lock { ticket, module, for_ms, reason } => {
+                let (owner, ticket) = (reconciler::Owner::Module(module), Some(ticket));
+                let lock = reconciler::Event::Lock { owner, for_ms, reason, wall_ms, ticket };
+                return wiring::Event::Reconciler(lock);
             }
             Self::Undelivered { call, why } => {
                 return wiring::Event::Calls(calls::Event::Undelivered { call, why });

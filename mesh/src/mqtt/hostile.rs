@@ -8,6 +8,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use wayside_actors::{
+    device::reconciler::{LOCK_MAX_MS, REASON_BYTES},
     message::MAX_PAYLOAD_BYTES,
     queue::{Endpoint, Queue},
 };
@@ -237,6 +238,10 @@ impl Play {
             }
             MqttEvent::Answered { call, .. } | MqttEvent::Undelivered { call, .. } => {
                 assert!(self.calls.remove(&call), "a call is over once");
+            }
+            MqttEvent::Lock { ticket, for_ms, reason, .. } => {
+                assert!(for_ms <= LOCK_MAX_MS && reason.len() <= REASON_BYTES, "{for_ms} {reason}");
+                self.asked(ticket);
             }
             MqttEvent::Reported { ticket, patch, .. } => {
                 assert!(patch.len() <= TWIN_BYTES);

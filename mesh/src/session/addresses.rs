@@ -50,9 +50,14 @@ pub(super) fn lan_addresses(exclude: &BTreeSet<Ipv4Addr>) -> Vec<Address> {
     addresses
 }
 
+/// The same by address alone.
+pub(crate) fn lan_ips(exclude: &Excluded) -> BTreeSet<Ipv4Addr> {
+    lan_addresses(&exclude.all()).into_iter().map(|address| address.ip).collect()
+}
+
 /// Every IPv4 address of this host, for looking around: a device may be a container behind a bridge, or listen
 /// on loopback only.
-pub(super) fn all_addresses() -> Vec<Ipv4Addr> {
+pub(crate) fn all_addresses() -> Vec<Ipv4Addr> {
     let interfaces = pnet_datalink::interfaces();
     let up = interfaces.iter().filter(|interface| interface.is_up());
     up.flat_map(|interface| &interface.ips)

@@ -12,6 +12,8 @@ use super::addresses::all_addresses;
 /// What a device's session is opened with.
 #[derive(Clone, Copy)]
 pub(super) struct Opening<'a> {
+    /// The name of the circle whose links it takes.
+    pub(super) circle: &'a str,
     pub(super) role: Role,
     pub(super) listen: &'a [SocketAddrV4],
     pub(super) connect: &'a [SocketAddr],
@@ -21,7 +23,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     pub(super) fn config(&self) -> zenoh::Result<zenoh::Config> {
         let endpoints = |addresses: Vec<String>| format!("[{}]", addresses.join(","));
-        let of = |address: String| format!("\"tcp/{address}\"");
+        let of = |address: String| format!("\"tls/{address}\"");
         let mode = match self.role {
             Role::Peer => "peer",
             Role::Router => "router",
@@ -51,6 +53,7 @@ impl Opening<'_> {
                 transport: {{
                     unicast: {{ open_timeout: 3000, accept_timeout: 3000, accept_pending: 1000, max_sessions: 4000 }},
                     link: {{
+                        {LINKS}, tls: {{ root_ca_certificate: "{circle}" }},
                         // Milliseconds until a silent neighbour is gone; a killed one is noticed at once.
                         tx: {{ lease: 6000, queue: {{
                             // Microseconds. Long enough for a burst of batches to drain on a LAN, short enough
@@ -61,10 +64,14 @@ impl Opening<'_> {
                     }},
                 }},
             }}"#,
+            circle = self.circle,
             scouting = scouting(self.scouting, &interfaces),
         ))
     }
 }
+
+/// No links but those of a circle, whatever else Zenoh was built with and whoever offers it.
+const LINKS: &str = r#"protocols: ["tls"]"#;
 
 /// Who dials whom that it finds. Peers dial everyone; routers each other; clients one router.
 const AUTOCONNECT: &str = r#"{ router: ["router"], peer: ["router", "peer"], client: ["router"] }"#;
@@ -89,8 +96,12 @@ const DEVICE_WITHIN_MS: u64 = 3_000;
 const ADDRESS_WITHIN_MS: u64 = 700;
 
 /// A light session that finds one device and reaches the others through it.
-pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zenoh::Result<zenoh::Config> {
-    let connect: Vec<String> = connect.iter().map(|address| format!("\"tcp/{address}\"")).collect();
+pub(crate) fn client_config(
+    circle: &str,
+    group: SocketAddrV4,
+    connect: &[SocketAddr],
+) -> zenoh::Result<zenoh::Config> {
+    let connect: Vec<String> = connect.iter().map(|address| format!("\"tls/{address}\"")).collect();
     zenoh::Config::from_json5(&format!(
         r#"{{
             mode: "client",
@@ -98,7 +109,7 @@ pub(crate) fn client_config(group: SocketAddrV4, connect: &[SocketAddr]) -> zeno
             scouting: {{ timeout: {DEVICE_WITHIN_MS}, multicast: {{ address: "{group}", interface: "{}", listen: false }} }},
             transport: {{
                 unicast: {{ open_timeout: {ADDRESS_WITHIN_MS} }},
-                link: {{ rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }},
+                link: {{ {LINKS}, tls: {{ root_ca_certificate: "{circle}" }}, rx: {{ max_message_size: {MAX_MESSAGE_BYTES} }} }},
             }},
         }}"#,
         connect.join(","),
@@ -150,6 +161,7 @@ mod tests {
     #[test]
     fn configurations_are_accepted() {
         let peer = Opening {
+            circle: "c1",
             role: Role::Peer,
             listen: &["127.0.0.1:0".parse().unwrap()],
             connect: &["127.0.0.1:7447".parse().unwrap()],
@@ -159,7 +171,7 @@ mod tests {
             Opening { role, ..peer }.config().unwrap();
             Opening { role, scouting: None, ..peer }.config().unwrap();
         }
-        client_config(super::super::SCOUTING, &[]).unwrap();
+        client_config("c1", super::super::SCOUTING, &[]).unwrap();
     }
 
     #[test]

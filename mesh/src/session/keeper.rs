@@ -56,6 +56,8 @@ pub(super) struct Keeper {
     pub(super) listening: watch::Sender<Vec<SocketAddrV4>>,
     /// How to take part.
     pub(super) role: watch::Receiver<Role>,
+    /// Whether to take part at all.
+    pub(super) takes_part: watch::Receiver<bool>,
     /// Who routes for others.
     pub(super) routers: Routers,
     /// Sessions that failed.
@@ -91,6 +93,14 @@ struct Opened {
 impl Keeper {
     pub(super) async fn run(mut self) {
         loop {
+            if !*self.takes_part.borrow_and_update() {
+                self.tell(None);
+                tokio::select! {
+                    () = self.closing.notified() => return,
+                    () = told(&mut self.takes_part) => {}
+                }
+                continue;
+            }
             let role = *self.role.borrow_and_update();
             let wait = match self.open(role).await {
                 Ok(opened) => {
@@ -121,6 +131,7 @@ impl Keeper {
             tokio::select! {
                 () = self.closing.notified() => return,
                 () = told(&mut self.role) => {}
+                () = told(&mut self.takes_part) => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -171,7 +182,8 @@ impl Keeper {
         if let Some(group) = scouting {
             listen.iter().try_for_each(|address| can_multicast(group, *address))?;
         }
-        let opening = Opening { role, listen, connect: &self.settings.connect, scouting };
+        let (circle, connect) = (self.settings.circle.name(), &self.settings.connect);
+        let opening = Opening { circle, role, listen, connect, scouting };
         let session = zenoh::open(opening.config()?).await?;
         let inbox = Inbox {
             device: self.settings.device,
@@ -251,6 +263,7 @@ impl Keeper {
                     tracing::info!("the site has another use for this device; opening the mesh again");
                     return End::Anew;
                 }
+                () = told(&mut self.takes_part) => return End::Anew,
                 () = self.outbox.doubts() => true,
                 () = tokio::time::sleep(if opened.role == Role::Client { LOOK_FOR_ROUTER } else { LOOK_EVERY }) => false,
             };
@@ -325,9 +338,9 @@ impl Opened {
     }
 }
 
-/// Resolves when there is another role.
-async fn told(role: &mut watch::Receiver<Role>) {
-    if role.changed().await.is_err() {
+/// Resolves when the device is to take part otherwise.
+async fn told<T>(changes: &mut watch::Receiver<T>) {
+    if changes.changed().await.is_err() {
         // Nobody can tell any more: the mesh is being closed.
         std::future::pending().await
     }

@@ -25,10 +25,12 @@ use wayside_actors::{
 use wayside_config::identity::DeviceId;
 
 pub use self::addresses::Excluded;
+pub(crate) use self::addresses::{all_addresses, lan_ips};
 pub(crate) use self::config::client_config;
 pub use self::outbox::MeshCounters;
 use self::outbox::{Outbox, Outgoing};
 use crate::{
+    circle::Circle,
     event::{self, MeshEvents},
     lost::Lost,
 };
@@ -36,6 +38,10 @@ use crate::{
 /// How this device takes part.
 #[derive(Clone, Debug)]
 pub struct MeshSettings {
+    /// Whose links it takes. Clones are the same circle, and may change it while the mesh is open.
+    pub circle: Circle,
+    /// Whether it takes part from the beginning: see [`Mesh::take_part`].
+    pub takes_part: bool,
     /// Its key.
     pub device: DeviceId,
     /// Its name, for people.
@@ -54,10 +60,12 @@ pub struct MeshSettings {
 }
 
 impl MeshSettings {
-    /// What holds without configuration.
+    /// What holds without configuration, for a device that takes part.
     #[must_use]
-    pub fn new(device: DeviceId, name: impl Into<String>) -> Self {
+    pub fn new(circle: Circle, device: DeviceId, name: impl Into<String>) -> Self {
         Self {
+            circle,
+            takes_part: true,
             device,
             name: name.into(),
             listen: Vec::new(),
@@ -83,6 +91,7 @@ pub struct Mesh {
     outbox: Outbox,
     closing: Arc<Notify>,
     role: watch::Sender<Role>,
+    takes_part: watch::Sender<bool>,
     routers: inbox::Routers,
     closed: watch::Receiver<bool>,
     listening: watch::Receiver<Vec<SocketAddrV4>>,
@@ -101,6 +110,7 @@ impl Mesh {
         let (closed_sender, closed) = watch::channel(false);
         let (listening_sender, listening) = watch::channel(Vec::new());
         let role = watch::Sender::new(Role::Peer);
+        let takes_part = watch::Sender::new(settings.takes_part);
         let routers = inbox::Routers::default();
         let outbox = Outbox::start(settings.device, settings.lost.clone())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,6 +120,7 @@ impl Mesh {
             .build()?;
         let (keeper_outbox, keeper_closing) = (outbox.clone(), closing.clone());
         let (keeper_role, keeper_routers) = (role.subscribe(), Arc::clone(&routers));
+        let keeper_takes_part = takes_part.subscribe();
         std::thread::Builder::new().name("mesh-keeper".into()).spawn(move || {
             let told = events.clone();
             let keeper = keeper::Keeper {
@@ -121,6 +132,7 @@ impl Mesh {
                 closing: keeper_closing,
                 listening: listening_sender,
                 role: keeper_role,
+                takes_part: keeper_takes_part,
                 routers: keeper_routers,
             };
             if let Err(error) = runtime.block_on(async { tokio::spawn(keeper.run()).await }) {
@@ -131,7 +143,7 @@ impl Mesh {
             }
             closed_sender.send_replace(true);
         })?;
-        Ok((Self { outbox, closing, role, routers, closed, listening }, receiver))
+        Ok((Self { outbox, closing, role, takes_part, routers, closed, listening }, receiver))
     }
 
     /// Sends messages. `false` when they were dropped, for the link is slower than its senders: the
@@ -156,6 +168,12 @@ impl Mesh {
         self.role.send_if_modified(|before| std::mem::replace(before, role) != role);
     }
 
+    /// Whether it takes part at all from now on: a device that nobody has admitted, or that is admitted no more, listens
+    /// nowhere and looks for nobody.
+    pub fn take_part(&self, takes_part: bool) {
+        self.takes_part.send_if_modified(|before| std::mem::replace(before, takes_part) != takes_part);
+    }
+
     /// How this device takes part, or is about to.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -178,6 +196,12 @@ impl Mesh {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddrV4> {
         self.listening.borrow().clone()
+    }
+
+    /// The same, and when that changes.
+    #[must_use]
+    pub fn listening(&self) -> watch::Receiver<Vec<SocketAddrV4>> {
+        self.listening.clone()
     }
 
     /// Withdraws this device's token and closes its links, for at most two seconds.

@@ -1,24 +1,39 @@
 //! Sessions over loopback that fail underneath.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 use wayside_actors::message::{Batch, Message};
 
+use wayside_config::signer::Signer;
+
 use super::{pulse::Pulse, *};
-use crate::{event::MeshEvent, keys};
+use crate::{circle::circle_of, event::MeshEvent, keys};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The key of a device of a test.
+fn secret(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
 fn device(number: u8) -> DeviceId {
-    DeviceId::from_bytes([number; 32])
+    secret(number).key()
+}
+
+/// Of all devices of a test.
+fn circle(number: u8) -> Circle {
+    let circle = circle_of(Arc::new(secret(number))).unwrap();
+    circle.admit((0..=100).map(|number| *device(number).as_bytes()).collect());
+    circle
 }
 
 fn open(number: u8, port: u16) -> (Mesh, MeshEvents) {
     Mesh::open(MeshSettings {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-        ..MeshSettings::new(device(number), "d")
+        ..MeshSettings::new(circle(number), device(number), "d")
     })
     .unwrap()
 }

@@ -227,6 +227,7 @@ fn keep(disk: &mut Disk, event: MqttEvent, acked: &AtomicU64) -> Option<u64> {
             disk.reported.push(String::from_utf8_lossy(&patch).into_owned());
             Some(ticket)
         }
+        MqttEvent::Lock { ticket, .. } => Some(ticket),
         MqttEvent::Subscribed { .. }
         | MqttEvent::Disconnected { .. }
         | MqttEvent::Online { .. }

@@ -35,6 +35,7 @@ fn last_ticket(device: &Device) -> Option<u64> {
         | MqttEvent::Answered { .. }
         | MqttEvent::TwinWanted { .. }
         | MqttEvent::Reported { .. }
+        | MqttEvent::Lock { .. }
         | MqttEvent::Undelivered { .. } => None,
     })
 }

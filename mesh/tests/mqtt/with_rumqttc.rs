@@ -187,6 +187,7 @@ fn outcomes(device: &Device) -> Vec<(u64, Result<bytes::Bytes, calls::Undelivere
         MqttEvent::Answered { .. }
         | MqttEvent::TwinWanted { .. }
         | MqttEvent::Reported { .. }
+        | MqttEvent::Lock { .. }
         | MqttEvent::Published { .. }
         | MqttEvent::Released { .. }
         | MqttEvent::SessionCleared { .. }

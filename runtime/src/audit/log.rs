@@ -116,11 +116,9 @@ impl Log {
 
 /// Where the log on the disk stands, and what was lost of it. Only the last entry is verified: who reads the log verifies all.
 fn last(state: &StateFolder, device: DeviceId) -> io::Result<(Head, Option<String>)> {
+    let mut damage = None;
     for name in [NEWER, OLDER] {
         let bytes = bytes_of(state, name)?;
-        if bytes.is_empty() {
-            continue;
-        }
         let (mut ends, mut whole) = (Vec::new(), 0);
         for sealed in split(&bytes).map_while(Result::ok) {
             let begin = whole;
@@ -133,12 +131,15 @@ fn last(state: &StateFolder, device: DeviceId) -> io::Result<(Head, Option<Strin
         });
         let (end, head) = good.unwrap_or_default();
         // The power goes in the middle of an entry, or of the one after what was synced: of that nobody was told.
-        let damage = if end == bytes.len() { None } else { Some(cut(state, name, &bytes, end)?) };
-        if good.is_some() || damage.is_some() {
+        if end < bytes.len() {
+            damage = Some(cut(state, name, &bytes, end)?);
+        }
+        // Without a good one here it goes on from the older half.
+        if good.is_some() {
             return Ok((head, damage));
         }
     }
-    Ok((Head::default(), None))
+    Ok((Head::default(), damage))
 }
 
 /// Cuts a log off where it is good no longer, and saves all of it. Gives that in words.

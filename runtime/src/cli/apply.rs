@@ -21,10 +21,12 @@ use wayside_config::{
 };
 
 use super::{
-    assign::{Handed, hand_out, next_version},
+    admit::{admit_targets, admit_targets_at},
+    assign::{Handed, hand_out, is_target, next_version},
     cloud::{Cloud, Listed},
     failure::{Failure, show},
     fleet_file::replace,
+    labels::{check_labels, check_labels_at},
     operator::Operator,
     output,
     place::{Place, PlaceArgs},
@@ -47,6 +49,8 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
   wayside apply compose.yaml --check                           only check the file
   wayside apply compose.yaml --out weather.release             only sign it, for others to sign as well
   wayside apply weather.release                                run what enough operators have signed
+  wayside apply compose.yaml --now                             outside of maintenance windows, too
+  wayside apply compose.yaml --yes                             admit new devices that it is for, without a question
 
 The file is a Compose file; its `x-wayside` block says which devices run it and where its messages go.
 It is signed with the operator's key: see `wayside key --help`, and `wayside fleet --help` for several operators.")]
@@ -65,6 +69,12 @@ pub(super) struct ApplyArgs {
     /// After so many days no device takes the release any more that has not taken it before
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     expires: Option<u32>,
+    /// Outside of maintenance windows, too, of the devices and of the file
+    #[arg(long)]
+    now: bool,
+    /// Admit the devices that it is for and that wait, without a question
+    #[arg(long, env = "WAYSIDE_YES")]
+    yes: bool,
     /// Do not wait until its modules run
     #[arg(long)]
     no_wait: bool,
@@ -141,6 +151,11 @@ impl ApplyArgs {
         let failed = |error| Failure::Usage(format!("cannot read {name}: {error}"));
         let bytes = read_bounded(&self.file).map_err(failed)?;
         if is_sealed(&bytes) {
+            if self.now {
+                let text =
+                    "`--now` is signed with the release: give it where the release is made, with `--out`";
+                return Err(Failure::Usage(text.into()));
+            }
             let release = cosign::peek(Kind::Release, &bytes)
                 .map_err(|error| Failure::Usage(format!("{name} is no release: {error}")))?;
             return Ok(Input::Release(Box::new(release), bytes));
@@ -172,7 +187,8 @@ impl ApplyArgs {
             Input::Workload(workload) => {
                 let (version, issued_ms) = (version(&workload.name)?, now_ms());
                 let expires_ms = self.expires.map(|days| issued_ms + u64::from(days) * DAY_MS);
-                let release = Release { version, issued_ms, expires_ms, workload };
+                let mut release = Release { version, issued_ms, expires_ms, workload };
+                release.workload.update.now = self.now;
                 let sealed = operator.sign(Kind::Release, &release)?;
                 (release, sealed)
             }
@@ -196,19 +212,30 @@ impl ApplyArgs {
         })?;
         let Some((release, sealed)) = ready else { return Ok(None) };
         introduce(cloud, &operator)?;
+        admit_targets_at(cloud, &self.place.key, &operator, &release.workload.target, self.yes)?;
+        check_labels_at(cloud, &release.workload)?;
         let applied: Applied = cloud.post("workloads", &sealed)?;
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
             output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
+            let mut held = BTreeSet::new();
             wait(Duration::from_secs(self.timeout), || {
-                missing_in_fleet(cloud, &applied.name, applied.version, &modules)
+                missing_in_fleet(cloud, &applied.name, applied.version, &modules, &mut held)
             })?;
+            held.iter().for_each(|what| output::note(&format!("  {what}")));
         }
         Ok(Some(applied))
     }
 
     fn to_site(&self, site: &mut Site, input: Input) -> Result<Option<Applied>, Failure> {
         let operator = site.operator()?;
+        let target = match &input {
+            Input::Workload(workload) => &workload.target,
+            Input::Release(release, _) => &release.workload.target,
+        };
+        if self.out.is_none() {
+            admit_targets(site, &operator, target, self.device.as_deref(), self.yes)?;
+        }
         let (mut known, unknown) = ask_all(site);
         let ready =
             self.ready(&operator, input, |name| next_version(&known, name).map_err(Failure::Failed))?;
@@ -217,6 +244,8 @@ impl ApplyArgs {
             let device = site.find(name)?.device;
             known.retain(|known| known.device == device);
         }
+        let targets = known.iter().filter(|device| is_target(&release.workload.target, device));
+        check_labels(&release.workload, targets.map(|device| (&*device.name, &device.labels)))?;
         let version = release.version;
         let Workload { name, target, modules, .. } = release.workload;
         let handed = Handed { workload: &name, target: &target, version, sha256: sha256(&sealed) };
@@ -235,14 +264,16 @@ impl ApplyArgs {
         let modules: BTreeSet<String> = modules.into_keys().collect();
         if !self.no_wait {
             output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
+            let mut held = BTreeSet::new();
             wait(Duration::from_secs(self.timeout), || {
                 let mut missing = Vec::new();
                 for device in &targets {
                     let view: DeviceView = site.status(*device)?.into();
-                    missing.extend(missing_on(&view, &name, version, &modules)?);
+                    missing.extend(missing_on(&view, &name, version, &modules, &mut held)?);
                 }
                 Ok(missing)
             })?;
+            held.iter().for_each(|what| output::note(&format!("  {what}")));
         }
         Ok(Some(Applied { name, version, devices: targets.len() as u64 }))
     }
@@ -281,6 +312,7 @@ fn missing_in_fleet(
     workload: &str,
     version: u64,
     modules: &BTreeSet<String>,
+    held: &mut BTreeSet<String>,
 ) -> Result<Vec<String>, Failure> {
     let devices: Vec<CloudDevice> = cloud.get("devices", &[])?;
     let mut missing = Vec::new();
@@ -293,12 +325,14 @@ fn missing_in_fleet(
         if view.held < *assigned {
             missing.push(format!("{} has not taken it yet", view.name));
         } else {
-            missing.extend(missing_on(&view, workload, version, modules)?);
+            missing.extend(missing_on(&view, workload, version, modules, held)?);
         }
     }
     Ok(missing)
 }
 
+/// Who holds it back is noted: nobody waits for that.
+///
 /// # Errors
 /// When the device will not have it: nobody need wait any longer.
 fn missing_on(
@@ -306,9 +340,14 @@ fn missing_on(
     workload: &str,
     version: u64,
     modules: &BTreeSet<String>,
+    held: &mut BTreeSet<String>,
 ) -> Result<Option<String>, Failure> {
     match progress(view, workload, version, modules) {
         Progress::Done => Ok(None),
+        Progress::Held(what) => {
+            held.insert(what);
+            Ok(None)
+        }
         Progress::Missing(what) => Ok(Some(what)),
         Progress::Over(why) => Err(Failure::Failed(format!("{why}\nhelp: mend it and apply it again"))),
     }
@@ -341,7 +380,20 @@ fn folder_name(file: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    #[test]
+    fn a_device_without_a_label_is_named_with_the_module_that_wants_it() {
+        let file = "name: grid\nservices:\n  pump: {image: p}\n  sensor: {image: s, environment: {WHERE: '{{label:plant}}'}}\nx-wayside: {target: all}\n";
+        let (workload, _) = compose::parse("compose.yaml", file).unwrap();
+        let (with, without) = (BTreeMap::from([("plant".to_owned(), "p7".to_owned())]), BTreeMap::new());
+        assert!(check_labels(&workload, [("ewr", &with)].into_iter()).is_ok());
+        let refused = check_labels(&workload, [("ewr", &with), ("jfk", &without)].into_iter());
+        let says = "jfk does not have the label `plant`, which grid/sensor names in WHERE: ";
+        assert!(matches!(refused, Err(Failure::Failed(text)) if text.starts_with(says)));
+    }
 
     #[test]
     fn a_name_that_a_cloud_does_not_know_gets_a_version_above_those_it_may_have_had() {

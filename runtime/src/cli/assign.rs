@@ -1,7 +1,10 @@
 //! Who runs what on a site without a cloud: the assignments that a change needs. Pure.
 
+use std::collections::BTreeMap;
+
 use wayside_config::{
     document::{Assignment, Member, ReleaseRef},
+    identity::DeviceId,
     limits::{MEMBERS, VERSION_MAX},
     workload::Target,
 };
@@ -47,9 +50,19 @@ fn after(version: u64) -> Option<u64> {
 
 /// Whether a device is meant.
 pub(super) fn is_target(target: &Target, device: &Versions) -> bool {
-    let named = |name: &String| *name == device.name || *name == device.device.to_string();
+    matches(target, &device.device, &device.name, &device.labels)
+}
+
+/// Whether a device of this key, name and labels is meant.
+pub(super) fn matches(
+    target: &Target,
+    device: &DeviceId,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+) -> bool {
+    let named = |wanted: &String| *wanted == name || *wanted == device.to_string();
     (target.devices.is_empty() || target.devices.iter().any(named))
-        && target.labels.iter().all(|(label, value)| device.labels.get(label) == Some(value))
+        && target.labels.iter().all(|(label, value)| labels.get(label) == Some(value))
 }
 
 /// What changes when a release is handed to the devices of a site.
@@ -126,9 +139,7 @@ fn changes(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use wayside_config::{identity::DeviceId, limits::NUMBERING};
+    use wayside_config::limits::NUMBERING;
 
     use super::*;
 

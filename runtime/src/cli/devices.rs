@@ -7,12 +7,12 @@ use super::{
     failure::Failure,
     output::{self, duration, table},
     place::{Place, PlaceArgs},
-    site::Proven,
+    site::{Proven, Standing},
     view::{CloudDevice, DeviceView, Source},
     wait::now_ms,
 };
 
-/// List devices: those of a cloud, or those on this LAN
+/// List devices: those of a cloud, or those on this LAN, with those that wait to be admitted
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   wayside devices                                  the LAN, as the daemon on this machine sees it
@@ -53,11 +53,14 @@ impl DevicesArgs {
 
 /// Devices of a LAN, one a line.
 fn site_table(devices: &[Proven], own: Option<DeviceId>) -> String {
-    let row = |Proven { device, proven }: &Proven| {
-        let remark = match proven {
-            true if Some(device.device) == own => "this device",
-            true => "",
-            false => "did not prove its key: it is gone, or somebody else claims to be it",
+    let row = |Proven { device, proven, standing }: &Proven| {
+        let remark = match (proven, standing) {
+            (true, Standing::Waits) if Some(device.device) == own => "this device; waits to be admitted",
+            (true, Standing::Waits) => "waits to be admitted: `wayside approve`",
+            (true, Standing::Elsewhere) => "belongs to another fleet",
+            (true, Standing::Member) if Some(device.device) == own => "this device",
+            (true, Standing::Member) => "",
+            (false, _) => "did not prove its key: it is gone, or somebody else claims to be it",
         };
         vec![device.name.clone(), device.device.to_string(), remark.into()]
     };

@@ -11,7 +11,10 @@ use wayside_config::{
     quorum::Quorum,
 };
 
-use super::{failure::Failure, fleet_file::FleetFile, operator::KeyFile, output, wait::now_ms};
+use super::{
+    failure::Failure, fleet_file::FleetFile, operator::KeyFile, output, place::PlaceArgs, push::tell,
+    wait::now_ms,
+};
 
 /// Show the fleet that you sign for, and whose signatures count in it
 #[derive(Debug, Args)]
@@ -21,6 +24,7 @@ use super::{failure::Failure, fleet_file::FleetFile, operator::KeyFile, output, 
   wayside fleet
   wayside fleet init --key \"$(ssh anna wayside key)\" --key \"$(ssh ben wayside key)\" --threshold 2
   wayside up --fleet \"$(ssh office wayside fleet)\"      a device of that fleet
+  wayside fleet push                                     after `wayside rotate`: tell the devices of this LAN
 
 One operator needs none of this: the fleet is that of the key. For several, `fleet init` makes the first root: a file that
 holds no secret, to be signed by enough of them (`wayside sign`) and copied to all."
@@ -38,6 +42,14 @@ pub(super) struct FleetArgs {
 #[derive(Debug, Subcommand)]
 enum FleetCommand {
     Init(InitArgs),
+    Push(PushArgs),
+}
+
+/// Tell a cloud, or the devices of this LAN, the newest roots and what is revoked
+#[derive(Debug, Args)]
+struct PushArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// Begin a fleet of several operators
@@ -92,8 +104,10 @@ struct Shown<'a> {
 
 impl FleetArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        if let Some(FleetCommand::Init(init)) = &self.command {
-            return init.run();
+        match &self.command {
+            Some(FleetCommand::Init(init)) => return init.run(),
+            Some(FleetCommand::Push(push)) => return output::text(&tell(&push.place)?),
+            None => {}
         }
         let fleet = self.key.operator()?.fleet;
         let root = fleet.root();

@@ -1,6 +1,8 @@
 //! The command line `wayside`: one file a command.
 
+mod admit;
 mod apply;
+mod approve;
 mod assign;
 mod audit;
 mod call;
@@ -10,7 +12,9 @@ mod failure;
 mod fleet;
 mod fleet_file;
 mod key;
+mod labels;
 mod leaf;
+mod lock;
 mod locked;
 mod logs;
 mod messages;
@@ -18,15 +22,19 @@ mod operator;
 mod output;
 mod passphrase;
 mod place;
+mod push;
 mod relay;
 mod remove;
 mod revoke;
 mod rotate;
+mod rule;
+mod secret;
 mod sign;
 mod site;
 mod status;
 #[cfg(test)]
 mod tests;
+mod token;
 mod twin;
 mod up;
 mod verify;
@@ -62,13 +70,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(Box<up::UpArgs>),
+    Approve(approve::ApproveArgs),
+    Token(token::TokenArgs),
+    Rule(rule::RuleArgs),
     Apply(apply::ApplyArgs),
     Remove(remove::RemoveArgs),
     Devices(devices::DevicesArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
+    Lock(lock::LockArgs),
+    Unlock(lock::UnlockArgs),
     Call(call::CallArgs),
     Twin(twin::TwinArgs),
+    Secret(secret::SecretArgs),
     Messages(messages::MessagesArgs),
     Key(key::KeyArgs),
     Fleet(fleet::FleetArgs),
@@ -93,13 +107,19 @@ impl Cli {
     fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Up(args) => args.run(),
+            Command::Approve(args) => args.run(),
+            Command::Token(args) => args.run(),
+            Command::Rule(args) => args.run(),
             Command::Apply(args) => args.run(),
             Command::Remove(args) => args.run(),
             Command::Devices(args) => args.run(),
             Command::Status(args) => args.run(),
             Command::Logs(args) => args.run(),
+            Command::Lock(args) => args.run(),
+            Command::Unlock(args) => args.run(),
             Command::Call(args) => args.run(),
             Command::Twin(args) => args.run(),
+            Command::Secret(args) => args.run(),
             Command::Messages(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Fleet(args) => args.run(),

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use ed25519_dalek::SigningKey;
 use serde::{Serialize, de::DeserializeOwned};
 use wayside_config::{
     cosign::{self, CosignError, Kind},
-    document::Revocation,
+    document::{Grant, Revocation},
     fleet::Fleet,
+    rule::{Signed, verify_grant},
     signer::Signer,
     statefile,
 };
@@ -26,10 +27,15 @@ use super::{
     locked::{self, is_locked},
     output,
     passphrase::Passphrase,
+    wait::now_ms,
 };
+use crate::control::Present;
 
 const KIND: &str = "operator.key";
 const VERSION: u16 = 1;
+
+/// An operator's key, which TLS may use on any thread.
+pub(super) type Key = Arc<dyn Signer + Send + Sync>;
 
 /// Which key signs, and for which fleet.
 #[derive(Clone, Debug, Args)]
@@ -46,7 +52,7 @@ pub(super) struct KeyFile {
 
 /// Somebody who signs for a fleet.
 pub(super) struct Operator {
-    pub(super) signer: Rc<dyn Signer>,
+    pub(super) signer: Key,
     /// As far as the operator knows its roots.
     pub(super) fleet: Fleet,
     /// The sealed list of what does not count any more.
@@ -77,16 +83,16 @@ impl KeyFile {
     }
 
     /// Reads the key, or makes one and says so on stderr.
-    pub(super) fn load(&self) -> Result<Rc<dyn Signer>, Failure> {
-        match self.read(|| self.passphrase.ask("the passphrase of the operator's key"))? {
+    pub(super) fn load(&self) -> Result<Key, Failure> {
+        match self.existing()? {
             Some(key) => Ok(key),
             None => self.make(None),
         }
     }
 
-    /// Reads the key, if there is one that needs no passphrase to be typed.
-    pub(super) fn unlocked(&self) -> Result<Option<Rc<dyn Signer>>, Failure> {
-        self.read(|| self.passphrase.given()?.ok_or_else(|| Failure::Failed("the key is locked".into())))
+    /// Reads the key, if there is one.
+    pub(super) fn existing(&self) -> Result<Option<Key>, Failure> {
+        self.read(|| self.passphrase.ask("the passphrase of the operator's key"))
     }
 
     /// The operator, with the key made where there is none.
@@ -95,7 +101,7 @@ impl KeyFile {
     }
 
     /// The operator whose key was read already.
-    pub(super) fn operator_of(&self, signer: Rc<dyn Signer>) -> Result<Operator, Failure> {
+    pub(super) fn operator_of(&self, signer: Key) -> Result<Operator, Failure> {
         let path = self.fleet_path()?;
         let (fleet, revocation) = match FleetFile::read(&path)? {
             Some(file) => {
@@ -118,7 +124,7 @@ impl KeyFile {
     }
 
     /// Makes a key that a passphrase locks.
-    pub(super) fn make_locked(&self) -> Result<Rc<dyn Signer>, Failure> {
+    pub(super) fn make_locked(&self) -> Result<Key, Failure> {
         let path = self.path()?;
         if path.exists() {
             let text = format!(
@@ -130,7 +136,7 @@ impl KeyFile {
         self.make(Some(&self.passphrase.choose()?))
     }
 
-    fn make(&self, passphrase: Option<&str>) -> Result<Rc<dyn Signer>, Failure> {
+    fn make(&self, passphrase: Option<&str>) -> Result<Key, Failure> {
         let path = self.path()?;
         let mut secret = [0; 32];
         let random = |error: getrandom::Error| io::Error::other(error.to_string());
@@ -155,13 +161,10 @@ impl KeyFile {
             "made the operator's key {}: devices that obey it run what it signs, so keep it safe",
             path.display()
         ));
-        Ok(Rc::new(SigningKey::from_bytes(&secret)))
+        Ok(Arc::new(SigningKey::from_bytes(&secret)))
     }
 
-    fn read(
-        &self,
-        passphrase: impl FnOnce() -> Result<String, Failure>,
-    ) -> Result<Option<Rc<dyn Signer>>, Failure> {
+    fn read(&self, passphrase: impl FnOnce() -> Result<String, Failure>) -> Result<Option<Key>, Failure> {
         let path = self.path()?;
         let broken = |error: String| {
             let path = path.display();
@@ -184,7 +187,7 @@ impl KeyFile {
         };
         let secret: [u8; 32] =
             statefile::decode(KIND, VERSION, &bytes).map_err(|error| broken(error.to_string()))?;
-        Ok(Some(Rc::new(SigningKey::from_bytes(&secret))))
+        Ok(Some(Arc::new(SigningKey::from_bytes(&secret))))
     }
 }
 
@@ -214,11 +217,36 @@ impl Operator {
         self.fleet.verify(kind, sealed).map(|(_, document)| document).map_err(|error| refused(&error))
     }
 
+    /// The grant, when it counts in the fleet now.
+    pub(super) fn granted(&self, sealed: &[u8]) -> Option<Grant> {
+        let (grant, under) = verify_grant(&self.fleet, sealed).ok()?;
+        let list = self.revocation.as_deref().map(|list| cosign::peek::<Revocation>(Kind::Revocation, list));
+        let is_void = |list: &Revocation| {
+            let is_out = |device: &_| list.devices.binary_search(device).is_ok();
+            let is_ended =
+                |rule: &Signed| list.documents.binary_search(&rule.id).is_ok() || is_out(&rule.rule.by);
+            is_out(&grant.device) || under.as_ref().is_some_and(is_ended)
+        };
+        let is_out = matches!(&list, Some(Ok(list)) if is_void(list));
+        (!is_out && !grant.has_expired(now_ms())).then_some(grant)
+    }
+
+    /// What is granted to a device that says who it is.
+    pub(super) fn grant_of(&self, device: &Present) -> Option<Grant> {
+        let sealed = device.grant.as_ref()?;
+        self.granted(&sealed.0).filter(|grant| grant.device == device.device)
+    }
+
+    /// Whether a device waits that this fleet may admit.
+    pub(super) fn awaits(&self, device: &Present) -> bool {
+        device.fleet.is_none_or(|fleet| fleet == self.fleet.id()) && self.grant_of(device).is_none()
+    }
+
     /// One operator alone.
     #[cfg(test)]
     pub(super) fn alone(key: SigningKey) -> Self {
         let fleet = Fleet::of_one(&key).unwrap();
-        Self { signer: Rc::new(key), fleet, revocation: None }
+        Self { signer: Arc::new(key), fleet, revocation: None }
     }
 }
 
@@ -284,7 +312,5 @@ mod tests {
         assert!(
             matches!(said("correct horse").make_locked(), Err(Failure::Failed(text)) if text.contains("already"))
         );
-        let silent = key_file(&path, Passphrase::default());
-        assert!(matches!(silent.unlocked(), Err(Failure::Failed(text)) if text.contains("locked")));
     }
 }

@@ -66,7 +66,7 @@ impl Passphrase {
     }
 }
 
-fn type_in(what: &str) -> Result<String, Failure> {
+pub(super) fn type_in(what: &str) -> Result<String, Failure> {
     let failed = |error: std::io::Error| {
         Failure::Usage(format!(
             "there is no terminal to type {what} on ({error}): name a file with --passphrase-file"

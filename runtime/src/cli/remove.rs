@@ -71,7 +71,13 @@ pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
                 output::note(&format!("warning: {name} is left out: another device answered for it"));
                 unknown.push(device.name);
             }
-            Ok(versions) => known.push(versions),
+            Ok(mut versions) => {
+                // What operators called it, and the labels that they gave it, count; not what it says.
+                if let Some(grant) = site.grant_of(&device.device) {
+                    (versions.name, versions.labels) = (grant.name.clone(), grant.labels.clone());
+                }
+                known.push(versions);
+            }
             Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
                 output::note(&format!("warning: {} is left out: {reason}", device.name));
                 unknown.push(device.name);

@@ -6,20 +6,25 @@ use clap::Args;
 use wayside_config::{
     cosign::{self, Kind},
     document::{DocumentId, Revocation},
+    hash::from_hex,
     identity::DeviceId,
     limits::VERSION_MAX,
 };
 
-use super::{failure::Failure, fleet_file::FleetFile, operator::KeyFile, output, sign::read, wait::now_ms};
+use super::{
+    failure::Failure, fleet_file::FleetFile, output, place::PlaceArgs, push::tell, sign::read, wait::now_ms,
+};
 
 /// Put devices out of your fleet, and releases out of use
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   wayside revoke --device KEY                 a device that was stolen
   wayside revoke --release weather.release    a release that must not be taken any more
+  wayside revoke --rule ID                    a join token that leaked, and all who came in by it
 
-The list of all that is revoked is kept in the fleet file; devices and clouds take it with what is applied next. A device
-that is on it takes nothing any more; what runs, runs on. A release that is on it is taken by no device that does not hold it.")]
+The list of all that is revoked is kept in the fleet file, and told to the cloud or to the devices of this LAN; they tell those that were
+away. A device that is on it is out of the mesh and of the cloud, takes nothing any more, and removes its secrets; what runs, runs on. A release that is on it is
+taken by no device that does not hold it.")]
 pub(super) struct RevokeArgs {
     /// A device, by its key; may be given again
     #[arg(long = "device", value_name = "KEY")]
@@ -27,16 +32,20 @@ pub(super) struct RevokeArgs {
     /// A release, as `wayside apply --out` wrote it; may be given again
     #[arg(long = "release", value_name = "FILE")]
     releases: Vec<PathBuf>,
+    /// A rule or a join token, as `wayside rule list` names it: whoever came in by it is out as well; may be given again
+    #[arg(long = "rule", value_name = "ID", value_parser = rule_id)]
+    rules: Vec<DocumentId>,
     #[command(flatten)]
-    key: KeyFile,
+    place: PlaceArgs,
 }
 
 impl RevokeArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        if self.devices.is_empty() && self.releases.is_empty() {
-            return Err(Failure::Usage("say what: --device KEY or --release FILE".into()));
+        if self.devices.is_empty() && self.releases.is_empty() && self.rules.is_empty() {
+            return Err(Failure::Usage("say what: --device KEY, --release FILE or --rule ID".into()));
         }
-        let (operator, path) = (self.key.operator()?, self.key.fleet_path()?);
+        let key = &self.place.key;
+        let (operator, path) = (key.operator()?, key.fleet_path()?);
         let failed = |error: cosign::CosignError| Failure::Failed(error.to_string());
         // Of a list that still lacks signatures nothing is left out either.
         let file = FleetFile::read(&path)?.unwrap_or_else(|| FleetFile {
@@ -49,6 +58,7 @@ impl RevokeArgs {
             None => (0, Vec::new(), Vec::new()),
         };
         devices.extend(&self.devices);
+        documents.extend(&self.rules);
         for file in &self.releases {
             let hash = cosign::payload_hash(Kind::Release, &read(file)?);
             documents.push(DocumentId(
@@ -66,9 +76,15 @@ impl RevokeArgs {
         FleetFile { roots: file.roots, revocation: Some(sealed.into()) }.write(&path)?;
         let (devices, documents) = (list.devices.len(), list.documents.len());
         let next = match enough {
-            Ok(_) => "devices and clouds take it with what is applied next".to_owned(),
+            Ok(_) => tell(&self.place)?,
             Err(error) => format!("{error}; let others `wayside sign {}`", path.display()),
         };
         output::text(&format!("list {version}: {devices} device(s), {documents} document(s); {next}"))
     }
+}
+
+fn rule_id(text: &str) -> Result<DocumentId, String> {
+    from_hex(text)
+        .map(DocumentId)
+        .ok_or_else(|| "expected 64 hexadecimal digits, as `wayside rule list` prints them".into())
 }

@@ -9,10 +9,12 @@ use std::{
 use clap::Args;
 use wayside_config::{
     cosign::{self, Kind},
-    document::{Assignment, Release, Revocation, TwinChange},
+    document::{Assignment, Grant, Release, Revocation, TwinChange},
     fleet::Root,
     identity::FleetId,
     limits::{CHAIN_BYTES, SEALED_BYTES},
+    rule::{Joining, Rule},
+    secret::SecretChange,
     signer::Signer,
 };
 
@@ -24,16 +26,17 @@ use super::{
     verify::{Verdict, judge},
 };
 
-/// Add your signature to a release, or to the roots of a fleet, that others have made
+/// Add your signature to a release, a grant, or the roots of a fleet, that others have made
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   wayside verify weather.release      see first what it is and who has signed it
   wayside sign weather.release
+  wayside sign ewr.grant
   wayside sign ~/operator.fleet       the newest root of a fleet, and what is revoked
 
 The file is replaced by one with all signatures.")]
 pub(super) struct SignArgs {
-    /// The release, or the fleet file
+    /// The release, the grant, or the fleet file
     file: PathBuf,
     #[command(flatten)]
     key: KeyFile,
@@ -48,7 +51,7 @@ impl SignArgs {
             let file = FleetFile::decode(&self.file, &bytes)?;
             sign_fleet(&self.file, file, &*signer)?;
         } else {
-            let operator = self.key.operator_of(std::rc::Rc::clone(&signer))?;
+            let operator = self.key.operator_of(std::sync::Arc::clone(&signer))?;
             let kind = kind_of(&operator.fleet.id(), &bytes)
                 .ok_or_else(|| Failure::Failed(unknown(&self.file, &fleet_path)))?;
             let sealed = cosign::add(kind, &operator.fleet.id(), &bytes, &*signer)
@@ -99,7 +102,11 @@ pub(super) fn kind_of(fleet: &FleetId, sealed: &[u8]) -> Option<Kind> {
         Kind::Release => cosign::inspect::<Release>(*kind, fleet, sealed).is_ok(),
         Kind::Assignment => cosign::inspect::<Assignment>(*kind, fleet, sealed).is_ok(),
         Kind::TwinChange => cosign::inspect::<TwinChange>(*kind, fleet, sealed).is_ok(),
+        Kind::Secret => cosign::inspect::<SecretChange>(*kind, fleet, sealed).is_ok(),
         Kind::Revocation => cosign::inspect::<Revocation>(*kind, fleet, sealed).is_ok(),
+        Kind::Grant => cosign::inspect::<Grant>(*kind, fleet, sealed).is_ok(),
+        Kind::Rule => cosign::inspect::<Rule>(*kind, fleet, sealed).is_ok(),
+        Kind::Joining => cosign::inspect::<Joining>(*kind, fleet, sealed).is_ok(),
     })
 }
 

@@ -1,58 +1,195 @@
 //! The devices of this LAN: the one on this machine over its socket, others over the mesh, signed.
 
-use std::{rc::Rc, time::Duration};
+mod proof;
 
-use ed25519_dalek::SigningKey;
-use serde::Serialize;
-use wayside_config::{identity::DeviceId, signer::Signer};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use wayside_config::{document::Grant, identity::DeviceId, signer::Signer};
 use wayside_mesh::{
+    circle::circle_of,
     client::{Answers, Client as Mesh, ClientError as MeshError},
+    lobby::{LOBBY, hand, look},
     session::SCOUTING,
 };
 
+pub(in crate::cli) use self::proof::{Proven, Standing};
 use super::{
     failure::Failure,
-    operator::{KeyFile, Operator},
+    operator::{Key, KeyFile, Operator},
+    output,
     wait::now_ms,
 };
 use crate::control::{
-    Answer, Ask, Client, MessageLine, Neighbour, Reply, Status, Versions, open_reply, seal_ask,
+    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Reply, Status, Versions, open_reply,
+    seal_ask,
 };
 
 /// How long a device on the mesh may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a device may take to prove its key.
-const PROOF: Duration = Duration::from_secs(3);
+/// For devices to say that they are there.
+const LOOK: Duration = Duration::from_millis(2500);
+
+/// For devices that were admitted to link.
+const LINK: Duration = Duration::from_secs(20);
+
+/// Addresses of members that are tried, at most.
+const TRIED: usize = 8;
 
 /// Whom one can ask on this LAN.
 pub(super) struct Site {
     local: Option<Client>,
     mesh: Option<Mesh>,
     key_file: KeyFile,
-    key: Option<Rc<dyn Signer>>,
-    /// The device on this machine first, when there is one.
+    key: Option<Key>,
+    /// Everybody who says to be there, the device on this machine first.
+    lobby: Vec<Present>,
+    /// Members of the mesh, the device on this machine first, when there is one.
     devices: Vec<Neighbour>,
+    /// What is granted to them, in the operator's fleet.
+    grants: BTreeMap<DeviceId, Grant>,
 }
 
 impl Site {
-    /// Finds the devices: through the daemon on this machine, or by scouting.
-    pub(super) fn new(mut local: Option<Client>, key_file: KeyFile) -> Result<Self, Failure> {
-        let mut mesh = None;
-        let devices = match &mut local {
+    /// Finds the devices: through the daemon on this machine, or by listening.
+    pub(super) fn new(local: Option<Client>, key_file: KeyFile) -> Result<Self, Failure> {
+        let (lobby, devices, grants) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut site = Self { local, mesh: None, key_file, key: None, lobby, devices, grants };
+        site.key = site.key_file.existing()?;
+        site.look()?;
+        if site.lobby.is_empty() {
+            return Err(nobody());
+        }
+        Ok(site)
+    }
+
+    /// Sees who is there now.
+    fn look(&mut self) -> Result<(), Failure> {
+        let operator = self.key.clone().map(|key| self.key_file.operator_of(key)).transpose()?;
+        match &mut self.local {
             Some(client) => {
-                let Answer::Devices { devices } = client.ask(&Ask::Devices)? else {
+                let Answer::Lobby(InLobby { own, devices }) = client.ask(&Ask::Lobby)? else {
                     return Err(unexpected());
                 };
-                devices
+                let Answer::Devices { devices: members } = client.ask(&Ask::Devices)? else {
+                    return Err(unexpected());
+                };
+                self.lobby = std::iter::once(*own).chain(devices).collect();
+                self.devices = members;
             }
             None => {
-                let opened = mesh.insert(open_mesh()?);
-                let live = opened.devices().map_err(|error| failure(&error))?;
-                live.into_iter().map(|live| Neighbour { device: live.device, name: live.name }).collect()
+                let heard = look(LOBBY, LOOK).map_err(|error| {
+                    Failure::Unreachable(format!("cannot listen on the LAN for UDP {LOBBY}: {error}"))
+                })?;
+                self.lobby = heard.into_iter().map(Present::from).collect();
             }
+        }
+        self.grants = BTreeMap::new();
+        if let Some(operator) = &operator {
+            let granted = self.lobby.iter().filter_map(|device| operator.grant_of(device));
+            self.grants = granted.map(|grant| (grant.device, grant)).collect();
+        }
+        if self.local.is_none() {
+            let member = |grant: &Grant| Neighbour { device: grant.device, name: grant.name.clone() };
+            self.devices = self.grants.values().map(member).collect();
+            self.devices.sort_by(|a, b| (&a.name, a.device).cmp(&(&b.name, b.device)));
+        }
+        Ok(())
+    }
+
+    /// Devices that this operator's fleet may admit.
+    pub(super) fn waiting(&self, operator: &Operator) -> Vec<Present> {
+        self.lobby.iter().filter(|device| operator.awaits(device)).cloned().collect()
+    }
+
+    /// Devices with a grant that counts in the operator's fleet.
+    pub(super) fn members(&self, operator: &Operator) -> Vec<Present> {
+        self.lobby.iter().filter(|device| operator.grant_of(device).is_some()).cloned().collect()
+    }
+
+    /// Devices that say to be of this operator's fleet, whatever they have been granted.
+    pub(super) fn of_fleet(&self, operator: &Operator) -> Vec<Present> {
+        self.lobby.iter().filter(|device| device.fleet == Some(operator.fleet.id())).cloned().collect()
+    }
+
+    /// What is granted to a device.
+    pub(super) fn grant_of(&self, device: &DeviceId) -> Option<&Grant> {
+        self.grants.get(device)
+    }
+
+    /// Hands something that proves itself to a device, member or not.
+    pub(super) fn hand(&mut self, device: &Present, ask: &Ask) -> Result<(), Failure> {
+        let Some(door) = device.door else {
+            let Some(client) = &mut self.local else { return Err(unexpected()) };
+            return client.ask(ask).map(drop).map_err(Into::into);
         };
-        Ok(Self { local, mesh, key_file, key: None, devices })
+        let question = serde_json::to_vec(ask).expect("a question is plain JSON");
+        let answer = hand(&[door], &question).map_err(|error| {
+            Failure::Unreachable(format!(
+                "it does not take grants at {door}: {error}; check the firewall for this TCP port"
+            ))
+        })?;
+        match open_reply(&answer, device.device, &question) {
+            Ok(Reply::Ok(_)) => Ok(()),
+            Ok(Reply::Error(reason)) => Err(Failure::Failed(reason)),
+            Err(error) => Err(Failure::Failed(format!("who answered at {door} is not the device: {error}"))),
+        }
+    }
+
+    /// Waits until these devices are members.
+    pub(super) fn await_members(&mut self, operator: &Operator, devices: &[DeviceId]) -> Result<(), Failure> {
+        let begun = Instant::now();
+        self.key = Some(Arc::clone(&operator.signer));
+        loop {
+            // What was opened before does not take the new ones.
+            self.mesh = None;
+            self.look()?;
+            let is_there = |device: &DeviceId| self.devices.iter().any(|there| there.device == *device);
+            if devices.iter().all(is_there) {
+                return Ok(());
+            }
+            if begun.elapsed() > LINK {
+                let missing = devices.iter().filter(|device| !is_there(device)).map(DeviceId::short);
+                output::note(&format!(
+                    "warning: admitted, but not linked with the others yet: {}; see `wayside status` there",
+                    missing.collect::<Vec<_>>().join(", ")
+                ));
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn open_mesh(&self) -> Result<Mesh, Failure> {
+        let Some(key) = &self.key else {
+            return Err(Failure::Unreachable(
+                "no operator's key is here, and devices link with nobody else: name one with --operator-key"
+                    .into(),
+            ));
+        };
+        let circle = circle_of(Arc::clone(key)).map_err(|error| Failure::Failed(error.to_string()))?;
+        let own = self.own().map(|own| own.device);
+        let members = || {
+            let is_member = |device: &&Present| self.grants.contains_key(&device.device);
+            let (own, others): (Vec<_>, Vec<_>) =
+                self.lobby.iter().filter(is_member).partition(|device| Some(device.device) == own);
+            own.into_iter().chain(others)
+        };
+        circle.admit(members().map(|device| *device.device.as_bytes()).collect());
+        let addresses: Vec<SocketAddr> =
+            members().flat_map(|device| &device.mesh).take(TRIED).map(|address| (*address).into()).collect();
+        if addresses.is_empty() {
+            return Err(Failure::Unreachable(format!(
+                "no device of your fleet is on this LAN; {} say to be there: see `wayside devices`, and admit those that wait with `wayside approve`",
+                self.lobby.len()
+            )));
+        }
+        Mesh::open(circle, SCOUTING, &addresses).map_err(|error| failure(&error))
     }
 
     /// Everyone there, the device on this machine first.
@@ -85,10 +222,14 @@ impl Site {
     }
 
     /// The operator's key, made at first use.
-    fn key(&mut self) -> Result<Rc<dyn Signer>, Failure> {
+    fn key(&mut self) -> Result<Key, Failure> {
         match &self.key {
-            Some(key) => Ok(Rc::clone(key)),
-            None => Ok(Rc::clone(self.key.insert(self.key_file.load()?))),
+            Some(key) => Ok(Arc::clone(key)),
+            None => {
+                self.key = Some(self.key_file.load()?);
+                self.look()?;
+                self.key()
+            }
         }
     }
 
@@ -139,43 +280,6 @@ impl Site {
         }
     }
 
-    /// Lets every device prove that it is there: what is heard of it before is what anybody may claim.
-    pub(super) fn prove(&mut self) -> Result<Vec<Proven>, Failure> {
-        let own = self.own().map(|own| own.device);
-        if self.mesh.is_none() && self.devices.iter().any(|device| own != Some(device.device)) {
-            match open_mesh() {
-                Ok(mesh) => self.mesh = Some(mesh),
-                Err(_) => eprintln!(
-                    "warning: this machine finds nobody on the LAN by itself: no device could be asked to prove its key"
-                ),
-            }
-        }
-        let key = match self.key_file.unlocked() {
-            Ok(Some(key)) => key,
-            // A stranger is refused, and a refusal is signed too.
-            Ok(None) | Err(_) => Rc::new(passing_key()?),
-        };
-        let asked: Vec<_> = self
-            .devices
-            .clone()
-            .into_iter()
-            .map(|device| {
-                let ask = own != Some(device.device) && self.mesh.is_some();
-                let sent = ask.then(|| self.send(&*key, device.device, &Ask::Versions, PROOF).ok()).flatten();
-                (device, sent)
-            })
-            .collect();
-        let prove = |(mut device, sent): (Neighbour, Option<Sent>)| {
-            let reply = sent.and_then(|sent| sent.first().ok());
-            let proven = reply.is_some() || own == Some(device.device);
-            if let Some(Reply::Ok(Answer::Versions(versions))) = reply {
-                device.name = versions.name;
-            }
-            Proven { device, proven }
-        };
-        Ok(asked.into_iter().map(prove).collect())
-    }
-
     fn send(
         &mut self,
         key: &dyn Signer,
@@ -186,7 +290,10 @@ impl Site {
         let request = seal(key, device, ask)?;
         let mesh = match &self.mesh {
             Some(mesh) => mesh,
-            None => self.mesh.insert(open_mesh()?),
+            None => {
+                let opened = self.open_mesh()?;
+                self.mesh.insert(opened)
+            }
         };
         let answers = mesh.ask(&device, request.clone(), patience).map_err(|error| failure(&error))?;
         Ok(Sent { device, name: self.name(device), request, answers })
@@ -208,15 +315,6 @@ impl Site {
         let known = self.devices.iter().find(|known| known.device == device);
         known.map_or_else(|| device.short(), |known| known.name.clone())
     }
-}
-
-/// A device of the list, and whether it answered with its key.
-#[derive(Serialize)]
-pub(super) struct Proven {
-    #[serde(flatten)]
-    pub(super) device: Neighbour,
-    /// Whether it did.
-    pub(super) proven: bool,
 }
 
 /// A question on its way.
@@ -256,22 +354,18 @@ pub(super) fn seal(key: &dyn Signer, device: DeviceId, ask: &Ask) -> Result<Vec<
     })
 }
 
-fn passing_key() -> Result<SigningKey, Failure> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)
-        .map_err(|error| Failure::Failed(format!("the system gives no random numbers: {error}")))?;
-    Ok(SigningKey::from_bytes(&secret))
-}
-
-fn open_mesh() -> Result<Mesh, Failure> {
-    Mesh::open(SCOUTING, &[]).map_err(|error| failure(&error))
+fn nobody() -> Failure {
+    Failure::Unreachable(
+        "no device answers on this LAN: is `wayside up` running on one, and does the network carry multicast?".into(),
+    )
 }
 
 fn failure(error: &MeshError) -> Failure {
     match error {
         // What Zenoh says of it is no help.
         MeshError::Nobody(_) => Failure::Unreachable(
-            "no device answers on this LAN: is `wayside up` running on one, and does the network carry multicast?".into(),
+            "no device of your fleet takes this key on this LAN: does its root name it in the role `assign`?"
+                .into(),
         ),
         MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
         MeshError::Failed(_) => Failure::Failed(error.to_string()),

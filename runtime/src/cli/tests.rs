@@ -26,7 +26,8 @@ use wayside_config::{
 
 use super::{Cli, Failure, operator::KeyFile};
 use crate::control::{
-    Answer, Ask, ControlHandler, MessageLine, Neighbour, Sealed, Status, TwinView, Versions, bind, serve,
+    Answer, Ask, ControlHandler, InLobby, MessageLine, Neighbour, Present, Sealed, Status, TwinView,
+    Versions, bind, serve,
 };
 
 const COMPOSE: &str = "
@@ -48,6 +49,7 @@ struct Held {
     releases: Vec<Release>,
     twin: Option<Twin>,
     fleet: Option<Fleet>,
+    grant: Option<Sealed>,
 }
 
 fn device() -> DeviceId {
@@ -116,7 +118,23 @@ impl Fake {
             mesh: Default::default(),
             store: None,
             mqtt: Default::default(),
+            locks: Vec::new(),
             report,
+        }
+    }
+
+    fn present(&self) -> Present {
+        Present {
+            device: device(),
+            name: "ewr".into(),
+            labels: Default::default(),
+            fleet: None,
+            root: 0,
+            revocation: 0,
+            grant: self.held.lock().unwrap().grant.clone(),
+            door: None,
+            mesh: Vec::new(),
+            is_cloned: false,
         }
     }
 
@@ -142,6 +160,12 @@ impl ControlHandler for Fake {
             Ask::Devices => {
                 Ok(Answer::Devices { devices: vec![Neighbour { device: device(), name: "ewr".into() }] })
             }
+            Ask::Lobby => Ok(Answer::Lobby(InLobby { own: Box::new(self.present()), devices: Vec::new() })),
+            Ask::Admit { grants, .. } => {
+                let own = grants.into_iter().next();
+                self.held.lock().unwrap().grant.clone_from(&own);
+                Ok(Answer::Admitted { version: own.map(|_| 1) })
+            }
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { roots, assignment, releases, .. } => self.apply(&roots, &assignment, &releases),
             Ask::Logs { module, .. } => Err(format!("no module is named `{module}`")),
@@ -160,7 +184,10 @@ impl ControlHandler for Fake {
                 Ok(Answer::Twin(TwinView::new(&module, &twin)))
             }
             Ask::SetTwin { change } => self.set_twin(&change),
+            Ask::Rules => Ok(Answer::Rules { rules: Vec::new() }),
+            Ask::Secrets | Ask::SetSecret { .. } => Err("no secrets".into()),
             Ask::Audit { .. } => Err("no log".into()),
+            Ask::Lock { .. } | Ask::Unlock { .. } => Err("not here".into()),
             Ask::Messages => Err("a stream".into()),
         };
         Box::pin(async move { answer })

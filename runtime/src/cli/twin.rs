@@ -222,10 +222,15 @@ fn shown(answer: Answer) -> Result<Shown, Failure> {
         Answer::Twin(twin) => Ok(Shown { twin, pending: Vec::new(), problem: String::new() }),
         Answer::Status(_)
         | Answer::Devices { .. }
+        | Answer::Lobby(_)
+        | Answer::Admitted { .. }
+        | Answer::Rules { .. }
         | Answer::Versions(_)
         | Answer::Applied { .. }
         | Answer::Logs { .. }
+        | Answer::Secrets { .. }
         | Answer::Audit { .. }
+        | Answer::Locks { .. }
         | Answer::Called { .. } => Err(unexpected()),
     }
 }

@@ -14,6 +14,7 @@ use wayside_config::{
     identity::{FleetId, PublicKey},
     join::JoinLink,
     limits::SETTINGS_BYTES,
+    rule::Token,
     settings::{DEVICE_NAME_RULE, LeafAddress, Settings, is_device_name},
 };
 
@@ -49,6 +50,9 @@ pub(super) struct UpArgs {
     /// Belong to this fleet, as `wayside fleet` prints it
     #[arg(long, value_name = "FLEET")]
     fleet: Option<FleetId>,
+    /// Be admitted to a fleet by a join token, as `wayside token new` prints it
+    #[arg(long, value_name = "TOKEN", env = "WAYSIDE_JOIN_TOKEN", hide_env_values = true)]
+    join_token: Option<Token>,
     /// The state directory; made when it is missing [default: /var/lib/wayside for root]
     #[arg(long, value_name = "DIR", env = "WAYSIDE_STATE")]
     state: Option<PathBuf>,
@@ -122,6 +126,13 @@ impl UpArgs {
         settings.labels.extend(self.labels);
         let told = self.fleet.map(Pinned::Fleet).or(self.operator.map(Pinned::Operator));
         settings.fleet = told.or(settings.fleet);
+        settings.join_token = self.join_token.or(settings.join_token);
+        if settings.is_torn() {
+            return Err(Failure::Usage(
+                "the join token is of another fleet than --fleet or --operator names: leave one of them out"
+                    .into(),
+            ));
+        }
         settings.mqtt_port = self.mqtt_port.map_or(settings.mqtt_port, Into::into);
         settings.mqtt_loopback |= self.mqtt_loopback;
         settings.mesh.connect.extend(self.connect);

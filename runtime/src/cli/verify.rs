@@ -9,9 +9,11 @@ use wayside_config::{
     document::{Release, Revocation},
     fleet::{Fleet, Root},
     identity::{FleetId, PublicKey},
+    rule::{Rule, verify_grant},
 };
 
 use super::{
+    approve,
     failure::Failure,
     fleet_file::FleetFile,
     operator::KeyFile,
@@ -27,7 +29,7 @@ use super::{
 
 The exit code is 0 only where enough have signed.")]
 pub(super) struct VerifyArgs {
-    /// A release, or a fleet file
+    /// A release, a grant, or a fleet file
     file: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -85,15 +87,21 @@ pub(super) fn judge(path: &Path, bytes: &[u8], key: &KeyFile) -> Result<Vec<Verd
         Kind::Root => "a root".into(),
         Kind::Assignment => "an assignment".into(),
         Kind::TwinChange => "a change of a twin".into(),
+        Kind::Secret => "a secret".into(),
         Kind::Revocation => "a list of what is revoked".into(),
+        Kind::Grant => approve::what(bytes).map_err(|error| failed(path, &error))?,
+        Kind::Rule => "a rule by which a device admits others".into(),
+        Kind::Joining => "a proof of a join token".into(),
     };
     let lacks = match kind {
-        Kind::Release => fleet.verify::<Release>(kind, bytes).err(),
-        Kind::Revocation => fleet.verify::<Revocation>(kind, bytes).err(),
-        Kind::Root | Kind::Assignment | Kind::TwinChange => None,
+        Kind::Release => fleet.verify::<Release>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Revocation => fleet.verify::<Revocation>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Grant => verify_grant(&fleet, bytes).err().map(|error| error.to_string()),
+        Kind::Rule => fleet.verify::<Rule>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Root | Kind::Assignment | Kind::TwinChange | Kind::Secret | Kind::Joining => None,
     };
     let signers = cosign::claimed_signers(kind, bytes).map_err(|error| failed(path, &error))?;
-    Ok(vec![Verdict { what, fleet: fleet.id(), signers, lacks: lacks.map(|error| error.to_string()) }])
+    Ok(vec![Verdict { what, fleet: fleet.id(), signers, lacks }])
 }
 
 fn judge_fleet(path: &Path, file: &FleetFile) -> Result<Vec<Verdict>, Failure> {

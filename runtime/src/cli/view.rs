@@ -1,22 +1,21 @@
 //! A device as `devices` and `status` show it, whether it or the cloud told of it.
 
+mod tables;
 mod words;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::{
-    device::membership::Role,
-    report::{QueueStatus, RouteStatus, WorkloadStatus},
-};
-use wayside_config::identity::{DeviceId, PublicKey};
+use wayside_actors::report::{ClockOffset, Drift, QueueStatus, RouteStatus, System, Usage, WorkloadStatus};
+use wayside_config::identity::DeviceId;
 
-use self::words::{describe_leaves, describe_mqtt, describe_store};
-use super::{
-    output::{bytes, duration, table},
-    visible::one_line,
+pub(super) use self::words::describe_lock;
+use self::words::{
+    describe_addresses, describe_clock, describe_cloud, describe_disk, describe_fleet, describe_leaves,
+    describe_load, describe_memory, describe_mqtt, describe_store, describe_traffic,
 };
-use crate::control::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, Status, StoreStatus};
+use super::{output::duration, visible::one_line};
+use crate::control::{CloudStatus, FleetStatus, LockStatus, MeshStatus, MqttStatus, Status, StoreStatus};
 
 /// A device.
 #[derive(Debug, Serialize)]
@@ -44,6 +43,12 @@ pub(super) struct DeviceView {
     pub(super) queues: BTreeMap<String, QueueStatus>,
     /// What routes have left out, by `workload/route`.
     pub(super) routes: BTreeMap<String, RouteStatus>,
+    /// The machine that it runs on, where that is known.
+    pub(super) system: Option<System>,
+    /// How far its clock is from the cloud's, where that was measured.
+    pub(super) clock: Option<ClockOffset>,
+    /// What is not as it should be.
+    pub(super) drift: Vec<DriftView>,
     /// What is wrong with it.
     pub(super) problems: Vec<String>,
 }
@@ -68,6 +73,8 @@ pub(super) enum Source {
         store: Option<StoreStatus>,
         /// Who is connected over MQTT, and what was turned away.
         mqtt: Box<MqttStatus>,
+        /// Who holds updates back.
+        locks: Vec<LockStatus>,
         /// Publishes that leaves may make and no route wanted.
         unrouted: u64,
         /// Batches of neighbours that they may not send.
@@ -104,6 +111,28 @@ impl From<WorkloadStatus> for WorkloadView {
     }
 }
 
+/// Something that is not as it should be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DriftView {
+    /// `assignment`, a workload, or `workload/module`.
+    pub(super) what: String,
+    /// What should be.
+    pub(super) desired: String,
+    /// What is.
+    pub(super) reported: String,
+    /// Since when, by the device's clock, where that is known.
+    pub(super) since_ms: Option<u64>,
+    /// Why, where that is known.
+    pub(super) why: String,
+}
+
+impl From<(String, Drift)> for DriftView {
+    fn from((what, drift): (String, Drift)) -> Self {
+        let Drift { desired, reported, since_ms, why } = drift;
+        Self { what, desired, reported, since_ms: Some(since_ms), why }
+    }
+}
+
 /// A module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ModuleView {
@@ -123,6 +152,9 @@ pub(super) struct ModuleView {
     /// The last that the check wrote, when it is not well.
     #[serde(default)]
     pub(super) output: String,
+    /// What it uses, and the digest of its image.
+    #[serde(flatten)]
+    pub(super) usage: Usage,
 }
 
 /// A device in the cloud's API.
@@ -143,6 +175,12 @@ pub(super) struct CloudDevice {
     queues: BTreeMap<String, QueueStatus>,
     #[serde(default)]
     routes: BTreeMap<String, RouteStatus>,
+    #[serde(default)]
+    system: Option<System>,
+    #[serde(default)]
+    clock: Option<ClockOffset>,
+    #[serde(default)]
+    drift: Vec<DriftView>,
     problems: Vec<String>,
 }
 
@@ -168,6 +206,9 @@ impl From<CloudDevice> for DeviceView {
             modules: device.modules,
             queues: device.queues,
             routes: device.routes,
+            system: device.system,
+            clock: device.clock,
+            drift: device.drift,
             problems: device.problems,
         }
     }
@@ -175,13 +216,15 @@ impl From<CloudDevice> for DeviceView {
 
 impl From<Status> for DeviceView {
     fn from(status: Status) -> Self {
-        let report = status.report;
+        let mut report = status.report;
+        let mut usage = std::mem::take(&mut report.usage);
         let module = |(name, module): (String, wayside_actors::report::ModuleStatus)| {
             let state = module.state.name().to_owned();
             let (image, restarts) = (module.image, module.restarts);
             let (exit_code, problem) = (module.exit_code, module.problem);
             let (health, output) = (module.health.map(|health| health.name().to_owned()), module.output);
-            (name, ModuleView { state, image, restarts, exit_code, problem, health, output })
+            let usage = usage.remove(&name).unwrap_or_default();
+            (name, ModuleView { state, image, restarts, exit_code, problem, health, output, usage })
         };
         Self {
             device: status.device,
@@ -198,6 +241,7 @@ impl From<Status> for DeviceView {
                 mesh: status.mesh,
                 store: status.store,
                 mqtt: Box::new(status.mqtt),
+                locks: status.locks,
                 unrouted: report.unrouted.unwrap_or(0),
                 refused: report.refused.unwrap_or(0),
             },
@@ -205,6 +249,9 @@ impl From<Status> for DeviceView {
             modules: report.modules.into_iter().map(module).collect(),
             queues: report.queues,
             routes: report.routes,
+            system: report.system,
+            clock: report.clock,
+            drift: report.drift.into_iter().map(Into::into).collect(),
             problems: report.problems.unwrap_or_default(),
         }
     }
@@ -224,7 +271,18 @@ impl DeviceView {
         let labels: Vec<String> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("labels", labels.join(", "));
         match &self.source {
-            Source::Device { uptime_ms, fleet, cloud, peers, mesh, store, mqtt, unrouted, refused } => {
+            Source::Device {
+                uptime_ms,
+                fleet,
+                cloud,
+                peers,
+                mesh,
+                store,
+                mqtt,
+                locks,
+                unrouted,
+                refused,
+            } => {
                 line("up", duration(*uptime_ms));
                 line("cloud", cloud.as_ref().map_or("none".into(), describe_cloud));
                 line("peers", peers.len().to_string());
@@ -234,6 +292,7 @@ impl DeviceView {
                 line("mqtt", describe_mqtt(mqtt));
                 line("leaves", describe_leaves(mqtt));
                 line("fleet", describe_fleet(fleet.as_deref()));
+                locks.iter().for_each(|lock| line("held back", describe_lock(lock)));
                 let counted =
                     |count: u64, what| if count == 0 { String::new() } else { format!("{count} {what}") };
                 line("unrouted", counted(*unrouted, "publishes of leaves that no route wanted"));
@@ -247,9 +306,19 @@ impl DeviceView {
                 line("workloads", workloads.join(", "));
             }
         }
+        if let Some(system) = &self.system {
+            line("disk", describe_disk(system));
+            line("memory", describe_memory(system));
+            line("load", describe_load(system));
+            line("booted", format!("{} ago", duration(now_ms.saturating_sub(system.booted_ms))));
+            line("engine", system.engine.clone());
+            line("kernel", system.kernel.clone());
+        }
+        line("clock", self.clock.as_ref().map_or_else(String::new, describe_clock));
         for problem in &self.problems {
             line("problem", problem.clone());
         }
+        text.push_str(&self.drift_table(now_ms));
         text.push_str(&self.versions_table());
         text.push_str(&self.modules_table());
         text.push_str(&self.queues_table());
@@ -266,113 +335,6 @@ impl DeviceView {
         let states: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         if states.is_empty() { "none".into() } else { states.join(", ") }
     }
-
-    fn versions_table(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .versions
-            .iter()
-            .map(|(name, workload)| {
-                let number = |version: u64| if version == 0 { "none".into() } else { version.to_string() };
-                let coming = workload.coming.map_or(String::new(), number);
-                vec![name.clone(), number(workload.version), workload.phase.clone(), coming]
-            })
-            .collect();
-        let head = ["WORKLOAD", "VERSION", "PHASE", "COMING"];
-        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
-    }
-
-    fn modules_table(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .modules
-            .iter()
-            .map(|(name, module)| {
-                let exit = module.exit_code.map_or(String::new(), |code| code.to_string());
-                let restarts = module.restarts.to_string();
-                let health = module.health.clone().unwrap_or_default();
-                let problem = [&module.problem, &module.output].map(String::as_str).join(" ");
-                let problem = problem.trim().to_owned();
-                vec![
-                    name.clone(),
-                    module.state.clone(),
-                    health,
-                    restarts,
-                    exit,
-                    module.image.clone(),
-                    problem,
-                ]
-            })
-            .collect();
-        let head = ["MODULE", "STATE", "HEALTH", "RESTARTS", "EXIT", "IMAGE", "PROBLEM"];
-        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
-    }
-
-    fn routes_table(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .routes
-            .iter()
-            .map(|(name, route)| {
-                let counts = [route.refused, route.left_out, route.failed, route.lost];
-                let counts = counts.map(|count| count.to_string());
-                std::iter::once(name.clone()).chain(counts).collect()
-            })
-            .collect();
-        let head = ["ROUTE", "NOT WANTED", "NOT SAMPLED", "FAILED", "LOST"];
-        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
-    }
-
-    fn queues_table(&self) -> String {
-        let rows: Vec<Vec<String>> = self
-            .queues
-            .iter()
-            .map(|(name, queue)| {
-                let counts = [queue.depth, queue.appended, queue.dropped, queue.expired];
-                let [depth, appended, dropped, expired] = counts.map(|count| count.to_string());
-                vec![name.clone(), depth, bytes(queue.bytes), appended, dropped, expired]
-            })
-            .collect();
-        let head = ["QUEUE", "WAITING", "SIZE", "IN", "DROPPED", "EXPIRED"];
-        if rows.is_empty() { String::new() } else { format!("\n{}", table(&head, &rows)) }
-    }
-}
-
-fn describe_fleet(fleet: Option<&FleetStatus>) -> String {
-    let Some(FleetStatus { id, root, operators }) = fleet else {
-        return "that of the first operator who applies something".into();
-    };
-    let obeys: Vec<String> = operators.iter().map(PublicKey::short).collect();
-    match (root, obeys.is_empty()) {
-        (0, true) => format!("{}, whose roots have not come yet", id.short()),
-        (0, false) => format!("{}, obeys {}", id.short(), obeys.join(", ")),
-        _ => format!("{}, root {root}, obeys {}", id.short(), obeys.join(", ")),
-    }
-}
-
-fn describe_cloud(cloud: &CloudStatus) -> String {
-    format!("{} ({})", cloud.address, if cloud.connected { "connected" } else { "not connected" })
-}
-
-fn describe_addresses(mesh: &MeshStatus) -> String {
-    let addresses: Vec<String> = mesh.addresses.iter().map(ToString::to_string).collect();
-    match (mesh.role, addresses.is_empty()) {
-        (Role::Client, _) => "through a router of the site".into(),
-        (Role::Peer | Role::Router, true) => "not open".into(),
-        (Role::Router, false) => format!("{}, routing for others", addresses.join(", ")),
-        (Role::Peer, false) => addresses.join(", "),
-    }
-}
-
-/// What was not sent or taken comes again: it shows a link or a device that is too slow.
-fn describe_traffic(mesh: &MeshStatus) -> String {
-    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, addresses: _, role: _ } = mesh;
-    let mut text = format!("{sent} sent, {received} received");
-    for (count, what) in
-        [(send_dropped, "not sent"), (receive_dropped, "not taken"), (malformed, "malformed")]
-    {
-        if *count > 0 {
-            text.push_str(&format!(", {count} {what}"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -416,6 +378,7 @@ mod tests {
                 damages: 0,
             }),
             mqtt: MqttStatus::default(),
+            locks: vec![LockStatus { owner: "w/sensor".into(), until_ms: 60_000, reason: "filling".into() }],
             report: Report {
                 modules: BTreeMap::from([("w/sensor".into(), module)]),
                 workloads: BTreeMap::from([(
@@ -432,6 +395,36 @@ mod tests {
                     "w/r".into(),
                     RouteStatus { refused: 7, failed: 2, left_out: 0, lost: 1 },
                 )]),
+                usage: BTreeMap::from([(
+                    "w/sensor".into(),
+                    Usage {
+                        cpu_millis: Some(35),
+                        memory_bytes: 3 << 19,
+                        memory_limit_bytes: Some(64 << 20),
+                        digest: "sha256:7f".into(),
+                    },
+                )]),
+                system: Some(System {
+                    disk_bytes: 32 << 30,
+                    disk_free_bytes: 8 << 30,
+                    memory_bytes: 4 << 30,
+                    memory_free_bytes: 1 << 30,
+                    cores: 4,
+                    load_millis: 420,
+                    booted_ms: 0,
+                    engine: "20.10.24".into(),
+                    kernel: "6.1.0".into(),
+                }),
+                clock: Some(ClockOffset { ahead_ms: -1200, error_ms: 9 }),
+                drift: BTreeMap::from([(
+                    "w/sensor".into(),
+                    Drift {
+                        desired: "running".into(),
+                        reported: "back-off".into(),
+                        since_ms: 5_000,
+                        why: "exited with 1".into(),
+                    },
+                )]),
                 problems: Some(vec!["the disk is full".into()]),
                 ..Report::default()
             },
@@ -440,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_person_sees_what_matters() {
-        insta::assert_snapshot!(DeviceView::from(status()).describe(0), @r"
+        insta::assert_snapshot!(DeviceView::from(status()).describe(65_000), @r"
         ewr  online
           key       aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
           version   0.1.0
@@ -453,13 +446,24 @@ mod tests {
           store     3.0 MiB of 4.0 GiB in 1 segment(s)
           mqtt      0 client(s)
           fleet     that of the first operator who applies something
+          held back by w/sensor until 1970-01-01 00:01 UTC (filling)
+          disk      8.0 GiB of 32.0 GiB free
+          memory    1.0 GiB of 4.0 GiB free
+          load      0.42 on 4 core(s)
+          booted    1m 5s ago
+          engine    20.10.24
+          kernel    6.1.0
+          clock     1200 ms ahead of the cloud's, give or take 9 ms
           problem   the disk is full
 
-        WORKLOAD  VERSION  PHASE      COMING
+        NOT AS DESIRED  DESIRED  IS        FOR    WHY
+        w/sensor        running  back-off  1m 0s  exited with 1
+
+        WORKLOAD  VERSION  PHASE      COMING  WAITS
         w         6        preparing  7
 
-        MODULE    STATE     HEALTH     RESTARTS  EXIT  IMAGE     PROBLEM
-        w/sensor  back-off  unhealthy  2         1     sensor:1  no answer
+        MODULE    STATE     HEALTH     RESTARTS  EXIT  CPU    MEMORY               IMAGE     PROBLEM
+        w/sensor  back-off  unhealthy  2         1     3.5 %  1.5 MiB of 64.0 MiB  sensor:1  no answer
 
         QUEUE         WAITING  SIZE     IN  DROPPED  EXPIRED
         w/r -> cloud  3        2.0 KiB  9   0        0
@@ -499,6 +503,7 @@ mod tests {
           mqtt      2 client(s), 3 publishes outside their topics, 7 wrong passwords, 1 not reading
           leaves    mqtts://192.0.2.7:8883 (sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad)
           fleet     that of the first operator who applies something
+          held back by w/sensor until 1970-01-01 00:01 UTC (filling)
           problem   a\u{1b}[2Jb\nc
         ");
         troubled = status();
@@ -513,6 +518,20 @@ mod tests {
         assert_eq!(
             (&json["versions"]["w"]["version"], &json["versions"]["w"]["coming"]),
             (&6.into(), &7.into())
+        );
+        assert_eq!(
+            (&json["modules"]["w/sensor"]["cpu_millis"], &json["modules"]["w/sensor"]["digest"]),
+            (&35.into(), &"sha256:7f".into())
+        );
+        assert_eq!((&json["system"]["cores"], &json["clock"]["ahead_ms"]), (&4.into(), &(-1200).into()));
+        assert_eq!(
+            (&json["drift"][0]["what"], &json["drift"][0]["since_ms"]),
+            (&"w/sensor".into(), &5_000.into())
+        );
+        let old = serde_json::json!({"state": "running", "image": "i", "restarts": 0, "exit_code": null, "problem": ""});
+        assert!(
+            serde_json::from_value::<ModuleView>(old).is_ok_and(|module| module.usage == Usage::default()),
+            "of an older cloud"
         );
         assert_eq!(json["peers"], serde_json::json!([]));
         assert_eq!(json["problems"][0], "the disk is full");

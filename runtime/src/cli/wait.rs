@@ -19,6 +19,8 @@ pub(super) enum Progress {
     Done,
     /// In words, what is missing.
     Missing(String),
+    /// In words, why it does not begin though it is ready: a lock, or a maintenance window.
+    Held(String),
     /// In words, why the device will not have it.
     Over(String),
 }
@@ -43,6 +45,9 @@ pub(super) fn progress(
         let said = runs.problem.starts_with(&ours);
         if said && runs.problem[ours.len()..].starts_with(" was taken back") {
             return Progress::Over(format!("{}: {}", device.name, runs.problem));
+        }
+        if said && runs.problem[ours.len()..].starts_with(" is ready and waits") {
+            return Progress::Held(format!("{}: {}", device.name, runs.problem));
         }
         let what = if said { runs.problem.clone() } else { format!("{ours}: not begun") };
         return Progress::Missing(format!("{}: {what}", device.name));

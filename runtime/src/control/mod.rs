@@ -2,16 +2,18 @@
 
 mod answered;
 mod client;
+mod present;
 mod protocol;
 mod server;
 mod signed;
 mod status;
+mod twin;
 
 pub use answered::{Again, Answered, MAX_ANSWERED, Now};
 pub use client::{Client, ClientError};
-pub use protocol::{
-    Answer, Ask, Called, MAX_LINE_BYTES, MessageLine, Neighbour, Reply, Sealed, TwinView, Versions,
-};
+pub use present::{InLobby, Neighbour, Present};
+pub use protocol::{Answer, Ask, Called, MAX_LINE_BYTES, MessageLine, Reply, Sealed, SecretLine, Versions};
 pub use server::{ControlHandler, bind, serve};
 pub use signed::{ReplyError, RequestError, encode_reply, open_ask, open_reply, seal_ask, seal_reply};
-pub use status::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, Status, StoreStatus};
+pub use status::{CloudStatus, FleetStatus, LockStatus, MeshStatus, MqttStatus, Status, StoreStatus};
+pub use twin::TwinView;

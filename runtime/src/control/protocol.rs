@@ -15,15 +15,13 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use wayside_actors::{
-    device::{
-        calls::{Failed, Outcome, Why},
-        twins::Twin,
-    },
+    device::calls::{Failed, Outcome, Why},
     message::{Message, Properties},
 };
-use wayside_config::{audit::Head, document::ReleaseRef, identity::DeviceId, workload::ModuleId};
+use wayside_config::{audit::Head, document::ReleaseRef, identity::DeviceId};
 
-use super::Status;
+use super::{InLobby, LockStatus, Neighbour, Status, TwinView};
+use crate::trust::RuleView;
 
 /// The longest line either side sends: an [`Ask::Apply`] of many large releases.
 pub const MAX_LINE_BYTES: u64 = 32 << 20;
@@ -36,6 +34,22 @@ pub enum Ask {
     Status,
     /// Who is on the mesh, this device first: [`Answer::Devices`].
     Devices,
+    /// Who says to be on the LAN, admitted or not: [`Answer::Lobby`].
+    Lobby,
+    /// Take newer roots, a newer list of what is revoked, and grants: [`Answer::Admitted`]. It proves itself, whoever asks.
+    Admit {
+        /// The chain of the fleet's sealed roots, from the first on; empty where there is nothing new.
+        roots: Vec<Sealed>,
+        /// The sealed list of what does not count any more, if there is one.
+        revocation: Option<Sealed>,
+        /// Sealed grants: of the device asked, and of others that it will meet.
+        grants: Vec<Sealed>,
+        /// Sealed rules that the device asked is to apply.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<Sealed>,
+    },
+    /// The rules by which it admits others: [`Answer::Rules`].
+    Rules,
     /// What the device has been told to run: [`Answer::Versions`].
     Versions,
     /// Run this: [`Answer::Applied`] when it is persisted.
@@ -85,10 +99,29 @@ pub enum Ask {
         /// A sealed [`wayside_config::document::TwinChange`].
         change: Sealed,
     },
+    /// Which secrets the device has: [`Answer::Secrets`].
+    Secrets,
+    /// Set or remove a secret: [`Answer::Secrets`] when it is persisted, and with the modules that have it.
+    SetSecret {
+        /// A sealed [`wayside_config::secret::SecretChange`].
+        change: Sealed,
+    },
     /// The device's audit log: [`Answer::Audit`].
     Audit {
         /// The number of the first entry wanted.
         from: u64,
+    },
+    /// Hold updates of all workloads back: [`Answer::Locks`] when it is persisted. Over the unix socket only.
+    Lock {
+        /// For so long, at most [`wayside_actors::device::reconciler::LOCK_MAX_MS`].
+        for_ms: u64,
+        /// For a person, at most [`wayside_actors::device::reconciler::REASON_BYTES`].
+        reason: String,
+    },
+    /// End a lock: [`Answer::Locks`] when that is persisted. Over the unix socket only.
+    Unlock {
+        /// `operator`, or `workload/module`; `None` for the operator's.
+        owner: Option<String>,
     },
     /// What modules publish from now on: a stream of [`MessageLine`]. Over the unix socket only.
     Messages,
@@ -115,6 +148,18 @@ pub enum Answer {
         /// The device asked, then its neighbours by name.
         devices: Vec<Neighbour>,
     },
+    /// To [`Ask::Lobby`].
+    Lobby(InLobby),
+    /// To [`Ask::Admit`].
+    Admitted {
+        /// The version of the device's own grant; `None` when it has none.
+        version: Option<u64>,
+    },
+    /// To [`Ask::Rules`].
+    Rules {
+        /// In ascending order of what names them.
+        rules: Vec<RuleView>,
+    },
     /// To [`Ask::Versions`].
     Versions(Versions),
     /// To [`Ask::Apply`].
@@ -127,8 +172,20 @@ pub enum Answer {
         /// Each line begins with its RFC 3339 time and a space, as `docker logs -t` has it.
         text: String,
     },
+    /// To [`Ask::Lock`] and [`Ask::Unlock`].
+    Locks {
+        /// Those that hold.
+        locks: Vec<LockStatus>,
+    },
     /// To [`Ask::Twin`] and [`Ask::SetTwin`].
     Twin(TwinView),
+    /// To [`Ask::Secrets`] and [`Ask::SetSecret`].
+    Secrets {
+        /// The highest version of a change that the device took: the next one has a higher one.
+        version: u64,
+        /// Those that it has.
+        secrets: Vec<SecretLine>,
+    },
     /// To [`Ask::Audit`].
     Audit {
         /// Where the log stands.
@@ -143,38 +200,15 @@ pub enum Answer {
     },
 }
 
-/// A module's twin.
+/// A secret of a device. Its value is told to nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TwinView {
-    /// `workload/module`.
-    pub module: String,
-    /// Which twin of the module it is.
-    pub life: u64,
-    /// How often what is desired was changed.
-    pub desired_version: u64,
-    /// What operators want.
-    pub desired: serde_json::Value,
-    /// How often what is reported changed.
-    pub reported_version: u64,
-    /// What the module says of itself.
-    pub reported: serde_json::Value,
-}
-
-impl TwinView {
-    /// How a twin is shown.
-    #[must_use]
-    pub fn new(module: &ModuleId, twin: &Twin) -> Self {
-        // What the machine keeps is JSON.
-        let value = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        Self {
-            module: module.to_string(),
-            life: twin.life,
-            desired_version: twin.desired.version,
-            desired: value(&twin.desired.properties),
-            reported_version: twin.reported.version,
-            reported: value(&twin.reported.properties),
-        }
-    }
+pub struct SecretLine {
+    /// Its name.
+    pub secret: String,
+    /// The workload whose modules alone may have it.
+    pub workload: Option<String>,
+    /// Its version.
+    pub version: u64,
 }
 
 /// What came of a call.
@@ -208,15 +242,6 @@ impl From<Outcome> for Called {
             }
         }
     }
-}
-
-/// A device on the mesh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Neighbour {
-    /// Its key.
-    pub device: DeviceId,
-    /// Its name.
-    pub name: String,
 }
 
 /// What a device has been told to run.
@@ -324,7 +349,7 @@ mod tests {
     use wayside_mesh::mqtt::Counted;
 
     use super::*;
-    use crate::control::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, StoreStatus};
+    use crate::control::{CloudStatus, FleetStatus, MeshStatus, MqttStatus, Present, StoreStatus};
 
     fn text<T: Serialize>(value: &T) -> String {
         serde_json::to_string(value).unwrap()
@@ -388,7 +413,20 @@ mod tests {
                 certificate: Some(Fingerprint::of(b"a certificate")),
                 counted: Counted { clients: 3, ..Default::default() },
             },
+            locks: vec![LockStatus { owner: "w/m".into(), until_ms: 7, reason: "r".into() }],
             report: Report::default(),
+        };
+        let present = Present {
+            device,
+            name: "ewr".into(),
+            labels: BTreeMap::new(),
+            fleet: Some(FleetId::from_bytes([3; 32])),
+            root: 1,
+            revocation: 0,
+            grant: Some(Sealed(vec![1])),
+            door: Some("10.0.0.1:7448".parse().unwrap()),
+            mesh: vec!["10.0.0.1:7447".parse().unwrap()],
+            is_cloned: false,
         };
         for answer in [
             Answer::Status(Box::new(status)),
@@ -404,9 +442,14 @@ mod tests {
             }),
             Answer::Logs { text: "a\nb".into() },
             Answer::Audit { head: Head { seq: 3, hash: [7; 32] }, log: Sealed(vec![1, 2]) },
+            Answer::Admitted { version: Some(7) },
+            Answer::Lobby(InLobby { own: Box::new(present.clone()), devices: vec![present] }),
             Answer::Called { outcome: Ok("{\"celsius\": 21.5}".into()).into() },
             Answer::Called { outcome: Ok("two words".into()).into() },
-            Answer::Twin(TwinView::new(&"w/m".parse().unwrap(), &Twin::new(7))),
+            Answer::Twin(TwinView::new(
+                &"w/m".parse().unwrap(),
+                &wayside_actors::device::twins::Twin::new(7),
+            )),
             Answer::Called { outcome: Ok(vec![0xff].into()).into() },
             Answer::Called { outcome: Called::Failed { why: Why::Deadline, reason: "late".into() } },
         ] {

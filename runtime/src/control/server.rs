@@ -126,12 +126,19 @@ mod tests {
                     Ask::Logs { module, .. } => Ok(Answer::Logs { text: module }),
                     Ask::Status
                     | Ask::Devices
+                    | Ask::Lobby
+                    | Ask::Rules
+                    | Ask::Admit { .. }
                     | Ask::Versions
                     | Ask::Apply { .. }
                     | Ask::Call { .. }
                     | Ask::Twin { .. }
                     | Ask::SetTwin { .. }
+                    | Ask::Secrets
+                    | Ask::SetSecret { .. }
                     | Ask::Audit { .. }
+                    | Ask::Lock { .. }
+                    | Ask::Unlock { .. }
                     | Ask::Messages => Err("not now".into()),
                 }
             })

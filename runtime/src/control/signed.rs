@@ -40,7 +40,7 @@ pub enum RequestError {
     )]
     Stranger,
     /// Not over the mesh.
-    #[error("`messages` is answered on the device itself, or by the cloud")]
+    #[error("this is answered on the device itself: run the command there")]
     Local,
 }
 
@@ -86,13 +86,18 @@ pub fn open_ask(
     answered: &mut Answered,
 ) -> Result<(PublicKey, Ask), RequestError> {
     let signer = envelope::claimed_signer(sealed)?;
-    let trusted = match askers {
-        Askers::Keys(keys) => keys.as_slice(),
-        Askers::Anybody | Askers::Strangers => std::slice::from_ref(&signer),
-    };
-    let (signer, request) = envelope::open::<Request>(sealed, Kind::Request, trusted)?;
+    let (signer, request) = envelope::open::<Request>(sealed, Kind::Request, &[signer])?;
     if request.device != device {
         return Err(RequestError::OtherDevice);
+    }
+    if let Askers::Keys(keys) = askers
+        && !keys.contains(&signer)
+    {
+        // Who admits need not be one who may ask, what proves itself has no age, and repeating it changes nothing.
+        return match serde_json::from_str(&request.body) {
+            Ok(ask @ Ask::Admit { .. }) => Ok((signer, ask)),
+            Ok(_) | Err(_) => Err(EnvelopeError::Untrusted(signer).into()),
+        };
     }
     let apart_ms = request.issued_ms.abs_diff(now.wall_ms);
     if apart_ms > REQUEST_AGE_MS {
@@ -100,15 +105,18 @@ pub fn open_ask(
     }
     answered.note(sha256(sealed), request.issued_ms, now)?;
     match serde_json::from_str(&request.body)? {
-        Ask::Messages => Err(RequestError::Local),
+        Ask::Messages | Ask::Lock { .. } | Ask::Unlock { .. } => Err(RequestError::Local),
         // What is applied proves itself, and what versions are held a device of no fleet tells anybody.
-        ask @ (Ask::Versions | Ask::Apply { .. }) => Ok((signer, ask)),
+        ask @ (Ask::Versions | Ask::Apply { .. } | Ask::Lobby | Ask::Admit { .. }) => Ok((signer, ask)),
         ask @ (Ask::Status
         | Ask::Devices
+        | Ask::Rules
         | Ask::Logs { .. }
         | Ask::Call { .. }
         | Ask::Twin { .. }
         | Ask::SetTwin { .. }
+        | Ask::Secrets
+        | Ask::SetSecret { .. }
         | Ask::Audit { .. }) => match askers {
             Askers::Strangers => Err(RequestError::Stranger),
             Askers::Anybody | Askers::Keys(_) => Ok((signer, ask)),

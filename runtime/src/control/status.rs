@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use wayside_actors::{device::membership::Role, report::Report};
+use wayside_actors::{
+    device::{membership::Role, reconciler::Lock},
+    report::Report,
+};
 use wayside_config::{
     identity::{DeviceId, FleetId, PublicKey},
     leaf::Fingerprint,
@@ -34,8 +37,28 @@ pub struct Status {
     /// Who is connected over MQTT, and what was turned away.
     #[serde(default)]
     pub mqtt: MqttStatus,
+    /// Who holds updates back now.
+    #[serde(default)]
+    pub locks: Vec<LockStatus>,
     /// Modules, queues, neighbours, problems: a full report.
     pub report: Report,
+}
+
+/// Somebody holds updates back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockStatus {
+    /// `operator`, or `workload/module`.
+    pub owner: String,
+    /// Until when, by the device's wall clock in milliseconds.
+    pub until_ms: u64,
+    /// For a person; may be empty.
+    pub reason: String,
+}
+
+impl From<&Lock> for LockStatus {
+    fn from(Lock { owner, until_ms, reason }: &Lock) -> Self {
+        Self { owner: owner.to_string(), until_ms: *until_ms, reason: reason.clone() }
+    }
 }
 
 /// The fleet that a device belongs to.

@@ -1,5 +1,9 @@
 //! Answers operators: on this machine over the unix socket, over the mesh when they signed.
 
+mod admission;
+mod lock;
+mod parts;
+
 use std::{
     path::Path,
     rc::Rc,
@@ -24,17 +28,19 @@ use wayside_config::{
     settings::Settings,
 };
 use wayside_host::Address;
-use wayside_mesh::{session::Mesh, store::QueueStore};
+use wayside_mesh::{lobby::Lobby, session::Mesh};
 
+use self::parts::{mesh_status, store_status};
 use super::{UpOptions, call::Calls, twin::Twins};
 use crate::{
     audit::Audit,
     control::{
-        Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MeshStatus, MessageLine, Neighbour,
-        Now, Sealed, Status, StoreStatus, Versions, bind, open_ask, seal_reply, serve as serve_socket,
+        Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MessageLine, Neighbour, Now, Sealed,
+        Status, Versions, bind, open_ask, seal_reply, serve as serve_socket,
     },
     engine::Engine,
     logs,
+    secrets::Secrets,
     shell::{Device, Held, View},
     state::Identity,
     trust::{Askers, Trust, Verified},
@@ -64,13 +70,21 @@ pub(super) struct Control {
     pub(super) audit: Arc<Audit>,
     pub(super) engine: Engine,
     mesh: Option<Mesh>,
+    lobby: Lobby,
     reconciler: Option<Address<reconciler::Event>>,
     pub(super) calls: Calls,
     pub(super) twins: Twins,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Control {
-    pub(super) fn new(device: &Device, identity: &Identity, options: &UpOptions, name: &str) -> Arc<Self> {
+    pub(super) fn new(
+        device: &Device,
+        identity: &Identity,
+        options: &UpOptions,
+        name: &str,
+        lobby: Lobby,
+    ) -> Arc<Self> {
         let adapters = device.adapters();
         Arc::new(Self {
             device: adapters.device,
@@ -84,27 +98,38 @@ impl Control {
             audit: Arc::clone(&adapters.audit),
             engine: adapters.engine.clone(),
             mesh: adapters.mesh.clone(),
+            lobby,
             reconciler: device.reconciler(),
             calls: Calls::new(device),
             twins: Twins::new(device),
+            secrets: Arc::clone(adapters.engine.secrets()),
         })
     }
 
     /// Answers a sealed question that came over the mesh; the answer is sealed too.
-    pub(super) async fn signed(&self, sealed: &[u8], way: Way) -> Vec<u8> {
+    pub(super) async fn signed(&self, sealed: &[u8]) -> Vec<u8> {
+        self.signed_for(sealed, &self.trust.askers(), Way::Lan).await
+    }
+
+    /// The same by way of the cloud, at whose word a device of no fleet answers nobody.
+    pub(super) async fn carried(&self, sealed: &[u8]) -> Vec<u8> {
+        let askers = match self.trust.askers() {
+            Askers::Anybody => Askers::Strangers,
+            askers @ (Askers::Strangers | Askers::Keys(_)) => askers,
+        };
+        self.signed_for(sealed, &askers, Way::Cloud).await
+    }
+
+    async fn signed_for(&self, sealed: &[u8], askers: &Askers, way: Way) -> Vec<u8> {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Now { wall_ms: millis(wall), uptime_ms: millis(self.started.elapsed()) };
         let opened = {
             let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            open_ask(sealed, self.device, &self.trust.askers(), now, &mut answered)
+            open_ask(sealed, self.device, askers, now, &mut answered)
         };
         let answer = match opened {
             Ok((asker, ask)) => self.reply(ask, way, vec![asker]).await,
-            Err(error) => {
-                let reason = error.to_string();
-                self.record(move |audit, reason| audit.refused(way, reason), reason.clone()).await;
-                Err(reason)
-            }
+            Err(error) => Err(self.refused(way, "", error.to_string()).await),
         };
         seal_reply(&self.key, sealed, answer)
     }
@@ -119,17 +144,21 @@ impl Control {
         &self.name
     }
 
-    /// Whether somebody has said whom the device obeys.
-    pub(super) fn obeys_somebody(&self) -> bool {
-        matches!(self.trust.askers(), Askers::Keys(_))
-    }
-
     /// Answers, after it is recorded who asked. `by` is empty for who may use the socket of this machine.
     async fn reply(&self, ask: Ask, way: Way, by: Vec<PublicKey>) -> Result<Answer, String> {
-        self.record(move |audit, ask| audit.asked(way, &by, ask), ask.clone()).await;
+        let asked = move |audit: &Audit| {
+            audit.asked(way, &by, &ask);
+            ask
+        };
+        let ask = self.record(asked).await?;
         match ask {
             Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
             Ask::Devices => Ok(Answer::Devices { devices: self.devices() }),
+            Ask::Lobby => Ok(Answer::Lobby(self.lobby())),
+            Ask::Admit { roots, revocation, grants, rules } => {
+                self.admit(admission::news(roots, revocation, grants, rules), way).await
+            }
+            Ask::Rules => Ok(Answer::Rules { rules: self.trust.rules() }),
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { roots, revocation, assignment, releases } => {
                 let desired = self.complete(roots, revocation, assignment, releases);
@@ -149,7 +178,11 @@ impl Control {
                 self.twin(&module).await
             }
             Ask::SetTwin { change } => self.set_twin(&change).await,
+            Ask::Secrets => Ok(self.list_secrets()),
+            Ask::SetSecret { change } => self.set_secret(change).await,
             Ask::Audit { from } => self.read_audit(from).await,
+            Ask::Lock { for_ms, reason } => self.lock(for_ms, reason).await,
+            Ask::Unlock { owner } => self.unlock(owner).await,
             Ask::Messages => Err("`messages` is a stream, not a question".into()),
         }
     }
@@ -180,6 +213,7 @@ impl Control {
             mesh: self.mesh.as_ref().map(mesh_status).unwrap_or_default(),
             store: self.view.store().map(store_status),
             mqtt: self.view.mqtt(),
+            locks: self.locks(),
             report: self.report(),
         }
     }
@@ -224,12 +258,11 @@ impl Control {
         let now = held.borrow_and_update().clone();
         let verified = self.trust.verify(desired, &now.sealed).map_err(|error| error.to_string());
         let standing = self.trust.fleet();
-        self.record(move |audit, standing| audit.fleet(way, *standing), standing).await;
-        if let Err(reason) = &verified {
-            let reason = format!("desired state: {reason}");
-            self.record(move |audit, reason| audit.refused(way, reason), reason).await;
-        }
-        let verified = verified?;
+        self.record(move |audit| audit.fleet(way, standing)).await?;
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(reason) => return Err(self.refused(way, "desired state: ", reason).await),
+        };
         let (version, offered) = (verified.assignment.version, verified.sealed.clone());
         if now.sealed == offered {
             return Ok(Answer::Applied { version });
@@ -289,30 +322,6 @@ impl Control {
     fn refusal(&self) -> Option<String> {
         let problems = self.view.report().problems.unwrap_or_default();
         problems.into_iter().find(|problem| problem.contains("desired state was refused"))
-    }
-}
-
-fn mesh_status(mesh: &Mesh) -> MeshStatus {
-    let counters = mesh.counters();
-    MeshStatus {
-        addresses: mesh.addresses().into_iter().map(Into::into).collect(),
-        role: mesh.role(),
-        sent: counters.sent,
-        send_dropped: counters.send_dropped,
-        received: counters.received,
-        receive_dropped: counters.receive_dropped,
-        malformed: counters.malformed,
-    }
-}
-
-fn store_status(store: &dyn QueueStore) -> StoreStatus {
-    let stats = store.stats();
-    StoreStatus {
-        bytes: stats.disk_bytes,
-        max_bytes: stats.max_bytes,
-        segments: stats.segments as u64,
-        commits: stats.commits,
-        damages: store.problems().len() as u64,
     }
 }
 

@@ -112,6 +112,7 @@ mod tests {
             mesh: Default::default(),
             mqtt: Default::default(),
             store: None,
+            locks: Vec::new(),
             report: Report { queues, ..Report::default() },
         };
         let told = tell(&status, Err("no engine".into()), Path::new("/"), 7);

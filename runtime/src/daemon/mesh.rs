@@ -7,17 +7,18 @@ use wayside_actors::{
     message::Message,
     queue::{Endpoint, Queue},
 };
-use wayside_config::{audit::Way, settings};
+use wayside_config::settings;
 use wayside_mesh::{
+    circle::Circle,
     event::{MeshEvent, MeshEvents},
     lost::Lost,
     session::{Excluded, Mesh, MeshSettings, SCOUTING},
 };
 
 use super::control::Control;
-use crate::{engine::Engine, shell::Device, state::Identity};
+use crate::{engine::Engine, shell::Device, state::Identity, trust::Trust};
 
-/// The most neighbours that are known at a time: nobody has proven yet who they are.
+/// The most neighbours that are known at a time: any member may say that one more is there.
 const NEIGHBOURS: usize = 1024;
 
 /// How often what best-effort routes have lost is told.
@@ -25,13 +26,14 @@ const LOST_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the mesh. The error is a problem to show; the device goes on without neighbours.
 pub(super) fn open(
-    identity: &Identity,
+    (identity, circle, trust): (&Identity, Circle, &Trust),
     name: &str,
     settings: &settings::MeshSettings,
     exclude: Excluded,
     lost: Lost,
 ) -> (Result<Mesh, String>, Option<MeshEvents>) {
-    let mut mesh = MeshSettings::new(identity.device(), name);
+    let mut mesh = MeshSettings::new(circle, identity.device(), name);
+    mesh.takes_part = trust.circle().takes_part;
     mesh.listen.clone_from(&settings.listen);
     mesh.connect.clone_from(&settings.connect);
     mesh.scouting = settings.multicast.then_some(SCOUTING);
@@ -77,6 +79,9 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
     while let Some(event) = events.recv().await {
         match event {
             MeshEvent::Seen { device: neighbour, name } => {
+                // What operators called it counts for more than what it calls itself.
+                let granted = device.adapters().trust.member(&neighbour);
+                let name = granted.map_or(name, |granted| granted.grant.name);
                 if neighbours.len() >= NEIGHBOURS && !neighbours.contains(&neighbour) {
                     tracing::warn!(most = NEIGHBOURS, neighbour = %neighbour.short(), "too many neighbours: one more is not taken");
                     continue;
@@ -122,7 +127,7 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let control = Arc::clone(&control);
                 // Some questions take a while, and the mesh goes on.
                 actix::spawn(async move {
-                    let answer = control.signed(&request.sealed, Way::Lan).await;
+                    let answer = control.signed(&request.sealed).await;
                     request.reply(answer);
                 });
             }

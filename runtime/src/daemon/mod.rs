@@ -4,13 +4,16 @@ mod call;
 mod control;
 mod diagnostics;
 mod leaves;
+mod lobby;
 mod mesh;
 mod mqtt;
 mod options;
 mod recorded;
 mod relayed;
 mod run;
+mod secret;
 mod store;
+mod system;
 mod twin;
 mod uplink;
 
@@ -21,6 +24,7 @@ pub use options::UpOptions;
 use crate::{
     state::{Identity, StateFolder, default_folder},
     trust::check_age,
+    undumped::leave_no_core,
 };
 
 /// Threads of the I/O runtime: engine, MQTT and uplink. The actors have the main thread, the mesh its
@@ -32,6 +36,7 @@ const IO_THREADS: usize = 2;
 /// # Errors
 /// When it cannot start at all, or a part failed that it cannot do without. In words, with what to do.
 pub fn up(options: UpOptions) -> anyhow::Result<()> {
+    leave_no_core();
     let path = options.settings.state.clone().unwrap_or_else(default_folder);
     let state = StateFolder::open(&path)?;
     check_age(&state).map_err(|reason| anyhow!(reason))?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 use wayside_actors::report::Report;
+use wayside_config::audit::Way;
 
 use super::control::Control;
 use crate::{
@@ -27,21 +28,24 @@ impl Control {
     /// Off the threads that answer: it is a write to the disk.
     pub(super) async fn record<T: Send + 'static>(
         &self,
-        record: impl FnOnce(&Audit, &T) + Send + 'static,
-        what: T,
-    ) {
+        record: impl FnOnce(&Audit) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let audit = Arc::clone(&self.audit);
-        // A panic in it has been told, and keeps nobody from an answer.
-        let _ = spawn_blocking(move || record(&audit, &what)).await;
+        spawn_blocking(move || record(&audit)).await.map_err(|error| error.to_string())
+    }
+
+    /// Records that something was refused; `what` stands before the reason there. Gives the reason back.
+    pub(super) async fn refused(&self, way: Way, what: &'static str, reason: String) -> String {
+        let said = format!("{what}{reason}");
+        // A panic in it has been told, and the reason is the same.
+        let _ = self.record(move |audit| audit.refused(way, &said)).await;
+        reason
     }
 
     /// Entries of the log from number `from` on.
     pub(super) async fn read_audit(&self, from: u64) -> Result<Answer, String> {
-        let audit = Arc::clone(&self.audit);
-        let read = spawn_blocking(move || audit.read(from, AUDIT_BYTES)).await;
-        let (log, head) = read
-            .map_err(|error| error.to_string())?
-            .map_err(|error| format!("the audit log cannot be read: {error}"))?;
+        let read = self.record(move |audit| audit.read(from, AUDIT_BYTES)).await?;
+        let (log, head) = read.map_err(|error| format!("the audit log cannot be read: {error}"))?;
         Ok(Answer::Audit { head, log: Sealed(log) })
     }
 }

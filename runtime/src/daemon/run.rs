@@ -1,6 +1,12 @@
 //! One run of the daemon, on the actix thread.
 
-use std::{cell::OnceCell, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{OnceCell, RefCell},
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use tokio::{
@@ -10,20 +16,21 @@ use tokio::{
     time::timeout,
 };
 use wayside_actors::{
-    device::{uplink as uplink_machine, wiring::Event},
+    device::{health, uplink as uplink_machine, wiring::Event},
     frame::{Hello, PROTOCOL},
 };
 use wayside_config::{audit::Way, identity::DeviceId};
 use wayside_host::{Clock, Host};
-use wayside_mesh::{lost::Lost, session::Excluded, store::StoreSettings};
+use wayside_mesh::{circle::circle_of, lost::Lost, session::Excluded, store::StoreSettings};
 
-use super::{UpOptions, control, mesh, mqtt, relayed, store, uplink};
+use super::{UpOptions, control, lobby, mesh, mqtt, relayed, secret, store, system, uplink};
 use crate::{
     audit::Audit,
     desired,
     engine::{Credentials, Engine, Settings as EngineSettings},
+    secrets::Secrets,
     shell::{Adapters, DESIRED_ON_DISK, Device, MqttPort, View},
-    state::{Found, Identity, StateFolder},
+    state::{Found, Identity, StateFolder, default_memory},
     trust::{KEEP_MS, Trust},
 };
 
@@ -53,6 +60,9 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     let (name, settings) = (options.name(), &options.settings);
     let mut stop = Stop::new()?;
     let credentials = Arc::new(Credentials::load(Arc::clone(&state)));
+    let in_memory = settings.secrets.clone().unwrap_or_else(default_memory);
+    let (secrets, secrets_problem) = Secrets::load(&identity, &in_memory, Arc::clone(&state));
+    let secrets = Arc::new(secrets);
     let (engine, engine_events) = Engine::start(
         &io,
         EngineSettings {
@@ -62,6 +72,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
             credentials: Arc::clone(&credentials),
             state: state.path().to_owned(),
             policy: settings.policy.clone(),
+            secrets: Arc::clone(&secrets),
         },
     );
     let exclude = Excluded::default();
@@ -78,13 +89,18 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     };
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
-        Trust::load(identity.device(), cloud_key, settings.fleet, holds.as_ref(), Arc::clone(&state));
+        Trust::load(identity.device(), cloud_key, settings.pinned(), holds.as_ref(), Arc::clone(&state));
     let (audit, audit_problem) = Audit::open(&identity, &state)
         .context("the audit log cannot be opened: free some space on the disk, or look at what it is")?;
     let audit = Arc::new(audit);
     audit.fleet(Way::Own, trust.fleet());
+    let trust = Arc::new(trust);
     let lost = Lost::default();
-    let (mesh, mesh_events) = mesh::open(&identity, &name, &settings.mesh, exclude, lost.clone());
+    let circle = circle_of(Arc::new(identity.key().clone())).context("cannot prepare the mesh")?;
+    circle.admit(lobby::keys(&trust));
+    let (lobby, lobby_events) = lobby::open(&io, &identity, &name, settings, exclude.clone(), &trust);
+    let opening = (&identity, circle.clone(), &*trust);
+    let (mesh, mesh_events) = mesh::open(opening, &name, &settings.mesh, exclude, lost.clone());
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
     let (commands, uplink_events) = cloud.unzip();
     let mut host = Host::new(Clock::start());
@@ -104,8 +120,10 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         uplink: commands,
         lost,
         state: Arc::clone(&state),
-        trust: Arc::new(trust),
+        trust: Arc::clone(&trust),
         audit,
+        windows: settings.updates.windows.clone(),
+        keep_unused_ms: settings.images.keep_unused_ms,
         view: Arc::new(View::default()),
         sealed: OnceCell::new(),
     };
@@ -121,6 +139,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     device.problem(DESIRED_ON_DISK, desired_problem);
     device.problem("fleet", trust_problem);
     device.problem("audit", audit_problem);
+    device.problem("kept secrets", secrets_problem);
+    actix::spawn(secret::follow(Rc::clone(&device), Arc::clone(&secrets)));
     actix::spawn(keep_time(Rc::clone(&device)));
     device.problem("mesh", mesh.as_ref().err().cloned());
     let store_settings = StoreSettings {
@@ -130,11 +150,29 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     };
     actix::spawn(store::open(Rc::clone(&device), store_settings));
     actix::spawn(pump_engine(Rc::clone(&device), engine_events));
+    actix::spawn(system::watch(Rc::clone(&device), engine.clone()));
     let (stands, uplink_stands) = watch::channel(false);
     if let Some(events) = uplink_events {
         actix::spawn(uplink::pump(Rc::clone(&device), events, stands));
     }
-    let control = control::Control::new(&device, &identity, &options, &name);
+    let control = control::Control::new(&device, &identity, &options, &name, lobby.clone());
+    let site = Rc::new(lobby::Site {
+        device: Rc::clone(&device),
+        identity: identity.clone(),
+        audit: Arc::clone(&device.adapters().audit),
+        io: io.clone(),
+        name: name.clone(),
+        settings: settings.clone(),
+        lobby,
+        circle,
+        mesh: mesh.as_ref().ok().cloned(),
+        trust,
+        secrets,
+        handed: RefCell::default(),
+    });
+    actix::spawn(Rc::clone(&site).keep());
+    actix::spawn(site.hear(lobby_events.news));
+    actix::spawn(lobby::take(lobby_events.deliveries, Arc::clone(&control)));
     actix::spawn(mesh::tell_lost(Rc::clone(&device)));
     relayed::answer_cloud(&device, &control);
     actix::spawn(mesh::pump(Rc::clone(&device), mesh_events, Arc::clone(&control)));
@@ -199,6 +237,9 @@ async fn keep_time(device: Rc<Device>) {
 
 async fn pump_engine(device: Rc<Device>, mut events: mpsc::Receiver<Event>) {
     while let Some(event) = events.recv().await {
+        if let Event::Health(health::Event::Usage(usage)) = &event {
+            device.adapters().view.uses(usage);
+        }
         device.send(event, 0).await;
     }
 }

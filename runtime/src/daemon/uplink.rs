@@ -79,6 +79,7 @@ fn size(frame: &ToDevice) -> usize {
         ToDevice::Welcome
         | ToDevice::Refused { .. }
         | ToDevice::Confirm(_)
+        | ToDevice::Clock { .. }
         | ToDevice::Ask(Ask { question: Question::Logs { .. }, .. }) => 0,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    MountVolumeOptions, NetworkingConfig, PortBinding,
+    MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 use serde::Serialize;
 use wayside_config::{
@@ -58,6 +58,7 @@ pub(super) fn body(
     spec: &ModuleSpec,
     spec_hash: &str,
     credentials: &str,
+    secrets: Option<&str>,
 ) -> ContainerCreateBody {
     let device = settings.identity.device();
     let mut labels: HashMap<_, _> = spec.labels.clone().into_iter().collect();
@@ -65,6 +66,10 @@ pub(super) fn body(
     labels.insert(names::MODULE.into(), module.to_string());
     labels.insert(names::SPEC.into(), spec_hash.into());
     labels.insert(names::CREDENTIALS.into(), credentials.into());
+    if secrets.is_some() {
+        let mounts = serde_json::to_string(&spec.secrets).expect("plain fields");
+        labels.insert(names::SECRETS.into(), mounts);
+    }
     // As in Compose: other modules of the workload find it by its service name.
     let endpoint = EndpointSettings { aliases: Some(vec![module.module.to_string()]), ..Default::default() };
     ContainerCreateBody {
@@ -79,7 +84,7 @@ pub(super) fn body(
         healthcheck: spec.healthcheck.as_ref().map(health::config),
         stop_timeout: i64::try_from(spec.stop_grace_ms.div_ceil(1000)).ok(),
         exposed_ports: Some(spec.ports.iter().map(port_name).collect()),
-        host_config: Some(host_config(settings, ready, module, spec)),
+        host_config: Some(host_config(settings, ready, module, spec, secrets)),
         networking_config: (!on_host(spec)).then(|| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(ready.network.clone(), endpoint)])),
         }),
@@ -101,7 +106,13 @@ fn environment(settings: &Settings, module: &ModuleId, spec: &ModuleSpec, creden
     environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-fn host_config(settings: &Settings, ready: &Ready, module: &ModuleId, spec: &ModuleSpec) -> HostConfig {
+fn host_config(
+    settings: &Settings,
+    ready: &Ready,
+    module: &ModuleId,
+    spec: &ModuleSpec,
+    secrets: Option<&str>,
+) -> HostConfig {
     let mut port_bindings = HashMap::<String, Option<Vec<PortBinding>>>::new();
     for port in &spec.ports {
         let binding =
@@ -129,8 +140,11 @@ fn host_config(settings: &Settings, ready: &Ready, module: &ModuleId, spec: &Mod
                 .iter()
                 .map(|volume| mount(settings, module, volume))
                 .chain(rights(spec).filter_map(host_path))
+                .chain(secrets.map(secrets_mount))
                 .collect(),
         ),
+        // What a process that fails leaves behind must not have them.
+        ulimits: secrets.map(|_| vec![no_core()]),
         devices: some(rights(spec).filter_map(device).collect()),
         cap_drop: Some(vec!["ALL".into()]),
         cap_add: some(rights(spec).filter_map(capability).collect()),
@@ -173,6 +187,21 @@ fn host_path(right: &Right) -> Option<Mount> {
     })
 }
 
+/// As in Compose.
+fn secrets_mount(folder: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(folder.to_owned()),
+        target: Some("/run/secrets".into()),
+        read_only: Some(true),
+        ..Default::default()
+    }
+}
+
+fn no_core() -> ResourcesUlimits {
+    ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) }
+}
+
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
@@ -202,16 +231,18 @@ fn mount(settings: &Settings, module: &ModuleId, volume: &wayside_config::worklo
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, sync::Arc};
 
     use wayside_config::{
         privilege::Privilege,
+        secret::SecretMount,
         workload::{PortMapping, VolumeMount},
     };
 
     use super::*;
     use crate::{
         engine::link::tests::ready,
+        secrets::Secrets,
         state::{Identity, StateFolder},
     };
 
@@ -220,6 +251,7 @@ mod tests {
         let state = StateFolder::open(folder.path()).unwrap();
         state.write("device.key", 1, &[7u8; 32]).unwrap();
         let identity = Identity::load(&state).unwrap().0;
+        let secrets = Arc::new(Secrets::load(&identity, folder.path(), Arc::new(state)).0);
         let state = folder.path().to_owned();
         Settings {
             identity,
@@ -228,6 +260,7 @@ mod tests {
             credentials: Default::default(),
             state,
             policy: Default::default(),
+            secrets,
         }
     }
 
@@ -253,7 +286,7 @@ mod tests {
     #[test]
     fn a_container_has_few_rights_and_finds_its_daemon() {
         let (settings, module) = (settings(), "weather/sensor".parse().unwrap());
-        let body = body(&settings, &ready(gateway()), &module, &spec(), "abc", "7e57");
+        let body = body(&settings, &ready(gateway()), &module, &spec(), "abc", "7e57", None);
         let host = body.host_config.unwrap();
         assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".into()]));
@@ -295,7 +328,7 @@ mod tests {
             [Right::Capability("NET_ADMIN".into()), Right::HostNetwork, path, tty].map(asked).into();
         let spec = ModuleSpec { privileges, ports: Vec::new(), ..spec() };
         let broker = Broker::Container(Ipv4Addr::new(172, 18, 0, 2));
-        let body = body(&settings, &ready(broker), &"w/m".parse().unwrap(), &spec, "abc", "7e57");
+        let body = body(&settings, &ready(broker), &"w/m".parse().unwrap(), &spec, "abc", "7e57", None);
         assert_eq!(body.networking_config, None);
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("host"));
@@ -309,6 +342,24 @@ mod tests {
             (Some(MountType::BIND), Some("/srv"), Some(true))
         );
         assert_eq!(host.privileged, None);
+    }
+
+    #[test]
+    fn secrets_are_a_folder_that_it_may_read_and_nothing_else_of_it_has_them() {
+        let settings = settings();
+        let secrets =
+            vec![SecretMount { secret: "token".into(), file: "t".into(), uid: None, gid: None, mode: 0o400 }];
+        let spec = ModuleSpec { secrets: secrets.clone(), read_only: true, ..spec() };
+        let folder = "/run/wayside/d/w.m";
+        let body =
+            body(&settings, &ready(gateway()), &"w/m".parse().unwrap(), &spec, "abc", "7e57", Some(folder));
+        let host = body.host_config.unwrap();
+        let mount = host.mounts.unwrap().pop().unwrap();
+        assert_eq!((mount.source.as_deref(), mount.target.as_deref()), (Some(folder), Some("/run/secrets")));
+        assert_eq!((mount.typ, mount.read_only), (Some(MountType::BIND), Some(true)));
+        assert_eq!(host.ulimits, Some(vec![no_core()]));
+        let kept: Vec<SecretMount> = serde_json::from_str(&body.labels.unwrap()[names::SECRETS]).unwrap();
+        assert_eq!(kept, secrets);
     }
 
     #[test]

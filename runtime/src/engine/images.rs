@@ -2,7 +2,7 @@
 
 use std::{path::Path, pin::pin, time::Duration};
 
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use futures_util::StreamExt;
 use wayside_actors::device::reconciler::{Disk, Images};
 
@@ -49,6 +49,36 @@ pub(super) async fn pull(ready: &Ready, image: &str) -> Result<(), String> {
     };
     let late = |_| errors::no_image(image, &format!("it took more than {} minutes", PULL.as_secs() / 60));
     tokio::time::timeout(PULL, pulling).await.map_err(late)?
+}
+
+/// What room there is for images, when that is known.
+pub(super) async fn room(shared: &Shared) -> Option<Disk> {
+    disk(shared, &shared.engine().ok()?).await
+}
+
+/// Removes an image that no container uses. Whether it is gone now, or somebody else's; otherwise it is tried again later.
+pub(super) async fn remove(shared: &Shared, image: &str) -> bool {
+    let Ok(ready) = shared.engine() else { return false };
+    // Without `force`: the engine keeps what a container uses, whoever made it.
+    match ready.docker.remove_image(image, None::<RemoveImageOptions>, None).await {
+        Ok(_) => {
+            tracing::info!(image, "removed an image that nothing needs");
+            true
+        }
+        Err(error) if errors::is_missing(&error) => true,
+        Err(error) if errors::is_conflict(&error) => {
+            tracing::info!(image, "an image that nothing here needs stays: others use it");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(
+                image,
+                error = errors::said(&error),
+                "an image was not removed; it is tried again"
+            );
+            false
+        }
+    }
 }
 
 /// Without a tag the engine would pull them all.

@@ -1,6 +1,11 @@
 //! Finds the engine and makes the modules' network, so that containers reach their daemon.
 
-use std::{collections::HashMap, env, fs, net::Ipv4Addr, path::Path};
+use std::{
+    collections::HashMap,
+    env, fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use bollard::{
     Docker,
@@ -26,13 +31,15 @@ pub(super) async fn connect(settings: &Settings) -> Result<Ready, String> {
     let details = network_details(&docker, settings, &network)
         .await
         .map_err(|error| errors::other(&format!("make the network {network}"), &error))?;
-    let broker = match own_container(&docker).await {
+    let own = own_container(&docker).await;
+    let own_mounts = own.as_ref().map(mounts);
+    let broker = match own.filter(|own| !is_on_host(own)) {
         Some(container) => join(&docker, &network, &container).await?,
         None => Broker::Gateway(gateway(&details).ok_or_else(|| {
             format!("the network {network} has no IPv4 gateway: remove it with `docker network rm {network}`, and it is made anew")
         })?),
     };
-    Ok(Ready { docker, version: version.version.unwrap_or_default(), broker, network })
+    Ok(Ready { docker, version: version.version.unwrap_or_default(), broker, network, own_mounts })
 }
 
 /// `DOCKER_HOST`, or Docker's socket, or Podman's where Docker has none.
@@ -75,12 +82,39 @@ async fn own_container(docker: &Docker) -> Option<ContainerInspectResponse> {
     let ids = container_of_mounts(&mounts).into_iter().chain(Some(hostname.trim()));
     for id in ids.filter(|id| id.len() >= 12 && id.bytes().all(|b| b.is_ascii_hexdigit())) {
         let Ok(container) = docker.inspect_container(id, None).await else { continue };
-        let mode = container.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
-        if mode != Some("host") {
-            return Some(container);
-        }
+        return Some(container);
     }
     None
+}
+
+/// Whether it has no network of its own.
+fn is_on_host(container: &ContainerInspectResponse) -> bool {
+    let mode = container.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
+    mode == Some("host")
+}
+
+/// Folders of the host by where the container sees them. One of a volume is left out: a volume in memory is another one
+/// after the container's next start, and modules that run would keep the one before.
+fn mounts(container: &ContainerInspectResponse) -> Vec<(PathBuf, PathBuf)> {
+    let mounts = container.mounts.iter().flatten();
+    let binds = mounts.filter(|mount| mount.typ.as_deref() == Some("bind"));
+    binds
+        .filter_map(|mount| Some((mount.destination.as_ref()?.into(), mount.source.as_ref()?.into())))
+        .collect()
+}
+
+impl Ready {
+    /// Where the host has what the daemon sees at `path`: the engine mounts folders of the host.
+    pub(super) fn on_host(&self, path: &Path) -> Result<PathBuf, String> {
+        let Some(mounts) = &self.own_mounts else { return Ok(path.to_owned()) };
+        let within =
+            mounts.iter().filter_map(|(seen, host)| Some((seen, host.join(path.strip_prefix(seen).ok()?))));
+        let (_, host) = within.max_by_key(|(seen, _)| seen.components().count()).ok_or_else(|| {
+            let folder = path.display();
+            format!("the daemon is a container, and {folder} in it is no folder of the host, so modules cannot be given it: run it with `--volume /run/wayside:/run/wayside`")
+        })?;
+        Ok(host)
+    }
 }
 
 /// The engine mounts `/etc/hostname` from `.../containers/ID/hostname`.
@@ -122,7 +156,20 @@ pub(super) mod tests {
     /// An engine that nobody asks anything.
     pub(in crate::engine) fn ready(broker: Broker) -> Ready {
         let docker = Docker::connect_with_http("127.0.0.1:1", 1, bollard::API_DEFAULT_VERSION).unwrap();
-        Ready { docker, version: "1".into(), broker, network: "wayside-abc".into() }
+        Ready { docker, version: "1".into(), broker, network: "wayside-abc".into(), own_mounts: None }
+    }
+
+    #[test]
+    fn what_a_container_sees_is_found_on_its_host_or_not_at_all() {
+        let mounts = [("/run", "/host/run"), ("/run/wayside", "/run/wayside-a")];
+        let on_host = ready(Broker::Gateway(Ipv4Addr::LOCALHOST));
+        let path = Path::new("/run/wayside/d/grid.sensor");
+        assert_eq!(on_host.on_host(path).unwrap(), path);
+        let own_mounts = Some(mounts.map(|(seen, host)| (seen.into(), host.into())).into());
+        let inside = Ready { own_mounts, ..on_host };
+        assert_eq!(inside.on_host(path).unwrap(), Path::new("/run/wayside-a/d/grid.sensor"));
+        let refused = inside.on_host(Path::new("/runner/wayside")).unwrap_err();
+        assert!(refused.contains("`--volume /run/wayside:/run/wayside`"), "{refused}");
     }
 
     #[test]

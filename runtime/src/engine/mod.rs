@@ -10,7 +10,9 @@ mod images;
 mod link;
 mod logs;
 mod names;
+mod running;
 pub(crate) mod timestamp;
+mod usage;
 mod watch;
 mod work;
 
@@ -32,7 +34,8 @@ use wayside_actors::device::{io, wiring};
 use wayside_config::{privilege::Policy, workload::ModuleId};
 
 pub use self::credentials::Credentials;
-use crate::state::Identity;
+use self::running::Running;
+use crate::{secrets::Secrets, state::Identity};
 
 /// Events that wait for the actors; when it is full the engine's stream waits.
 const EVENTS: usize = 256;
@@ -55,6 +58,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// What they may have beyond what every container has.
     pub policy: Policy,
+    /// What they have as files in memory.
+    pub secrets: Arc<Secrets>,
 }
 
 /// A handle on the engine's tasks. Cheap to clone.
@@ -74,6 +79,8 @@ pub struct Ready {
     pub broker: Broker,
     /// The network of the device's modules.
     network: String,
+    /// Which folders of the host the daemon's own container sees, and where; `None` where the daemon runs on the host.
+    own_mounts: Option<Vec<(PathBuf, PathBuf)>>,
 }
 
 /// Where the MQTT listener is, as modules see it.
@@ -92,6 +99,7 @@ struct Shared {
     events: mpsc::Sender<wiring::Event>,
     /// A list was asked for and has not begun.
     list_waits: AtomicBool,
+    running: Running,
 }
 
 impl Broker {
@@ -110,13 +118,15 @@ impl Engine {
     pub fn start(runtime: &Handle, settings: Settings) -> (Self, mpsc::Receiver<wiring::Event>) {
         let (events, receiver) = mpsc::channel(EVENTS);
         let ready = latest::Sender::new(Err(NOT_YET.into()));
-        let shared = Arc::new(Shared { settings, ready, events, list_waits: AtomicBool::new(false) });
+        let (list_waits, running) = (AtomicBool::new(false), Running::default());
+        let shared = Arc::new(Shared { settings, ready, events, list_waits, running });
         // Without a bound of its own, for it has one by who asks: a module's machine waits for each answer
         // before it asks again, the reconciler asks for the removal of each orphan once a list, and one list waits
         // at most. So it holds a few commands for each container of this device, and each is taken at once.
         let (commands, taken) = mpsc::unbounded_channel();
         runtime.spawn(watch::run(Arc::clone(&shared)));
         runtime.spawn(work::run(Arc::clone(&shared), taken));
+        runtime.spawn(usage::run(Arc::clone(&shared)));
         (Self { shared, commands }, receiver)
     }
 
@@ -126,7 +136,8 @@ impl Engine {
         let (events, _) = mpsc::channel(EVENTS);
         let ready = latest::Sender::new(Err(NOT_YET.into()));
         let (commands, taken) = mpsc::unbounded_channel();
-        let shared = Shared { settings, ready, events, list_waits: AtomicBool::new(false) };
+        let (list_waits, running) = (AtomicBool::new(false), Running::default());
+        let shared = Shared { settings, ready, events, list_waits, running };
         (Self { shared: Arc::new(shared), commands }, taken)
     }
 
@@ -134,6 +145,12 @@ impl Engine {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.shared.settings.policy
+    }
+
+    /// The secrets of its modules.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.shared.settings.secrets
     }
 
     /// Gives a command; its answer comes as an event. A list that is asked for while another waits has that one's
@@ -202,7 +219,9 @@ mod tests {
     #[test]
     fn one_list_waits_at_most() {
         let folder = tempfile::tempdir().unwrap();
-        let identity = Identity::load(&StateFolder::open(folder.path()).unwrap()).unwrap().0;
+        let state = Arc::new(StateFolder::open(folder.path()).unwrap());
+        let identity = Identity::load(&state).unwrap().0;
+        let secrets = Arc::new(Secrets::load(&identity, folder.path(), state).0);
         let (engine, mut taken) = Engine::taken(Settings {
             identity,
             name: "ewr".into(),
@@ -210,6 +229,7 @@ mod tests {
             credentials: Arc::default(),
             state: folder.path().to_owned(),
             policy: Policy::default(),
+            secrets,
         });
         let remove = io::Engine::RemoveOrphan { container: "c1".into() };
         for command in [io::Engine::List, io::Engine::List, remove.clone(), io::Engine::List] {

@@ -12,6 +12,9 @@ pub(super) const SPEC: &str = "wayside.spec";
 /// The number that its password is derived from.
 pub(super) const CREDENTIALS: &str = "wayside.credentials";
 
+/// Which secrets it was made with, as JSON: what [`wayside_config::workload::ModuleSpec::secrets`] said, and no value.
+pub(super) const SECRETS: &str = "wayside.secrets";
+
 /// The name by which modules find their daemon.
 pub(super) const BROKER: &str = "wayside";
 

@@ -64,6 +64,9 @@ async fn follow(shared: &Shared, ready: &Ready) {
         match event {
             Ok(event) => {
                 if let Some((module, mut event)) = translate(&event) {
+                    if let module::Event::Exited { container, .. } = &event {
+                        shared.running.ended(container);
+                    }
                     if let module::Event::Removed { container } = &event {
                         shared.settings.credentials.gone(container);
                     }

@@ -16,7 +16,12 @@ use bollard::{
 use futures_util::future::join_all;
 use tokio::{sync::mpsc, task::JoinHandle};
 use wayside_actors::device::{io, module, reconciler, wiring};
-use wayside_config::workload::{ModuleId, ModuleSpec};
+use wayside_config::{
+    secret::SecretMount,
+    workload::{ModuleId, ModuleSpec},
+};
+
+use crate::clock::wall_ms;
 
 use super::{Ready, Shared, create, credentials::Listed, errors, health, images, names};
 
@@ -53,6 +58,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiv
 fn subject(command: &io::Engine) -> String {
     match command {
         io::Engine::List => String::new(),
+        io::Engine::Space => "/space".into(),
+        io::Engine::RemoveImage { image } => format!("/image/{image}"),
         // Containers are called by letters and digits, modules have one slash.
         io::Engine::Look { workload, .. } | io::Engine::Pull { workload, .. } => {
             format!("{workload}/images/")
@@ -84,6 +91,19 @@ async fn perform(shared: &Shared, command: io::Engine) {
             let event = reconciler::Event::Pulled { workload, images, result };
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
+        io::Engine::Space => {
+            // Where that is not known, age alone decides.
+            let disk = images::room(shared).await;
+            let event = reconciler::Event::Space { disk, wall_ms: wall_ms() };
+            return shared.tell(wiring::Event::Reconciler(event)).await;
+        }
+        io::Engine::RemoveImage { image } => {
+            if images::remove(shared, &image).await {
+                let event = reconciler::Event::ImageGone { image };
+                shared.tell(wiring::Event::Reconciler(event)).await;
+            }
+            return;
+        }
         io::Engine::RemoveOrphan { container } => {
             if let Err(problem) = remove(shared, &container).await {
                 tracing::warn!(container, problem, "an orphan was not removed");
@@ -98,6 +118,9 @@ async fn perform(shared: &Shared, command: io::Engine) {
         }
         io::Engine::Start { module, container } => {
             let started = start(shared, &container).await;
+            if started.is_ok() {
+                shared.running.started(&module, &container);
+            }
             (module, Some(container.clone()), started.map(|()| Event::Started { container }))
         }
         io::Engine::Stop { module, container, grace_ms } => {
@@ -121,9 +144,15 @@ async fn perform(shared: &Shared, command: io::Engine) {
 async fn list(shared: &Shared) -> Result<reconciler::Event, String> {
     let ready = shared.engine()?;
     let credentials = &shared.settings.credentials;
-    let issued = credentials.count();
+    let (issued, made) = (credentials.count(), shared.settings.secrets.count());
     let containers = containers(shared, &ready).await?;
     credentials.listed(containers.iter().filter_map(listed).collect(), issued);
+    shared.running.listed(&containers.iter().filter_map(running).collect::<Vec<_>>());
+    let with_secrets = containers.iter().filter_map(secrets_of).collect();
+    let secrets = Arc::clone(&shared.settings.secrets);
+    // Before anybody starts one of them.
+    let handed = tokio::task::spawn_blocking(move || secrets.listed(with_secrets, made)).await;
+    handed.map_err(|_| "the daemon is stopping".to_owned())?;
     Ok(reconciler::Event::Observed {
         additions: create::additions(&shared.settings, &ready),
         containers: containers.into_iter().filter_map(observed).collect(),
@@ -141,12 +170,27 @@ async fn containers(shared: &Shared, ready: &Ready) -> Result<Vec<ContainerSumma
     listed.map_err(|error| errors::other("list the containers", &error))
 }
 
+/// Whose container it is, and whether it runs.
+fn running(summary: &ContainerSummary) -> Option<(Option<ModuleId>, String, bool)> {
+    let labels = summary.labels.as_ref();
+    let module = labels.and_then(|labels| labels.get(names::MODULE)?.parse().ok());
+    let runs = summary.state == Some(ContainerSummaryStateEnum::RUNNING);
+    Some((module, summary.id.clone()?, runs))
+}
+
 /// Whose password counts, for its container is there.
 fn listed(summary: &ContainerSummary) -> Option<Listed> {
     let labels = summary.labels.as_ref()?;
     let number = labels.get(names::CREDENTIALS).cloned().unwrap_or_default();
     let module = labels.get(names::MODULE)?.parse().ok()?;
     Some(Listed { module, number, container: summary.id.clone()? })
+}
+
+/// Which secrets it was made with.
+fn secrets_of(summary: &ContainerSummary) -> Option<(ModuleId, Vec<SecretMount>)> {
+    let labels = summary.labels.as_ref()?;
+    let mounts = serde_json::from_str(labels.get(names::SECRETS)?).ok()?;
+    Some((labels.get(names::MODULE)?.parse().ok()?, mounts))
 }
 
 fn observed(summary: ContainerSummary) -> Option<reconciler::Observed> {
@@ -187,11 +231,13 @@ async fn make(
     }
     let ready = shared.engine()?;
     let name = names::container(&shared.settings.identity.device(), module);
+    let secrets = secrets_for(shared, &ready, module, spec).await?;
     let credentials = &shared.settings.credentials;
-    let number = credentials.issue(module)?;
+    let number = credentials.issue(module).inspect_err(|_| shared.settings.secrets.made(module))?;
     let attempt = async || {
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-        let body = create::body(&shared.settings, &ready, module, spec, spec_hash, &number);
+        let body =
+            create::body(&shared.settings, &ready, module, spec, spec_hash, &number, secrets.as_deref());
         ready.docker.create_container(Some(options), body).await
     };
     let making = async {
@@ -210,7 +256,28 @@ async fn make(
     };
     let made = making.await;
     credentials.made(&number, made.as_deref().ok());
+    shared.settings.secrets.made(module);
     made
+}
+
+/// The host's folder with the module's secrets, if it has any: all of them, or there is no container.
+async fn secrets_for(
+    shared: &Shared,
+    ready: &Ready,
+    module: &ModuleId,
+    spec: &ModuleSpec,
+) -> Result<Option<String>, String> {
+    if spec.secrets.is_empty() {
+        return Ok(None);
+    }
+    let (secrets, of, mounts) = (Arc::clone(&shared.settings.secrets), module.clone(), spec.secrets.clone());
+    let prepared = tokio::task::spawn_blocking(move || secrets.prepare(&of, &mounts)).await;
+    let folder = prepared.map_err(|_| "the daemon is stopping".to_owned())??;
+    let on_host = ready.on_host(&folder);
+    if on_host.is_err() {
+        shared.settings.secrets.made(module);
+    }
+    Ok(Some(on_host?.to_string_lossy().into_owned()))
 }
 
 /// Whether the container carries this device's label: made by an earlier daemon that died before it

@@ -1,24 +1,24 @@
 //! The outside as the actors' effects reach it.
 
-use std::{cell::OnceCell, collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::{runtime::Handle, sync::mpsc};
 use wayside_actors::{
     device::{
-        delivery,
+        delivery, health,
         io::{self, Io},
         membership,
-        reconciler::{self, Floors, Life},
-        twins::{self, Twins},
-        uplink,
+        reconciler::{self, Floors},
+        twins, uplink,
         wiring::{Event, untold},
     },
     frame::{Answer, Ask, Desired, Question, ToCloud},
     queue::Queue,
+    report::ClockOffset,
 };
-use wayside_config::{audit::Way, hash::sha256, identity::DeviceId};
+use wayside_config::{audit::Way, hash::sha256, identity::DeviceId, window::Window};
 use wayside_mesh::{lost::Lost, session::Mesh};
 
 use super::{CallPort, Device, Held, MqttPort, TwinPort, View};
@@ -27,7 +27,7 @@ use crate::{
     clock::wall_ms,
     desired,
     engine::Engine,
-    floors, lives, logs,
+    floors, logs,
     state::{Found, StateFolder},
     trust::{self, Trust, Verified},
 };
@@ -38,15 +38,6 @@ pub(super) const DESIRED: &str = "desired state";
 /// Who noticed that the desired state on the disk was damaged. What comes next is another matter: that there was
 /// damage stays to be said until the daemon ends.
 pub(crate) const DESIRED_ON_DISK: &str = "desired state on the disk";
-
-/// Who noticed that twins on the disk were damaged: that stays to be said until the daemon ends.
-const TWINS_ON_DISK: &str = "twins on the disk";
-
-/// Who noticed that what is known of workloads was damaged on the disk: that stays to be said until the daemon ends.
-const LIVES_ON_DISK: &str = "workloads on the disk";
-
-/// Who noticed that the highest versions were damaged: that stays to be said until the daemon ends.
-const VERSIONS: &str = "versions";
 
 /// Commands of the uplink's queue that batches leave free for frames that are none: for a round of twins and what else there
 /// is to say. They would find room only by luck while batches take what there is.
@@ -88,6 +79,10 @@ pub struct Adapters {
     pub trust: Arc<Trust>,
     /// What is done by right.
     pub audit: Arc<Audit>,
+    /// When versions that run may be replaced; empty for when each workload says.
+    pub windows: Vec<Window>,
+    /// How long an image stays that nothing needs, in milliseconds.
+    pub keep_unused_ms: u64,
     /// What operators may see.
     pub view: Arc<View>,
     /// Who answers operators' sealed requests, once it is there.
@@ -116,11 +111,20 @@ impl Device {
             | Io::SaveDesired(_)
             | Io::SaveLife(..)
             | Io::DropLife(_)
+            | Io::SaveLocks(_)
+            | Io::SavePulled(_)
             | Io::SaveTwin(..)
             | Io::DropTwin(_) => {
                 tracing::error!(
                     "an effect that must be persisted came as one to be done; please report this"
                 );
+            }
+            Io::TakenBack { workload, version, why } => {
+                tracing::warn!(workload, version, why, "a version was taken back; the one before runs again");
+                adapters.audit.taken_back(&workload, version, &why);
+            }
+            Io::AskTime => {
+                self.tell(Event::Reconciler(reconciler::Event::Time { wall_ms: wall_ms() }));
             }
             Io::LoadDesired => self.load_desired(),
             Io::Verify(desired) => self.verify(desired),
@@ -138,6 +142,9 @@ impl Device {
                     self.tell(Event::Twins(twins::Event::Unverified { sha256, reason }));
                 }
             },
+            Io::Clock { cloud_ms, round_trip_ms } => {
+                self.tell(Event::Health(health::Event::Clock(offset(cloud_ms, round_trip_ms, wall_ms()))));
+            }
             Io::Called { call, outcome } => adapters.calls.settle(call, outcome),
             Io::Publish(report) => adapters.view.reported(*report),
         }
@@ -267,42 +274,6 @@ impl Device {
         }
     }
 
-    /// The highest versions on the disk.
-    pub(super) fn load_floors(self: &Rc<Self>) -> Floors {
-        let (floors, problem) = floors::load(&self.adapters.state);
-        if problem.is_some() {
-            self.problem(VERSIONS, problem);
-        }
-        self.adapters.view.taken(floors.clone());
-        floors
-    }
-
-    /// What is known of workloads, on the disk.
-    pub(super) fn load_lives(self: &Rc<Self>) -> Result<BTreeMap<String, Life>, String> {
-        let adapters = &self.adapters;
-        let read = lives::load(&adapters.state, adapters.trust.fleet().map(|(fleet, _)| fleet));
-        let (lives, problems) =
-            read.map_err(|error| format!("the versions of workloads could not be read: {error}"))?;
-        if !problems.is_empty() {
-            self.problems_of(LIVES_ON_DISK, problems);
-        }
-        Ok(lives)
-    }
-
-    /// The twins that are on the disk.
-    pub(super) async fn load_twins(self: &Rc<Self>) -> Result<Twins, String> {
-        let state = Arc::clone(&self.adapters.state);
-        let reading = self.adapters.blocking.spawn_blocking(move || crate::twins::load(&state)).await;
-        let read = reading.map_err(|error| error.to_string())?;
-        let (twins, problems) = read.map_err(|error| format!("the twins could not be read: {error}"))?;
-        if !problems.is_empty() {
-            self.problems_of(TWINS_ON_DISK, problems);
-        }
-        // Without randomness a twin that begins anew could take an old change for its own.
-        let seed = getrandom::u64().map_err(|error| error.to_string())?;
-        Ok(Twins::new(twins, seed))
-    }
-
     fn answer(self: &Rc<Self>, ask: Ask) {
         let device = Rc::clone(self);
         actix::spawn(async move {
@@ -354,6 +325,14 @@ impl Adapters {
     }
 }
 
+/// How far the cloud's clock is ahead that said `cloud_ms` about in the middle of a round trip that ends now.
+fn offset(cloud_ms: u64, round_trip_ms: u64, wall_ms: u64) -> ClockOffset {
+    let cloud_now_ms = cloud_ms.saturating_add(round_trip_ms / 2);
+    let away_ms = i64::try_from(cloud_now_ms.abs_diff(wall_ms)).unwrap_or(i64::MAX);
+    let ahead_ms = if cloud_now_ms >= wall_ms { away_ms } else { -away_ms };
+    ClockOffset { ahead_ms, error_ms: round_trip_ms.div_ceil(2) }
+}
+
 /// The event that brings verified desired state to the reconciler.
 fn desired_event(verified: Verified, restored: bool) -> Event {
     let Verified { sealed, assignment, releases, by } = verified;
@@ -364,4 +343,16 @@ fn desired_event(verified: Verified, restored: bool) -> Event {
         by,
         restored,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_round_trip_has_passed_since_the_cloud_looked_at_its_clock() {
+        assert_eq!(offset(1_000_000, 41, 1_000_020), ClockOffset { ahead_ms: 0, error_ms: 21 });
+        assert_eq!(offset(1_000_000, 40, 993_020), ClockOffset { ahead_ms: 7000, error_ms: 20 });
+        assert_eq!(offset(1_000_000, 40, 1_007_020), ClockOffset { ahead_ms: -7000, error_ms: 20 });
+    }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 use wayside_actors::{
     device::{
         io::{Io, Store},
-        reconciler::{Floors, Life},
+        reconciler::{Floors, Life, Locks, Pulled},
         twins::Twin,
         wiring::Out,
     },
@@ -17,6 +17,7 @@ use wayside_host::CommitError;
 use wayside_mesh::store::StoreError;
 
 use super::{Device, adapters::DESIRED};
+use crate::state::StateFolder;
 
 /// Between two attempts while there is no room.
 const NO_ROOM: Duration = Duration::from_millis(500);
@@ -27,6 +28,8 @@ pub(super) struct ToKeep {
     ops: Vec<StoreOp>,
     /// Of several changes of one twin the last one.
     twins: BTreeMap<ModuleId, Option<Box<Twin>>>,
+    /// Who holds updates back, as it was changed last.
+    locks: Option<Locks>,
     /// State files, in the order in which they are to be written.
     files: Vec<StateFile>,
 }
@@ -35,6 +38,7 @@ enum StateFile {
     Versions(Floors),
     Desired(Desired),
     Life(String, Option<Box<Life>>),
+    Pulled(Pulled),
 }
 
 impl ToKeep {
@@ -46,6 +50,8 @@ impl ToKeep {
                 Out::Io(Io::Store(Store::Commit(op))) => sorted.ops.push(op),
                 Out::Io(Io::SaveTwin(module, twin)) => drop(sorted.twins.insert(module, Some(twin))),
                 Out::Io(Io::DropTwin(module)) => drop(sorted.twins.insert(module, None)),
+                Out::Io(Io::SavePulled(pulled)) => sorted.files.push(StateFile::Pulled(pulled)),
+                Out::Io(Io::SaveLocks(locks)) => sorted.locks = Some(locks),
                 Out::Io(Io::SaveFloors(floors)) => sorted.files.push(StateFile::Versions(floors)),
                 Out::Io(Io::SaveDesired(desired)) => sorted.files.push(StateFile::Desired(desired)),
                 Out::Io(Io::SaveLife(workload, life)) => {
@@ -63,12 +69,19 @@ impl ToKeep {
 
 /// All of it is on stable storage when this resolves with `Ok`.
 pub(super) async fn commit(device: &Rc<Device>, sorted: ToKeep) -> Result<(), CommitError> {
-    let ToKeep { ops, twins, files } = sorted;
+    let ToKeep { ops, twins, locks, files } = sorted;
     for file in files {
         write(device, file)?;
     }
     if !twins.is_empty() {
-        commit_twins(device, twins).await?;
+        let save = move |state: &StateFolder| crate::twins::save(state, twins.clone());
+        commit_files(device, ("twins on the disk, to write", "a twin"), save).await?;
+    }
+    if let Some(locks) = locks {
+        let to_write = locks.clone();
+        let save = move |state: &StateFolder| crate::locks::save(state, &to_write);
+        commit_files(device, ("locks on the disk, to write", "who holds updates back"), save).await?;
+        device.adapters.view.locked_by(locks);
     }
     if ops.is_empty() { Ok(()) } else { commit_ops(device, ops).await }
 }
@@ -83,6 +96,9 @@ fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
             }
             ("the desired state", written)
         }
+        StateFile::Pulled(pulled) => {
+            ("which images were got", crate::pulled::save(&device.adapters.state, &pulled))
+        }
         StateFile::Life(workload, life) => (
             "the versions of a workload",
             crate::lives::save(&device.adapters.state, &workload, life.as_deref()),
@@ -95,22 +111,21 @@ fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
     })
 }
 
-/// On a thread of its own: several files may have to be synced.
-async fn commit_twins(
+/// On a thread of its own: several files may have to be synced, as often as modules say something.
+async fn commit_files(
     device: &Rc<Device>,
-    twins: BTreeMap<ModuleId, Option<Box<Twin>>>,
+    (source, what): (&str, &str),
+    save: impl Fn(&StateFolder) -> io::Result<()> + Clone + Send + 'static,
 ) -> Result<(), CommitError> {
-    const SOURCE: &str = "twins on the disk, to write";
     loop {
-        let (state, twins) = (Arc::clone(&device.adapters.state), twins.clone());
-        let writing =
-            device.adapters.blocking.spawn_blocking(move || crate::twins::save(&state, twins)).await;
+        let (state, save) = (Arc::clone(&device.adapters.state), save.clone());
+        let writing = device.adapters.blocking.spawn_blocking(move || save(&state)).await;
         let Err(error) = writing.unwrap_or_else(|error| Err(io::Error::other(error))) else {
-            device.problem(SOURCE, None);
+            device.problem(source, None);
             return Ok(());
         };
-        let problem = format!("a twin could not be written: {error}; make room on the disk");
-        device.problem(SOURCE, Some(problem.clone()));
+        let problem = format!("{what} could not be written: {error}; make room on the disk");
+        device.problem(source, Some(problem.clone()));
         // What is written twice is the same: a full disk holds up who reports, and nobody else.
         if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return Err(CommitError(problem));

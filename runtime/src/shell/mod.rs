@@ -6,6 +6,7 @@ mod adapters;
 mod calls;
 mod device;
 mod keep;
+mod load;
 mod mqtt;
 mod start;
 #[cfg(test)]

@@ -23,12 +23,15 @@ use wayside_config::workload::ModuleId;
 use wayside_host::Address;
 
 use super::{Device, actor::ActorShell};
+use crate::clock::wall_ms;
 
 impl Device {
     /// Starts the actors that are always there, except the router. `hello` is for the cloud, when there is one.
     pub fn begin(self: &Rc<Self>, hello: Option<Hello>) {
         let id = self.adapters.device;
-        let health = self.spawn(Actor::Health, || Ok(Health::default()), wiring::health);
+        let clock = self.host.clock();
+        let begun = move || Health::begun_at(wall_ms().saturating_sub(clock.now().as_millis()));
+        let health = self.spawn(Actor::Health, move || Ok(begun()), wiring::health);
         let calls = self.spawn(Actor::Calls, || Ok(Calls::default()), wiring::calls);
         let twins = {
             let device = Rc::clone(self);
@@ -43,7 +46,12 @@ impl Device {
             let device = Rc::clone(self);
             let make = move || {
                 let policy = device.adapters.engine.policy().clone();
-                Ok(Reconciler::new(id, device.load_floors(), device.load_lives()?).allowing(policy))
+                let labels = device.adapters.trust.labels();
+                let reconciler = Reconciler::new(id, device.load_floors(), device.load_lives()?);
+                let windows = device.adapters.windows.clone();
+                let reconciler =
+                    reconciler.allowing(policy).labelled(labels).holding(windows, device.load_locks());
+                Ok(reconciler.sweeping(device.load_pulled(), device.adapters.keep_unused_ms))
             };
             self.spawn(Actor::Reconciler, make, wiring::reconciler)
         };

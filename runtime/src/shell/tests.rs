@@ -35,6 +35,7 @@ use crate::{
     desired,
     engine::{Engine, Settings},
     floors,
+    secrets::Secrets,
     state::{Identity, StateFolder},
     trust::Trust,
 };
@@ -95,7 +96,9 @@ impl Fixture {
         let id = identity.device();
         desired::save(&state, &desired(id)).unwrap();
         let audit = Arc::new(Audit::open(&identity, &state).unwrap().0);
+        let secrets = Arc::new(Secrets::load(&identity, folder.path(), Arc::clone(&state)).0);
         let settings = Settings {
+            secrets,
             identity,
             name: "ewr".into(),
             mqtt_port: 1883,
@@ -119,6 +122,8 @@ impl Fixture {
             audit,
             trust: Arc::new(Trust::load(id, None, None, None, Arc::clone(&state)).0),
             state,
+            windows: Vec::new(),
+            keep_unused_ms: 0,
             view: Arc::default(),
             sealed: Default::default(),
         };
@@ -159,6 +164,7 @@ fn desired(device: DeviceId) -> Desired {
         leaves: Default::default(),
         twins: Default::default(),
         update: Default::default(),
+        priority: Workload::PRIORITY,
         routes: vec![route],
     };
     let fleet = Fleet::of_one(&operator).unwrap();

@@ -9,9 +9,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 use wayside_actors::{
-    device::reconciler::Floors, frame::Desired, message::Message, queue::StoreOp, report::Report,
+    device::reconciler::{Floors, Locks},
+    frame::Desired,
+    message::Message,
+    queue::StoreOp,
+    report::{Report, System, Usage},
 };
-use wayside_config::{document::ReleaseRef, identity::DeviceId, leaf::Fingerprint};
+use wayside_config::{document::ReleaseRef, identity::DeviceId, leaf::Fingerprint, workload::ModuleId};
 use wayside_mesh::{mqtt::Counts, store::QueueStore};
 
 use crate::control::MqttStatus;
@@ -23,10 +27,15 @@ const TAP: usize = 256;
 #[derive(Debug)]
 pub struct View {
     report: Mutex<Report>,
+    /// What modules use and how the machine is at this moment: reports tell larger changes only.
+    usage: Mutex<BTreeMap<String, Usage>>,
+    system: Mutex<Option<System>>,
     /// Neighbours that are there, with their names.
     neighbours: Mutex<BTreeMap<DeviceId, String>>,
     /// The highest versions that it ever took.
     taken: Mutex<Floors>,
+    /// Who holds updates back.
+    locks: watch::Sender<Locks>,
     /// What the device has been told to run.
     held: watch::Sender<Held>,
     cloud_connected: watch::Sender<bool>,
@@ -73,8 +82,11 @@ impl Default for View {
     fn default() -> Self {
         Self {
             report: Mutex::default(),
+            usage: Mutex::default(),
+            system: Mutex::default(),
             neighbours: Mutex::default(),
             taken: Mutex::default(),
+            locks: watch::Sender::new(Locks::default()),
             held: watch::Sender::new(Held::default()),
             cloud_connected: watch::Sender::new(false),
             tap: broadcast::Sender::new(TAP),
@@ -91,7 +103,24 @@ impl View {
     pub fn report(&self) -> Report {
         let mut report = locked(&self.report).clone();
         report.full = true;
+        for (module, usage) in &*locked(&self.usage) {
+            if let Some(told) = report.usage.get_mut(module) {
+                told.clone_from(usage);
+            }
+        }
+        report.system = locked(&self.system).clone().or(report.system);
         report
+    }
+
+    /// What modules use now.
+    pub fn uses(&self, usage: &BTreeMap<ModuleId, Usage>) {
+        *locked(&self.usage) =
+            usage.iter().map(|(module, usage)| (module.to_string(), usage.clone())).collect();
+    }
+
+    /// How the machine is now.
+    pub fn runs_on(&self, system: System) {
+        *locked(&self.system) = Some(system);
     }
 
     pub(super) fn reported(&self, report: Report) {
@@ -121,6 +150,16 @@ impl View {
 
     pub(super) fn taken(&self, floors: Floors) {
         *locked(&self.taken) = floors;
+    }
+
+    /// Who holds updates back, and when that changes.
+    #[must_use]
+    pub fn locks(&self) -> watch::Receiver<Locks> {
+        self.locks.subscribe()
+    }
+
+    pub(super) fn locked_by(&self, locks: Locks) {
+        self.locks.send_replace(locks);
     }
 
     /// What the device has been told to run, and when that changes.
@@ -213,6 +252,18 @@ mod tests {
     use wayside_actors::queue::{Endpoint, Queue};
 
     use super::*;
+
+    #[test]
+    fn who_looks_here_sees_what_is_used_now() {
+        let (view, module) = (View::default(), ModuleId::new("w", "m"));
+        let used = |memory_bytes| Usage { memory_bytes, ..Usage::default() };
+        view.uses(&BTreeMap::from([(module, used(7)), (ModuleId::new("w", "gone"), used(8))]));
+        view.reported(Report { usage: BTreeMap::from([("w/m".into(), used(5))]), ..Report::default() });
+        view.runs_on(System { cores: 2, ..System::default() });
+        let report = view.report();
+        assert_eq!(report.usage, BTreeMap::from([("w/m".into(), used(7))]));
+        assert_eq!(report.system.map(|system| system.cores), Some(2));
+    }
 
     #[test]
     fn a_message_for_several_places_is_shown_once() {

@@ -1,7 +1,7 @@
 //! The state directory: made on first start, and one daemon's alone while it runs.
 
 use std::{
-    fs, io,
+    env, fs, io,
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -96,6 +96,14 @@ impl StateFolder {
 #[must_use]
 pub fn default_folder() -> PathBuf {
     wayside_host::state_folder("wayside")
+}
+
+/// Where a daemon keeps what must not be on a disk, when nobody says otherwise.
+#[must_use]
+pub fn default_memory() -> PathBuf {
+    let of_user = || env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = if rustix::process::geteuid().is_root() { None } else { of_user() };
+    folder.unwrap_or_else(|| PathBuf::from("/run")).join("wayside")
 }
 
 /// The socket that the daemon on the state directory `folder` answers commands on.

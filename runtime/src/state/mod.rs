@@ -5,5 +5,5 @@ mod folder;
 mod identity;
 
 pub use file::{Found, damaged_name};
-pub use folder::{OpenError, StateFolder, control_socket, default_folder};
+pub use folder::{OpenError, StateFolder, control_socket, default_folder, default_memory};
 pub use identity::Identity;

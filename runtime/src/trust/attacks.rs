@@ -4,6 +4,9 @@
 //! The attacker has the cloud and its key, and everything on the wire, in every one of them.
 
 pub(super) mod device;
+mod joining;
+mod secrets;
+mod tokens;
 
 use wayside_config::limits::{CHAIN_BYTES, NUMBERING, ROOTS, SEALED_BYTES, VERSION_MAX};
 

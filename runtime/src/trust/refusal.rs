@@ -6,6 +6,8 @@ use wayside_config::{
     cosign::CosignError,
     fleet::FleetError,
     identity::{DeviceId, FleetId},
+    limits::{MEMBERS, RULES},
+    rule::GrantError,
 };
 
 /// Why desired state was not taken.
@@ -26,6 +28,45 @@ pub enum TrustError {
     /// A release is not signed by enough operators, or was changed.
     #[error("a release: {0}")]
     Release(CosignError),
+    /// A grant is not signed by those who may admit, or was changed.
+    #[error("the grant: {0}")]
+    Grant(GrantError),
+    /// A rule is not signed by enough of those who may admit, or was changed.
+    #[error("the rule: {0}")]
+    Rule(CosignError),
+    /// A rule that another device is to apply.
+    #[error("the rule is for device {} to apply, and this one is {}", .0.short(), .1.short())]
+    OtherKeeper(DeviceId, DeviceId),
+    /// There is no room for one more.
+    #[error("this device applies {RULES} rules already: revoke one with `wayside revoke --rule ID`")]
+    TooManyRules,
+    /// Operators have granted the device a place, and a rule takes that away from nobody.
+    #[error("the device was approved by operators, and no rule changes that: let it be approved again")]
+    Approved,
+    /// The rule under which this device was admitted counts no more.
+    #[error("the rule that admitted this device is revoked: let it be approved")]
+    Void,
+    /// A newcomer that a rule would admit under the name of another one.
+    #[error(
+        "{0} may come in by a rule, but another device of the fleet has this name: give it another one, or approve it with --name"
+    )]
+    NameTaken(String),
+    /// What a rule gives could not be signed.
+    #[error("the grant could not be signed: {0}")]
+    Sign(CosignError),
+    /// A grant that another one has replaced.
+    #[error("the grant has version {0}, and this device holds version {1} already: let it be approved again")]
+    OlderGrant(u64, u64),
+    /// Somebody admits others to a device of no fleet.
+    #[error(
+        "no grant for this device came with it, and it belongs to no fleet yet: let an operator approve it"
+    )]
+    NoGrant,
+    /// There is no room for one more.
+    #[error(
+        "there are {MEMBERS} devices already, the most that a site may have: give them sites, or revoke those that are gone"
+    )]
+    TooManyMembers,
     /// For another device.
     #[error("the assignment is for device {}, and this one is {}", .0.short(), .1.short())]
     OtherDevice(DeviceId, DeviceId),

@@ -37,7 +37,12 @@ impl Daemon {
             }
             Io::LoadDesired => self.restore(host, nature),
             Io::Verify(desired) => self.answer(nature.now(), opened(desired, false), nature),
-            Io::Publish(_) => {}
+            Io::AskTime => {
+                let event = reconciler::Event::Time { wall_ms: nature.wall_ms() };
+                self.answer(nature.now(), Event::Reconciler(event), nature);
+            }
+            // One clock tells all of this world the time.
+            Io::Publish(_) | Io::Clock { .. } | Io::TakenBack { .. } => {}
             Io::TwinShown { question, result } => {
                 let (next, broken) = nature.twins.shown(self.index, question, result);
                 nature.broken.extend(broken);
@@ -54,6 +59,8 @@ impl Daemon {
             | Io::SaveDesired(_)
             | Io::SaveLife(..)
             | Io::DropLife(_)
+            | Io::SaveLocks(_)
+            | Io::SavePulled(_)
             | Io::SaveTwin(..)
             | Io::DropTwin(_) => {
                 unreachable!("persist steps are committed: {io:?}")
@@ -74,6 +81,8 @@ impl Daemon {
 
     fn engine(&self, engine: io::Engine, nature: &mut Nature) {
         let what = match engine {
+            // There is room enough here, and no image ever goes.
+            io::Engine::Space | io::Engine::RemoveImage { .. } => return,
             io::Engine::List => InEngine::List,
             io::Engine::Look { workload, images } => InEngine::Look { workload, images },
             io::Engine::Pull { workload, images } => InEngine::Pull { workload, images },

@@ -20,6 +20,8 @@ use wayside_actors::{
     queue::Queue,
 };
 
+use wayside_config::settings::KEEP_UNUSED_MS;
+
 use super::{
     Host,
     broker::Broker,
@@ -38,7 +40,11 @@ impl Daemon {
     pub(super) fn new(life: u32, host: &Host, nature: &mut Nature) -> Self {
         let id = device_id(host.index);
         let machines = Machines {
-            reconciler: Hosted::new(Reconciler::new(id, host.disk.floors.clone(), host.disk.lives.clone())),
+            reconciler: Hosted::new(
+                Reconciler::new(id, host.disk.floors.clone(), host.disk.lives.clone())
+                    .holding(Vec::new(), host.disk.locks.clone())
+                    .sweeping(host.disk.pulled.clone(), KEEP_UNUSED_MS),
+            ),
             router: Hosted::new(Router::new(id, host.disk.queues(), &host.disk.marks())),
             membership: Hosted::new(Membership::new(id)),
             uplink: Hosted::new(Uplink::new(hello(host.index), nature.random.number())),

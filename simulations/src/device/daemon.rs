@@ -271,6 +271,8 @@ impl Disk {
             Io::SaveDesired(desired) => self.desired = Some(desired),
             Io::SaveLife(workload, life) => drop(self.lives.insert(workload, *life)),
             Io::DropLife(workload) => drop(self.lives.remove(&workload)),
+            Io::SaveLocks(locks) => self.locks = locks,
+            Io::SavePulled(pulled) => self.pulled = pulled,
             Io::SaveTwin(module, twin) => {
                 self.twins.insert(module, *twin);
             }
@@ -283,9 +285,12 @@ impl Disk {
             | Io::Uplink(_)
             | Io::Store(Store::Load { .. })
             | Io::LoadDesired
+            | Io::AskTime
+            | Io::TakenBack { .. }
             | Io::Verify(_)
             | Io::Answer(_)
             | Io::Called { .. }
+            | Io::Clock { .. }
             | Io::VerifyTwin(_)
             | Io::TwinShown { .. }
             | Io::Publish(_) => unreachable!("not a persist step: {io:?}"),

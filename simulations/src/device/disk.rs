@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use wayside_actors::{
     device::{
         delivery,
-        reconciler::{Floors, Life},
+        reconciler::{Floors, Life, Locks, Pulled},
         twins::Twin,
     },
     frame::Desired,
@@ -21,6 +21,8 @@ pub(super) struct Disk {
     pub(super) floors: Floors,
     pub(super) desired: Option<Desired>,
     pub(super) lives: BTreeMap<String, Life>,
+    pub(super) locks: Locks,
+    pub(super) pulled: Pulled,
     pub(super) twins: BTreeMap<ModuleId, Twin>,
     queues: BTreeMap<Queue, Kept>,
     marks: BTreeMap<String, Vec<u8>>,
@@ -38,6 +40,8 @@ impl Disk {
             epoch,
             floors: Floors::default(),
             desired: None,
+            locks: Locks::default(),
+            pulled: Pulled::default(),
             lives: BTreeMap::new(),
             twins: BTreeMap::new(),
             queues: BTreeMap::new(),

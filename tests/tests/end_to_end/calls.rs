@@ -16,7 +16,7 @@ use crate::mqtt::{options, variable};
 
 /// `probe/source`, whose own program ends at once, so that the test can speak with its credentials; and
 /// `probe/idle`, which stays up.
-fn probe() -> String {
+pub(crate) fn probe() -> String {
     format!(
         "name: probe\n\
          services:\n\

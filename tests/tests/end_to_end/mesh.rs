@@ -17,6 +17,13 @@ fn three_devices_find_each_other_and_notice_who_is_gone() -> Result<()> {
         ["a", "b", "c"].iter().map(|name| lab.device(name, &options)).collect::<Result<Vec<Device>>>()?;
     for device in &devices {
         device.wait_up()?;
+    }
+    let waiting = |table: &str| table.matches("waits to be admitted").count();
+    until_true("three devices in the lobby", Duration::from_secs(20), || {
+        Ok(waiting(&devices[0].wayside(&["devices"])?) == 3)
+    })?;
+    devices[0].wayside(&["approve", "--all", "--yes"])?;
+    for device in &devices {
         until_true("two neighbours", Duration::from_secs(20), || Ok(peers(device)? == 2))?;
     }
     let table = devices[0].wayside(&["devices"])?;

@@ -4,23 +4,12 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wayside_tests::{build::WEATHER_IMAGE, device::Device, engine::docker, lab::Lab, wait::until};
+use wayside_tests::{device::Device, engine::docker, lab::Lab, wait::until};
 
-fn asking(name: &str, asks: &str) -> String {
-    format!(
-        "name: {name}\n\
-         services:\n\
-         \x20 idle:\n\
-         \x20   image: {WEATHER_IMAGE}\n\
-         \x20   command: [/weather-detector]\n\
-         \x20   environment: {{STATION: EWR}}\n\
-         {asks}\
-         x-wayside: {{target: all}}\n"
-    )
-}
+use crate::workloads::idle_with;
 
 /// Gives the device settings, and starts it again with them.
-fn set_up(lab: &Lab, device: &Device, settings: &str) -> Result<()> {
+pub(crate) fn set_up(lab: &Lab, device: &Device, settings: &str) -> Result<()> {
     let file = lab.folder()?.join("wayside.toml");
     fs::write(&file, settings)?;
     let to = format!("{}:/var/lib/wayside/wayside.toml", device.container());
@@ -45,7 +34,7 @@ fn a_module_has_what_it_asks_for_where_the_device_allows_it() -> Result<()> {
     let asks = format!(
         "    cap_add: [NET_ADMIN]\n    devices: ['/dev/null:/dev/nothing:r']\n    volumes: ['{data}:/data:ro']\n"
     );
-    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("good", &asking("good", &asks))?])?;
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("good", &idle_with("good", &asks))?])?;
     device.wait_running("good/idle")?;
     let container = device.module("good/idle")?;
     let host = &container["HostConfig"];
@@ -60,7 +49,7 @@ fn a_module_has_what_it_asks_for_where_the_device_allows_it() -> Result<()> {
     // The engine's socket, more than was allowed of what was, and another capability: each is named with its line.
     let asks =
         format!("    cap_add:\n    - SYS_ADMIN\n    volumes: ['/var/run/docker.sock:/s', '{data}:/data']\n");
-    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("bad", &asking("bad", &asks))?])?;
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("bad", &idle_with("bad", &asks))?])?;
     let says = until("the device to refuse it", Duration::from_secs(60), || {
         let status = device.status()?;
         let text = status.to_string();

@@ -4,6 +4,11 @@ use wayside_tests::build::WEATHER_IMAGE;
 
 /// One module, `NAME/idle`, that stays up and sends nothing.
 pub(crate) fn idle(name: &str) -> String {
+    idle_with(name, "")
+}
+
+/// The same, with more lines of its service.
+pub(crate) fn idle_with(name: &str, lines: &str) -> String {
     format!(
         "name: {name}\n\
          services:\n\
@@ -11,6 +16,7 @@ pub(crate) fn idle(name: &str) -> String {
          \x20   image: {WEATHER_IMAGE}\n\
          \x20   command: [/weather-detector]\n\
          \x20   environment: {{STATION: EWR}}\n\
+         {lines}\
          x-wayside:\n\
          \x20 target: all\n"
     )

@@ -9,11 +9,11 @@ use wayside_tests::{build::workspace, command::run};
 use super::Source;
 
 /// What a crate of ours may know of ours, also in its tests.
-const MAY_KNOW: [(&str, &[&str]); 11] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("wayside-config", &[]),
     ("wayside-actors", &["wayside-config"]),
     ("wayside-host", &["wayside-actors"]),
-    ("wayside-mesh", &["wayside-config", "wayside-actors"]),
+    ("wayside-mesh", &["wayside-config", "wayside-actors", "zenoh-link-tls"]),
     ("wayside-cloud-bridge", &["wayside-config", "wayside-actors", "wayside-host"]),
     (
         "wayside-runtime",
@@ -27,6 +27,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("wayside-example-weather", &[]),
     ("wayside-tests", &["wayside-config"]),
     ("xtask", &["wayside-tests"]),
+    ("zenoh-link-tls", &[]),
 ];
 
 /// Crates that bring clocks, sockets, threads or randomness: not in the pure ones.

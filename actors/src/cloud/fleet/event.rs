@@ -38,7 +38,7 @@ pub enum Event {
         /// Who.
         device: DeviceId,
         /// What.
-        report: Report,
+        report: Box<Report>,
         /// The cloud's clock.
         wall_ms: u64,
     },

@@ -38,7 +38,7 @@ fn greet(fleet: &mut Fleet, n: u8, token_ok: bool) -> Vec<Step<Effect>> {
 
 fn report(fleet: &mut Fleet, n: u8, number: u64, assignment: u64) -> Vec<Step<Effect>> {
     let report = Report { number, full: number == 1, assignment: Some(assignment), ..Report::default() };
-    feed(fleet, 0, Event::Reported { device: id(n), report, wall_ms: 2 })
+    feed(fleet, 0, Event::Reported { device: id(n), report: Box::new(report), wall_ms: 2 })
 }
 
 fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
@@ -53,6 +53,7 @@ fn release(name: &str, version: u64, devices: &[&str], site: bool) -> Release {
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
         update: Update::default(),
+        priority: Workload::PRIORITY,
         routes: vec![route],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }
@@ -173,7 +174,7 @@ fn reports_merge_and_a_gap_ends_the_connection() {
     let mut fleet = fleet_of(1);
     let delta = |number, peers| Event::Reported {
         device: id(1),
-        report: Report { number, peers: Some(peers), ..Report::default() },
+        report: Box::new(Report { number, peers: Some(peers), ..Report::default() }),
         wall_ms: 3,
     };
     feed(&mut fleet, 0, delta(2, vec![id(2)]));
@@ -193,7 +194,7 @@ fn what_a_device_reports_takes_no_more_than_its_room() {
     let mut fleet = fleet_of(1);
     let mut tell = |number: u64, report: Report| {
         let report = Report { number, full: number == 1, ..report };
-        feed(&mut fleet, 0, Event::Reported { device: id(1), report, wall_ms: 3 });
+        feed(&mut fleet, 0, Event::Reported { device: id(1), report: Box::new(report), wall_ms: 3 });
         let record = fleet.device(&id(1)).unwrap().clone();
         assert!(record.reported.cost_bytes() <= MAX_REPORTED_BYTES);
         record

@@ -280,7 +280,7 @@ mod tests {
 
     fn comes(fleet: &mut Fleet) {
         let report = Report { number: 1, full: true, ..Report::default() };
-        at(fleet, 0, Event::Reported { device: device(), report, wall_ms: 1 });
+        at(fleet, 0, Event::Reported { device: device(), report: Box::new(report), wall_ms: 1 });
         at(fleet, 0, Event::TwinNames { device: device(), modules: vec![module()] });
     }
 

@@ -286,3 +286,12 @@ proptest! {
         prop_assert_eq!(log, expected);
     }
 }
+
+#[test]
+fn who_asks_for_the_time_is_told_it() {
+    let mut session = welcomed(BTreeMap::new());
+    let steps =
+        feed(&mut session, 5, Event::Frame { frame: Box::new(ToCloud::Clock { asked_ms: 9 }), wall_ms: 77 });
+    let answer = Effect::Send(DEVICE, ToDevice::Clock { asked_ms: 9, cloud_ms: 77 });
+    assert!(steps.contains(&Step::Do(answer)), "{steps:?}");
+}

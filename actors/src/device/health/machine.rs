@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wayside_config::identity::DeviceId;
+use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 use super::{Effect, Event};
 use crate::{
+    device::reconciler::Lag,
     machine::{Effects, Machine},
-    report::{MAX_REPORT_BYTES, ModuleStatus, QueueStatus, Report, RouteStatus, WorkloadStatus},
+    report::{
+        ClockOffset, Drift, MAX_REPORT_BYTES, ModuleStatus, QueueStatus, Report, RouteStatus, System, Usage,
+        WorkloadStatus,
+    },
     time::Time,
 };
 
@@ -21,6 +25,14 @@ pub const IDLE_MS: u64 = 20_000;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     modules: BTreeMap<String, ModuleStatus>,
+    /// Of each module, as it was told last.
+    usage: BTreeMap<String, Usage>,
+    system: Option<System>,
+    clock: Option<ClockOffset>,
+    /// What is not as it should be.
+    drift: BTreeMap<String, Drift>,
+    /// The wall clock at the monotonic clock's start.
+    began_ms: u64,
     queues: BTreeMap<String, QueueStatus>,
     routes: BTreeMap<String, RouteStatus>,
     workloads: BTreeMap<String, WorkloadStatus>,
@@ -41,6 +53,10 @@ pub struct Health {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Changed {
     modules: BTreeSet<String>,
+    usage: BTreeSet<String>,
+    system: bool,
+    clock: bool,
+    drift: BTreeSet<String>,
     queues: BTreeSet<String>,
     routes: BTreeSet<String>,
     workloads: BTreeSet<String>,
@@ -60,13 +76,17 @@ impl Machine for Health {
             Event::Module(module, status) => {
                 let name = module.to_string();
                 if self.modules.get(&name) != Some(&status) {
-                    self.modules.insert(name.clone(), status);
+                    if self.modules.insert(name.clone(), status).is_none() {
+                        self.usage.insert(name.clone(), Usage::default());
+                        self.changed.usage.insert(name.clone());
+                    }
                     self.changed.modules.insert(name);
                 }
             }
             Event::ModuleGone(module) => {
                 let name = module.to_string();
                 if self.modules.remove(&name).is_some() {
+                    self.usage.remove(&name);
                     self.changed.modules.insert(name);
                 }
             }
@@ -121,6 +141,22 @@ impl Machine for Health {
                 self.changed.refused |= self.refused != count;
                 self.refused = count;
             }
+            Event::Usage(usage) => self.used(&usage),
+            Event::System { system, wall_ms } => {
+                self.began_ms = wall_ms.saturating_sub(now.as_millis());
+                if self.system.as_ref().is_none_or(|told| system.is_news_after(told)) {
+                    self.system = Some(system);
+                    self.changed.system = true;
+                }
+            }
+            Event::Clock(clock) => {
+                self.set_problems("clock".into(), Vec::from_iter(clock.problem()));
+                if self.clock.is_none_or(|told| clock.is_news_after(&told)) {
+                    self.clock = Some(clock);
+                    self.changed.clock = true;
+                }
+            }
+            Event::Drift(what, lag) => self.drifts(what, lag),
             Event::Problems { source, problems } => self.set_problems(source, problems),
             Event::FullWanted => return self.report_all(now, out),
             Event::Woken => {}
@@ -134,6 +170,38 @@ impl Machine for Health {
 }
 
 impl Health {
+    /// A machine whose monotonic clock began at this time of the wall clock.
+    #[must_use]
+    pub fn begun_at(wall_ms: u64) -> Self {
+        Self { began_ms: wall_ms, ..Self::default() }
+    }
+
+    /// As long as something goes on not to be as it should, its beginning stays as it was told.
+    fn drifts(&mut self, what: String, lag: Option<Lag>) {
+        match lag {
+            Some(Lag { desired, reported, since, why }) => {
+                let before = self.drift.get(&what).filter(|before| before.desired == desired);
+                let since_ms = before.map_or(self.began_ms + since.as_millis(), |before| before.since_ms);
+                self.drift.insert(what.clone(), Drift { desired, reported, since_ms, why });
+            }
+            None => drop(self.drift.remove(&what)),
+        }
+        self.changed.drift.insert(what);
+    }
+
+    /// What modules use: that of those whose containers do not run is nothing.
+    fn used(&mut self, usage: &BTreeMap<ModuleId, Usage>) {
+        let mut usage: BTreeMap<String, &Usage> =
+            usage.iter().map(|(module, usage)| (module.to_string(), usage)).collect();
+        for (name, told) in &mut self.usage {
+            let now = usage.remove(name).cloned().unwrap_or_else(|| told.at_rest());
+            if now.is_news_after(told) {
+                *told = now;
+                self.changed.usage.insert(name.clone());
+            }
+        }
+    }
+
     fn set_problems(&mut self, source: String, problems: Vec<String>) {
         let before = if problems.is_empty() {
             self.problems.remove(&source).unwrap_or_default()
@@ -164,6 +232,10 @@ impl Health {
         let report = Report {
             full: true,
             modules: self.modules.clone(),
+            usage: self.usage.clone(),
+            system: self.system.clone(),
+            clock: self.clock,
+            drift: self.drift.clone(),
             queues: self.queues.clone(),
             routes: self.routes.clone(),
             workloads: self.workloads.clone(),
@@ -195,10 +267,16 @@ impl Health {
         let (modules, modules_gone) = split(&changed.modules, &self.modules);
         let (queues, queues_gone) = split(&changed.queues, &self.queues);
         let (routes, routes_gone) = split(&changed.routes, &self.routes);
+        let (drift, drift_gone) = split(&changed.drift, &self.drift);
         let (workloads, workloads_gone) = split(&changed.workloads, &self.workloads);
         Report {
             modules,
             modules_gone,
+            usage: split(&changed.usage, &self.usage).0,
+            system: self.system.clone().filter(|_| changed.system),
+            clock: self.clock.filter(|_| changed.clock),
+            drift,
+            drift_gone,
             queues,
             queues_gone,
             routes,

@@ -1,12 +1,19 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use wayside_config::{identity::DeviceId, workload::ModuleId};
 
 use super::{Effect, Event, Health, IDLE_MS, REPORT_MS};
 use crate::{
+    device::reconciler::Lag,
     machine::{Machine, Step},
     queue::{Endpoint, Queue},
-    report::{MAX_PROBLEM_BYTES, MAX_REPORT_BYTES, ModuleState, ModuleStatus, QueueStatus, Report},
+    report::{
+        ClockOffset, MAX_PROBLEM_BYTES, MAX_REPORT_BYTES, ModuleState, ModuleStatus, QueueStatus, Report,
+        System, Usage,
+    },
     testing::{assert_replays, at},
+    time::Time,
 };
 
 fn module(number: u8) -> ModuleId {
@@ -28,6 +35,79 @@ fn status(restarts: u32) -> ModuleStatus {
         health: None,
         output: String::new(),
     }
+}
+
+fn uses(number: u8, cpu: u32, memory_mib: u64) -> Event {
+    let usage = Usage { cpu_millis: Some(cpu), memory_bytes: memory_mib << 20, ..Usage::default() };
+    Event::Usage(BTreeMap::from([(module(number), usage)]))
+}
+
+fn lags(number: u8, since_ms: u64) -> Event {
+    let lag = Lag {
+        desired: "running".into(),
+        reported: "back-off".into(),
+        since: Time::from_millis(since_ms),
+        why: String::new(),
+    };
+    Event::Drift(module(number).to_string(), Some(lag))
+}
+
+fn system(free: u64, wall_ms: u64) -> Event {
+    let system = System { disk_bytes: 100_000, disk_free_bytes: free, ..System::default() };
+    Event::System { system, wall_ms }
+}
+
+#[test]
+fn an_idle_site_says_nothing_of_what_it_uses() {
+    let mut health = Health::default();
+    told(&mut health, 0, Event::Module(module(1), status(0)));
+    let (reports, _) = told(&mut health, 10_000, uses(1, 3, 20));
+    assert_eq!(reports[0].usage["plant/m1"].cpu_millis, Some(3));
+    told(&mut health, 11_000, system(50_000, 1));
+    for round in 0..1000 {
+        let ms = 20_000 + round * 10;
+        assert_eq!(
+            told(&mut health, ms, uses(1, 3 + u32::try_from(round % 40).unwrap(), 20 + round % 3)).0,
+            []
+        );
+        assert_eq!(told(&mut health, ms, system(50_000 + round, ms)).0, []);
+    }
+    let (reports, _) = told(&mut health, 40_000, uses(1, 90, 20));
+    assert_eq!(
+        (reports.len(), reports[0].usage["plant/m1"].cpu_millis, reports[0].modules.len()),
+        (1, Some(90), 0)
+    );
+    // One that does not run any more uses nothing.
+    let (reports, _) = told(&mut health, 50_000, Event::Usage(BTreeMap::new()));
+    assert_eq!(reports[0].usage["plant/m1"], Usage { cpu_millis: Some(0), ..Usage::default() });
+    assert_eq!(told(&mut health, 60_000, uses(2, 500, 20)).0, [], "of one that nobody knows");
+}
+
+#[test]
+fn what_drifts_says_since_when_by_the_wall_clock_and_keeps_to_it() {
+    let mut health = Health::begun_at(1_000_000);
+    let since = |reports: &[Report]| reports[0].drift["plant/m1"].since_ms;
+    assert_eq!(since(&told(&mut health, 500, lags(1, 400)).0), 1_000_400);
+    // The clock was set.
+    told(&mut health, 3000, system(1, 8_003_000));
+    assert_eq!(since(&told(&mut health, 5000, lags(1, 400)).0), 1_000_400);
+    let (reports, _) = told(&mut health, 8000, Event::Drift("plant/m1".into(), None));
+    assert_eq!((reports[0].drift_gone.as_slice(), reports[0].drift.len()), (&["plant/m1".to_owned()][..], 0));
+    assert_eq!(since(&told(&mut health, 9000, lags(1, 8500)).0), 8_008_500);
+}
+
+#[test]
+fn a_clock_that_is_far_from_the_clouds_is_a_problem_until_it_is_set() {
+    let mut health = Health::default();
+    let clock = |ahead_ms| Event::Clock(ClockOffset { ahead_ms, error_ms: 20 });
+    let (reports, _) = told(&mut health, 0, clock(3_600_000));
+    assert!(
+        reports[0].problems.as_ref().unwrap()[0].starts_with("clock: this device's clock is 3600 s behind")
+    );
+    assert_eq!(reports[0].clock, Some(ClockOffset { ahead_ms: 3_600_000, error_ms: 20 }));
+    let (reports, _) = told(&mut health, 5000, clock(12));
+    assert_eq!(reports[0].problems.as_deref(), Some(&[][..]));
+    assert_eq!(told(&mut health, 10_000, clock(40)).0, []);
 }
 
 fn problems(source: &str, problems: &[&str]) -> Event {
@@ -152,6 +232,10 @@ fn change() -> impl Strategy<Value = Change> {
         (0..3u8).prop_map(|q| Event::QueueGone(queue(q))),
         (0..3u8).prop_map(|p| Event::Peers(vec![DeviceId::from_bytes([p; 32])])),
         (0..3u64).prop_map(Event::Assignment),
+        (0..3u8, 0..3u32).prop_map(|(m, cpu)| uses(m, cpu * 40, 1)),
+        (0..3u8, 0..9u64).prop_map(|(m, since)| lags(m, since)),
+        (0..3u8).prop_map(|m| Event::Drift(module(m).to_string(), None)),
+        (0..9u64).prop_map(|free| system(free * 1000, 7)),
         (0..3u64).prop_map(Event::Unrouted),
         (0..2usize).prop_map(|count| problems("engine", &["start Docker"][..count])),
     ];

@@ -43,6 +43,18 @@ pub(super) struct Course {
     seed: u64,
 }
 
+/// A version that is ready looks at least so often whether it is still held back, in milliseconds: a clock may be set.
+const LOOK_MS: u64 = 60_000;
+
+/// Why a version that is ready does not replace the one that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeldBack {
+    /// In words.
+    pub(super) why: String,
+    /// For so long, in milliseconds, unless something changes.
+    pub(super) wait_ms: u64,
+}
+
 /// What follows for the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Act {
@@ -52,6 +64,10 @@ pub(super) enum Act {
     Look(Vec<String>),
     /// Get these images.
     Pull(Vec<String>),
+    /// Ask what time it is: a version is ready to replace the one that runs.
+    AskTime,
+    /// This version was taken back.
+    TakenBack { version: u64, why: String },
     /// Another version runs from now on, in which these modules are not as before.
     Runs(BTreeSet<String>),
 }
@@ -92,20 +108,74 @@ impl Course {
             self.life.taken_back.as_ref().is_some_and(|taken| self.target.number() <= taken.version);
         if is_there || was_taken_back {
             self.preparing = None;
-        } else if is_new || self.preparing.is_none() {
+        } else if is_new || self.preparing.as_ref().is_none_or(Preparing::is_refused) {
             let images = self.target.images();
             self.preparing = Some(Preparing::begin(images.clone()));
             // Without modules there is nothing that an engine could have to say.
-            if images.is_empty() { self.switch(acts) } else { acts.push(Act::Look(images)) }
+            if images.is_empty() { self.ready(acts) } else { acts.push(Act::Look(images)) }
         }
     }
 
-    /// The device's policy forbids what the target asks for: it is not prepared. What runs already runs on.
+    /// The version that is to have its ports: the target, unless that was taken back.
+    pub(super) fn aims_at(&self) -> &Version {
+        match &self.life.taken_back {
+            Some(taken) if self.target.number() <= taken.version => self.routes(),
+            Some(_) | None => &self.target,
+        }
+    }
+
+    /// Its modules are taken off for another workload: that they are gone proves nothing.
+    pub(super) fn displaced(&mut self, now: Time) {
+        if let Some(trial) = &mut self.trial {
+            trial.forgive(true, now);
+        }
+    }
+
+    /// The target may not have what it asks for: it is not prepared. What runs already runs on.
     pub(super) fn refuse(&mut self, why: String, acts: &mut Vec<Act>) {
         if self.preparing.is_some() {
             self.preparing = Some(Preparing::refused(self.target.images(), why));
-            acts.retain(|act| !matches!(act, Act::Look(_)));
+            acts.retain(|act| !matches!(act, Act::Look(_) | Act::AskTime));
         }
+    }
+
+    /// What the device allows and knows is otherwise: a target that waits is looked at anew.
+    pub(super) fn reconsider(&mut self, refusal: Option<String>, acts: &mut Vec<Act>) {
+        let waits = self.preparing.as_ref().is_some_and(Preparing::is_refused);
+        match refusal {
+            Some(why) => self.refuse(why, acts),
+            None if waits => {
+                self.preparing = None;
+                self.aim(self.target.clone(), acts);
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a version is ready and waits to be told whether it may replace the one that runs.
+    pub(super) fn asks(&self) -> bool {
+        self.preparing.as_ref().is_some_and(Preparing::asks)
+    }
+
+    /// What the newest assignment names.
+    pub(super) const fn target(&self) -> &Version {
+        &self.target
+    }
+
+    /// The version that is ready replaces the one that runs, or is held back.
+    pub(super) fn decide(&mut self, held: Option<HeldBack>, now: Time, acts: &mut Vec<Act>) {
+        match (held, &mut self.preparing) {
+            (Some(HeldBack { why, wait_ms }), Some(preparing)) => {
+                preparing.hold(why, now.plus_millis(wait_ms.min(LOOK_MS)));
+            }
+            (None, _) => self.switch(acts),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// What held the target back may be gone.
+    pub(super) fn ask_again(&mut self, acts: &mut Vec<Act>) {
+        self.prepare(acts, Preparing::ask_again);
     }
 
     /// The engine has told which of `images` it has not.
@@ -203,8 +273,17 @@ impl Course {
             version: self.life.runs().map_or(0, Version::number),
             coming: self.preparing.is_some().then(|| self.target.number()),
             phase,
-            problem: self.problem().unwrap_or_default(),
+            problem: self.held_back().or_else(|| self.problem()).unwrap_or_default(),
         }
+    }
+
+    /// Why the target waits though it is ready: that is as it was meant, and no problem of the device.
+    fn held_back(&self) -> Option<String> {
+        let preparing = self.preparing.as_ref().filter(|preparing| preparing.problem().is_empty())?;
+        let (name, number) = (&self.target.release.workload.name, self.target.number());
+        let runs = self.life.runs().map_or(0, Version::number);
+        let why = Some(preparing.held()).filter(|why| !why.is_empty())?;
+        Some(format!("version {number} of {name} is ready and waits: {why}; version {runs} runs on"))
     }
 
     /// What is wrong with it, for a person.
@@ -232,11 +311,22 @@ impl Course {
             Next::Wait => {}
             Next::Look => acts.push(Act::Look(preparing.images().to_vec())),
             Next::Pull(images) => acts.push(Act::Pull(images)),
-            Next::Ready => self.switch(acts),
+            Next::Ready => self.ready(acts),
         }
     }
 
-    /// The target is ready: from now on it runs.
+    /// The target is ready. The first version interrupts nothing; another one asks whether it may.
+    fn ready(&mut self, acts: &mut Vec<Act>) {
+        match &mut self.preparing {
+            Some(preparing) if self.life.runs().is_some() => {
+                preparing.ask();
+                acts.push(Act::AskTime);
+            }
+            Some(_) | None => self.switch(acts),
+        }
+    }
+
+    /// From now on the target runs.
     fn switch(&mut self, acts: &mut Vec<Act>) {
         let target = self.target.clone();
         let replaced = target.changed_from(self.life.runs());
@@ -275,10 +365,13 @@ impl Course {
             return;
         };
         self.returning = committed.changed_from(Some(trial));
-        self.life.taken_back = Some(TakenBack { version: trial.number(), why });
+        let version = trial.number();
+        acts.push(Act::Save);
+        acts.push(Act::TakenBack { version, why: why.clone() });
+        self.life.taken_back = Some(TakenBack { version, why });
         self.life.trial = None;
         self.life.starts = 0;
         self.trial = None;
-        acts.extend([Act::Save, Act::Runs(self.returning.clone())]);
+        acts.push(Act::Runs(self.returning.clone()));
     }
 }

@@ -1,7 +1,12 @@
 //! What is desired, held against what the engine has.
 
 mod courses;
+mod drift;
+mod hashes;
+mod holding;
 mod order;
+mod setup;
+mod sweeping;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,22 +15,28 @@ use wayside_config::{
     document::{Assignment, Release},
     identity::DeviceId,
     privilege::Policy,
+    settings::KEEP_UNUSED_MS,
+    window::Window,
     workload::{ModuleId, ModuleSpec},
 };
 
 use super::{
-    Assigner, Effect, Event, Floors, Life, Observed,
+    Assigner, Effect, Event, Floors, Images, Life, Locks, Observed, Pulled,
     check::{check, check_whole},
     course::Course,
 };
 use crate::{
-    device::spec_hash::spec_hash,
     frame::Desired,
     machine::{Effects, Machine},
     report::{ModuleStatus, WorkloadStatus},
     time::Time,
 };
 
+pub use sweeping::SWEEP_MS;
+
+use drift::{Noted, Touched};
+use hashes::Hashes;
+use holding::Taking;
 use order::Waits;
 
 /// How often the engine is asked what it has, in milliseconds, so that a missed event is made good.
@@ -61,22 +72,30 @@ pub struct Reconciler {
     departing: BTreeSet<ModuleId>,
     /// Modules that were told to go and are not gone yet.
     leaving: BTreeSet<ModuleId>,
+    /// What is not as it should be, by workload and name.
+    drift: BTreeMap<String, BTreeMap<String, Noted>>,
     problems: Problems,
     /// When the engine is to be asked again; `None` before it was asked first.
     list_at: Option<Time>,
     alarm: Option<Time>,
     /// What modules may ask for here.
     policy: Policy,
+    /// What this device was granted.
+    labels: BTreeMap<String, String>,
+    /// When versions that run may be replaced here; empty for when each release says.
+    windows: Vec<Window>,
+    /// Who holds updates back.
+    locks: Locks,
+    /// Images that were got here.
+    pulled: Pulled,
+    /// How long one stays that nothing needs.
+    keep_unused_ms: u64,
+    /// When to look next for images that may go; `None` before the first time.
+    sweep_at: Option<Time>,
+    /// Workloads whose modules are off the device, for others have their ports, and why.
+    displaced: BTreeMap<String, String>,
     /// `None` when other versions run than they are of.
     hashes: Option<Hashes>,
-}
-
-/// The hashes of the specifications of all modules that should be here. Worked out once, for the engine is looked at often.
-#[derive(Clone, Debug)]
-struct Hashes {
-    /// What the daemon adds to each.
-    additions: String,
-    of: BTreeMap<ModuleId, String>,
 }
 
 /// Desired state that is offered.
@@ -91,6 +110,8 @@ pub(super) struct Held {
 struct Problems {
     engine: Option<String>,
     refusal: Option<String>,
+    /// A module that runs names a label that is not there any more.
+    labels: Option<String>,
     /// Of workloads, by name.
     workloads: BTreeMap<String, String>,
 }
@@ -114,18 +135,20 @@ impl Reconciler {
             to_restart: BTreeSet::new(),
             departing: BTreeSet::new(),
             leaving: BTreeSet::new(),
+            drift: BTreeMap::new(),
             problems: Problems::default(),
             list_at: None,
             alarm: None,
             policy: Policy::default(),
+            labels: BTreeMap::new(),
+            windows: Vec::new(),
+            locks: Locks::default(),
+            pulled: Pulled::default(),
+            keep_unused_ms: KEEP_UNUSED_MS,
+            sweep_at: None,
+            displaced: BTreeMap::new(),
             hashes: None,
         }
-    }
-
-    /// With what modules may ask for on this device; without, they may ask for nothing.
-    #[must_use]
-    pub fn allowing(self, policy: Policy) -> Self {
-        Self { policy, ..self }
     }
 }
 
@@ -135,6 +158,7 @@ impl Machine for Reconciler {
 
     fn handle(&mut self, now: Time, event: Event, out: &mut Effects<Effect>) {
         let before = self.problems.clone();
+        let touched = Touched::by(&event);
         match event {
             Event::Desired { sealed, assignment, releases, by, restored } => {
                 let offered = Held { sealed, assignment: *assignment, releases };
@@ -142,11 +166,24 @@ impl Machine for Reconciler {
             }
             Event::Observed { additions, containers } => self.observed(&additions, containers, now, out),
             Event::Looked { workload, images, found } => {
+                let is_full = |images: &Images| images.disk.is_some_and(|disk| disk.check().is_err());
+                if found.as_ref().is_ok_and(is_full) {
+                    self.look_for_room(now, out);
+                }
                 let found = found.map(|images| (images.missing, images.disk));
                 self.course(&workload, now, out, |course, acts| course.looked(&images, found, now, acts));
             }
+            Event::Space { disk, wall_ms } => self.sweep(disk, wall_ms, out),
+            Event::ImageGone { image } => self.image_gone(&image, out),
             Event::Pulled { workload, images, result } => {
+                if result.is_ok() {
+                    self.got(&images, out);
+                }
                 self.course(&workload, now, out, |course, acts| course.pulled(&images, result, now, acts));
+            }
+            Event::Time { wall_ms } => self.decide(wall_ms, now, out),
+            Event::Lock { owner, for_ms, reason, wall_ms, ticket } => {
+                self.lock(Taking { owner, for_ms, reason, wall_ms, ticket }, now, out);
             }
             // What it says of another specification is late.
             Event::Module { module, spec_hash, status } if self.told.get(&module) == Some(&spec_hash) => {
@@ -159,6 +196,7 @@ impl Machine for Reconciler {
                 });
             }
             Event::Module { .. } => {}
+            Event::Labels(labels) => self.relabel(labels, now, out),
             Event::EngineBack => {
                 self.engine(false, now, out);
                 self.list(now, out);
@@ -198,6 +236,7 @@ impl Machine for Reconciler {
         if self.problems != before {
             out.push(Effect::Problems(self.problems.list()));
         }
+        self.tell_drift(touched, now, out);
         self.set_alarm(out);
     }
 
@@ -249,6 +288,13 @@ impl Reconciler {
             by_module.entry(container.module.clone()).or_default().push(container);
         }
         let hashes = self.hashes(additions);
+        // What waits for a label stays as it is.
+        let unknown: BTreeSet<_> = self
+            .modules()
+            .map(|(module, _)| module)
+            .filter(|module| !hashes.of.contains_key(module))
+            .collect();
+        unknown.into_iter().for_each(|module| drop(by_module.remove(&Some(module))));
         let waited = std::mem::take(&mut self.waiting);
         for (module, hash) in &hashes.of {
             let mut found = by_module.remove(&Some(module.clone())).unwrap_or_default();
@@ -273,20 +319,13 @@ impl Reconciler {
         self.hashes = Some(hashes);
     }
 
-    /// What containers of the modules that should be here carry, worked out where it is not known yet.
-    fn hashes(&mut self, additions: &str) -> Hashes {
-        match self.hashes.take() {
-            Some(hashes) if hashes.additions == additions => hashes,
-            Some(_) | None => {
-                let of = self.modules().map(|(module, spec)| (module, spec_hash(spec, additions))).collect();
-                Hashes { additions: additions.to_owned(), of }
-            }
-        }
-    }
-
-    fn spec(&self, module: &ModuleId) -> Option<&ModuleSpec> {
+    /// As it is on this device.
+    fn spec(&self, module: &ModuleId) -> Option<ModuleSpec> {
         let version = self.courses.get(&*module.workload)?.runs()?;
-        version.release.workload.modules.get(&*module.module)
+        if self.displaced.contains_key(&*module.workload) {
+            return None;
+        }
+        version.release.workload.modules.get(&*module.module)?.with_labels(&self.labels)
     }
 
     /// Whether a container of a module that is not wanted is to be removed from here.
@@ -299,7 +338,8 @@ impl Reconciler {
 
     /// The modules that should be here.
     fn modules(&self) -> impl Iterator<Item = (ModuleId, &ModuleSpec)> {
-        self.courses.values().filter_map(Course::runs).flat_map(|version| {
+        let here = self.courses.iter().filter(|(name, _)| !self.displaced.contains_key(*name));
+        here.filter_map(|(_, course)| course.runs()).flat_map(|version| {
             let workload = &version.release.workload;
             workload
                 .modules
@@ -311,6 +351,7 @@ impl Reconciler {
     fn awake(&mut self, now: Time, out: &mut Effects<Effect>) {
         self.alarm = None;
         self.tick(now, out);
+        self.sweep_when_due(now, out);
         if self.list_at.is_some_and(|at| at <= now) {
             self.list(now, out);
         }
@@ -332,7 +373,8 @@ impl Reconciler {
 
 impl Problems {
     fn list(&self) -> Vec<String> {
-        self.engine.iter().chain(&self.refusal).chain(self.workloads.values()).cloned().collect()
+        let device = self.engine.iter().chain(&self.refusal).chain(&self.labels);
+        device.chain(self.workloads.values()).cloned().collect()
     }
 }
 

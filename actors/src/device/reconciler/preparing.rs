@@ -17,14 +17,24 @@ pub(super) struct Preparing {
     failures: u32,
     /// Why the last attempt failed; empty before.
     problem: String,
+    /// Why it is not begun though it is ready; empty when nobody said that.
+    held: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Looking,
     Pulling(Vec<String>),
-    Waiting { until: Time },
+    Waiting {
+        until: Time,
+    },
     Refused,
+    /// All is there: may it replace what runs?
+    Asking,
+    /// It may not yet.
+    Held {
+        until: Time,
+    },
 }
 
 /// What to do next.
@@ -43,12 +53,17 @@ pub(super) enum Next {
 impl Preparing {
     /// Begins: the engine is to be asked.
     pub(super) const fn begin(images: Vec<String>) -> Self {
-        Self { images, stage: Stage::Looking, failures: 0, problem: String::new() }
+        Self { images, stage: Stage::Looking, failures: 0, problem: String::new(), held: String::new() }
     }
 
     /// Nothing is got, for it may not run here.
     pub(super) const fn refused(images: Vec<String>, problem: String) -> Self {
-        Self { images, stage: Stage::Refused, failures: 0, problem }
+        Self { images, stage: Stage::Refused, failures: 0, problem, held: String::new() }
+    }
+
+    /// Whether it may not run here.
+    pub(super) fn is_refused(&self) -> bool {
+        self.stage == Stage::Refused
     }
 
     /// The images that are needed.
@@ -64,9 +79,36 @@ impl Preparing {
     /// When to ask again.
     pub(super) const fn due(&self) -> Option<Time> {
         match self.stage {
-            Stage::Waiting { until } => Some(until),
-            Stage::Looking | Stage::Pulling(_) | Stage::Refused => None,
+            Stage::Waiting { until } | Stage::Held { until } => Some(until),
+            Stage::Looking | Stage::Pulling(_) | Stage::Refused | Stage::Asking => None,
         }
+    }
+
+    /// All is there, and it is to be asked whether it may replace what runs.
+    pub(super) fn ask(&mut self) {
+        self.stage = Stage::Asking;
+        self.problem.clear();
+    }
+
+    /// Whether it waits for the answer.
+    pub(super) fn asks(&self) -> bool {
+        self.stage == Stage::Asking
+    }
+
+    /// It may not yet.
+    pub(super) fn hold(&mut self, why: String, until: Time) {
+        self.stage = Stage::Held { until };
+        self.held = why;
+    }
+
+    /// Why it is not begun though it is ready; empty when it is not ready, or not held back.
+    pub(super) fn held(&self) -> &str {
+        &self.held
+    }
+
+    /// What held it back may be gone. The images may be, too.
+    pub(super) fn ask_again(&mut self) -> Next {
+        if matches!(self.stage, Stage::Held { .. }) { self.look() } else { Next::Wait }
     }
 
     /// The engine has told which of `images` it has not, and what room there is for them.
@@ -105,7 +147,12 @@ impl Preparing {
     ) -> Next {
         match &self.stage {
             Stage::Pulling(pulling) if pulling == images => {}
-            Stage::Pulling(_) | Stage::Looking | Stage::Waiting { .. } | Stage::Refused => return Next::Wait,
+            Stage::Pulling(_)
+            | Stage::Looking
+            | Stage::Waiting { .. }
+            | Stage::Refused
+            | Stage::Asking
+            | Stage::Held { .. } => return Next::Wait,
         }
         match result {
             Ok(()) => Next::Ready,

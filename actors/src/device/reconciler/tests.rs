@@ -1,4 +1,9 @@
+mod drift;
+mod holding;
+mod labels;
 mod order;
+mod ports;
+mod restarts;
 mod updates;
 mod whole;
 
@@ -18,7 +23,7 @@ use crate::{
     device::spec_hash::spec_hash,
     frame::Desired,
     machine::{Machine, Step},
-    testing::{assert_replays, at, done},
+    testing::{at, done},
 };
 
 const ME: DeviceId = DeviceId::from_bytes([1; 32]);
@@ -43,6 +48,7 @@ fn release(workload: &str, version: u64, image: &str) -> Release {
         leaves: BTreeMap::new(),
         twins: BTreeMap::new(),
         update: Update::default(),
+        priority: Workload::PRIORITY,
         routes: vec![route],
     };
     Release { version, issued_ms: 0, expires_ms: None, workload }
@@ -165,6 +171,7 @@ fn desired_state_is_persisted_before_anything_is_told() {
             Step::Do(Effect::Twins(_)),
             Step::Do(Effect::Clients(_)),
             Step::Do(Effect::List),
+            Step::Do(Effect::Drift(_, Some(_))),
             Step::WakeAt(_),
         ]
     ));
@@ -337,7 +344,9 @@ fn only_an_operator_begins_a_new_numbering_and_only_the_next() {
 fn a_lost_engine_is_a_problem_until_it_answers() {
     let mut reconciler = running();
     let lost = Event::EngineLost { problem: "start Docker".into() };
-    assert_eq!(done(&mut reconciler, 0, lost.clone()), [Effect::Problems(vec!["start Docker".into()])]);
+    let effects = done(&mut reconciler, 0, lost.clone());
+    assert_eq!(effects[0], Effect::Problems(vec!["start Docker".into()]));
+    assert!(matches!(&effects[1..], [Effect::Drift(what, Some(_))] if what == "plant/sensor"), "{effects:?}");
     assert_eq!(done(&mut reconciler, 0, lost), []);
     assert_eq!(done(&mut reconciler, 0, Event::EngineBack), [Effect::List]);
     assert_eq!(done(&mut reconciler, 0, observed(vec![]))[1], Effect::Problems(vec![]));
@@ -348,49 +357,4 @@ fn a_container_made_with_other_additions_is_replaced() {
     let mut reconciler = running();
     let other = Event::Observed { additions: "other net".into(), containers: vec![] };
     assert!(matches!(done(&mut reconciler, 0, other)[0], Effect::Want { .. }));
-}
-
-#[test]
-fn who_forgot_is_told_again() {
-    let sensor = module("plant", "sensor");
-    let mut reconciler = running();
-    assert_eq!(done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone())), [Effect::List]);
-    assert!(matches!(
-        done(&mut reconciler, 0, observed(vec![]))[..],
-        [Effect::Want { .. }, Effect::Missing(_)]
-    ));
-    // It went while it was wanted again.
-    assert_eq!(done(&mut reconciler, 0, Event::ModuleGone(sensor.clone())), [Effect::List]);
-    assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
-    let effects = done(&mut reconciler, 0, Event::HealthRestarted);
-    assert!(matches!(
-        &effects[..],
-        [Effect::Assigned(1), Effect::Workload(..), Effect::Problems(none), Effect::List] if none.is_empty()
-    ));
-    assert!(matches!(done(&mut reconciler, 0, observed(vec![]))[0], Effect::Want { .. }));
-    let effects = done(&mut reconciler, 0, Event::RouterRestarted);
-    assert!(matches!(
-        effects[..],
-        [Effect::Routes(_), Effect::Names(_), Effect::Twins(_), Effect::Clients(_)]
-    ));
-    // Nobody wants it any more: it may end.
-    at(&mut reconciler, 0, event(document(2, &[]), false));
-    let effects = done(&mut reconciler, 0, Event::ModuleRestarted(sensor.clone()));
-    assert_eq!(effects, [Effect::Unwant(sensor)]);
-}
-
-#[test]
-fn a_recorded_run_replays() {
-    let there = container("c", Some(module("plant", "sensor")), "sensor", false);
-    let log = vec![
-        (0, Event::EngineLost { problem: "start Docker".into() }),
-        (1, plant(1)),
-        (2, Event::EngineBack),
-        (3, observed(vec![there])),
-        (4, plant(2)),
-        (5, plant(1)),
-        (6, observed(vec![])),
-        (LIST_MS, Reconciler::woken()),
-    ];
-    assert_replays(fresh, &log);
 }

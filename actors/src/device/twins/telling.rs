@@ -113,6 +113,7 @@ impl Twins {
                 | ToCloud::Hello(_)
                 | ToCloud::Report(_)
                 | ToCloud::Batch(_)
+                | ToCloud::Clock { .. }
                 | ToCloud::Answer(_) => {}
             }
         }

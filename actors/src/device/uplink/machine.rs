@@ -20,6 +20,9 @@ pub const STEADY_MS: u64 = 10_000;
 /// The wait after a conversation in which one side could not read the other, in milliseconds: somebody has to upgrade something.
 pub const UNFIT_MS: u64 = 600_000;
 
+/// How often the cloud is asked for the time, in milliseconds, from when a connection has stood for [`STEADY_MS`].
+pub const CLOCK_MS: u64 = 600_000;
+
 /// The wait before what found no room is said again, in milliseconds.
 pub const AGAIN_MS: u64 = 1_000;
 /// Answers that are kept whole until there is room; of more it is only said that there was none.
@@ -41,6 +44,8 @@ pub struct Uplink {
     is_unfit: bool,
     /// Answers for which there was no room.
     answers: Vec<Answer>,
+    /// When the cloud is to be asked for the time.
+    clock_at: Time,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +81,7 @@ impl Uplink {
             problem: String::new(),
             is_unfit: false,
             answers: Vec::new(),
+            clock_at: Time::from_millis(0),
         }
     }
 }
@@ -154,7 +160,8 @@ impl Uplink {
             (ToDevice::Welcome, State::Greeting { .. }) => {
                 self.state = State::Online { since: now, told: false, again: None };
                 // Whoever could not read the other may be so still: that shows.
-                out.wake_at(now.plus_millis(STEADY_MS));
+                self.clock_at = now.plus_millis(STEADY_MS);
+                out.wake_at(self.clock_at);
                 if !self.is_unfit {
                     self.set_problem(String::new(), out);
                 }
@@ -173,6 +180,10 @@ impl Uplink {
             (ToDevice::Desired(desired), State::Online { .. }) => out.push(Effect::Desired(desired)),
             (ToDevice::Confirm(confirm), State::Online { .. }) => out.push(Effect::Confirm(confirm)),
             (ToDevice::Ask(ask), State::Online { .. }) => out.push(Effect::Ask(ask)),
+            (ToDevice::Clock { asked_ms, cloud_ms }, State::Online { .. }) => {
+                let round_trip_ms = now.millis_since(Time::from_millis(asked_ms));
+                out.push(Effect::Clock { cloud_ms, round_trip_ms });
+            }
             (ToDevice::Twin(sealed), State::Online { .. }) => out.push(Effect::Twin(sealed)),
             // From a connection that is given up, or out of turn.
             (
@@ -181,6 +192,7 @@ impl Uplink {
                 | ToDevice::Desired(_)
                 | ToDevice::Confirm(_)
                 | ToDevice::Ask(_)
+                | ToDevice::Clock { .. }
                 | ToDevice::Twin(_),
                 State::Idle
                 | State::Connecting
@@ -223,19 +235,23 @@ impl Uplink {
 
     /// A connection stands for a while, or something is to be said again.
     fn stands(&mut self, now: Time, since: Time, told: bool, again: Option<Time>, out: &mut Effects<Effect>) {
+        let is_due = again.is_some_and(|at| at <= now);
         if now.millis_since(since) >= STEADY_MS {
             self.short = 0;
             self.is_unfit = false;
             self.set_problem(String::new(), out);
         }
-        match again {
-            Some(at) if at <= now => self.say_again(since, told, out),
-            Some(at) => out.wake_at(at),
-            None => {}
+        if self.clock_at <= now {
+            self.clock_at = now.plus_millis(CLOCK_MS);
+            out.push(Effect::Send(ToCloud::Clock { asked_ms: now.as_millis() }));
         }
-        let steady = since.plus_millis(STEADY_MS);
-        if again.is_none_or(|at| at <= now) && steady > now {
-            out.wake_at(steady);
+        let again = again.filter(|at| *at > now);
+        let steady = Some(since.plus_millis(STEADY_MS)).filter(|at| *at > now);
+        if let Some(at) = again.into_iter().chain(steady).chain(Some(self.clock_at)).min() {
+            out.wake_at(at);
+        }
+        if is_due {
+            self.say_again(since, told, out);
         }
     }
 

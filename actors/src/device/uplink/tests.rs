@@ -1,6 +1,8 @@
 use wayside_config::identity::DeviceId;
 
-use super::{AGAIN_MS, Effect, Event, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink};
+use super::{
+    AGAIN_MS, CLOCK_MS, Effect, Event, HELLO_MS, MAX_ANSWERS, RECONNECT, STEADY_MS, UNFIT_MS, Uplink,
+};
 use crate::{
     frame::{Answer, Ask, Hello, PROTOCOL, Question, ToCloud, ToDevice},
     machine::{Machine, Step},
@@ -28,6 +30,25 @@ fn online() -> Uplink {
         at(&mut uplink, 0, event);
     }
     uplink
+}
+
+fn clock(asked_ms: u64) -> Effect {
+    Effect::Send(ToCloud::Clock { asked_ms })
+}
+
+#[test]
+fn the_cloud_is_asked_for_the_time_when_a_connection_stands_and_now_and_then() {
+    let mut uplink = online();
+    assert_eq!(done(&mut uplink, 9_000, Event::Woken), []);
+    let steps = at(&mut uplink, STEADY_MS, Event::Woken);
+    assert!(steps.contains(&Step::Do(clock(STEADY_MS))), "{steps:?}");
+    assert_eq!(alarm(&steps), Some(STEADY_MS + CLOCK_MS));
+    let answer = |asked_ms| Event::Frame(ToDevice::Clock { asked_ms, cloud_ms: 77 });
+    let expected = Effect::Clock { cloud_ms: 77, round_trip_ms: 30 };
+    assert_eq!(done(&mut uplink, STEADY_MS + 30, answer(STEADY_MS)), [expected]);
+    assert_eq!(done(&mut uplink, STEADY_MS + CLOCK_MS, Event::Woken), [clock(STEADY_MS + CLOCK_MS)]);
+    at(&mut uplink, 700_000, lost());
+    assert_eq!(done(&mut uplink, 700_001, answer(700_000)), [], "from a connection that is gone");
 }
 
 fn alarm(steps: &[Step<Effect>]) -> Option<u64> {
@@ -79,7 +100,7 @@ fn what_found_no_room_is_said_again_after_a_pause_and_a_report_in_full() {
     at(&mut uplink, 100_000, Event::Frame(ToDevice::Welcome));
     at(&mut uplink, 100_000, Event::Report(full()));
     at(&mut uplink, 100_000, Event::ReportUntold);
-    assert_eq!(done(&mut uplink, 200_000, Event::Woken), [Effect::FullWanted]);
+    assert_eq!(done(&mut uplink, 100_000 + AGAIN_MS, Event::Woken), [Effect::FullWanted]);
 }
 
 #[test]
@@ -160,7 +181,7 @@ fn who_cannot_read_the_other_says_so_once_and_tries_seldom() {
         at(&mut uplink, now, Event::Frame(ToDevice::Welcome));
         assert_eq!(
             done(&mut uplink, now + STEADY_MS, Event::Woken),
-            [Effect::Problem(String::new())],
+            [Effect::Problem(String::new()), clock(now + STEADY_MS)],
             "until a connection stands"
         );
     }

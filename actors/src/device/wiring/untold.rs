@@ -14,7 +14,8 @@ pub fn untold(command: io::Uplink) -> Option<Event> {
         io::Uplink::Connect | io::Uplink::Close => None,
         io::Uplink::Together(frames) => Some(Event::Twins(twins::Event::Untold(frames))),
         io::Uplink::Send(frame) => match frame {
-            ToCloud::Hello(_) | ToCloud::Batch(_) => None,
+            // The time is asked for again, by and by.
+            ToCloud::Hello(_) | ToCloud::Batch(_) | ToCloud::Clock { .. } => None,
             ToCloud::Report(_) => Some(Event::Uplink(uplink::Event::ReportUntold)),
             ToCloud::Answer(answer) => Some(Event::Uplink(uplink::Event::AnswerUntold(answer))),
             frame @ (ToCloud::TwinNames(_) | ToCloud::Twin(..) | ToCloud::TwinRefused { .. }) => {

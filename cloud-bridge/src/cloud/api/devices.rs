@@ -15,13 +15,14 @@ use wayside_actors::{
         session,
     },
     frame::{Ask, Question},
-    report::{Health, QueueStatus, RouteStatus, WorkloadStatus},
+    report::{ClockOffset, Health, QueueStatus, RouteStatus, System, Usage, WorkloadStatus},
 };
 use wayside_config::identity::DeviceId;
 
 use super::{
     super::{hub::Hub, view::NotOne},
     Shared,
+    drift::{self, Drift},
     error::ApiError,
 };
 
@@ -50,6 +51,12 @@ pub(super) struct Device {
     queues: BTreeMap<String, QueueStatus>,
     routes: BTreeMap<String, RouteStatus>,
     peers: usize,
+    /// The machine; null where the device has not told of it.
+    system: Option<System>,
+    /// How far its clock is from the cloud's; null before that was measured.
+    clock: Option<ClockOffset>,
+    /// What is not as it should be.
+    drift: Vec<Drift>,
     problems: Vec<String>,
 }
 
@@ -70,6 +77,8 @@ struct Module {
     problem: String,
     health: Option<&'static str>,
     output: String,
+    #[serde(flatten)]
+    usage: Usage,
 }
 
 impl Device {
@@ -84,6 +93,7 @@ impl Device {
                 problem: status.problem.clone(),
                 health: status.health.map(Health::name),
                 output: status.output.clone(),
+                usage: reported.usage.get(name).cloned().unwrap_or_default(),
             };
             (name.clone(), module)
         };
@@ -103,11 +113,7 @@ impl Device {
         Self {
             key,
             name: record.name.clone(),
-            presence: match record.presence {
-                Presence::Online => "online",
-                Presence::Away => "away",
-                Presence::Silent => "silent",
-            },
+            presence: presence(record.presence),
             version: record.version.clone(),
             last_seen_ms: record.last_seen_ms,
             labels: record.labels.clone(),
@@ -124,8 +130,19 @@ impl Device {
             queues: reported.queues.clone(),
             routes: reported.routes.clone(),
             peers: reported.peers.as_ref().map_or(0, Vec::len),
+            system: reported.system.clone(),
+            clock: reported.clock,
+            drift: drift::of_device(record),
             problems: reported.problems.iter().flatten().cloned().chain(left_out).chain(unshown).collect(),
         }
+    }
+}
+
+pub(super) const fn presence(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Online => "online",
+        Presence::Away => "away",
+        Presence::Silent => "silent",
     }
 }
 

@@ -10,7 +10,7 @@ use wayside_config::{
 };
 
 use super::{
-    super::{hub::Hub, roots::Refused},
+    super::{hub::Hub, news, roots::Refused},
     Shared,
     error::ApiError,
 };
@@ -37,7 +37,12 @@ pub(super) async fn show(State(hub): Shared) -> Result<Json<Shown>, ApiError> {
 pub(super) async fn introduce(State(hub): Shared, body: Bytes) -> Result<Json<Shown>, ApiError> {
     let (roots, revocation) = cbor::decode::<(Vec<Bytes>, Option<Bytes>)>(&body)
         .map_err(|error| ApiError::bad_request(error.to_string(), HELP))?;
+    let before = hub.state.fleet();
     let known = hub.state.introduce(&roots, revocation).map_err(refused)?;
+    // To devices of no fleet its first root alone says nothing.
+    if known != before && (before.fleet.is_some() || known.revocation.is_some()) {
+        news::tell_all(&hub);
+    }
     let revocation = known.revocation.map_or(0, |(_, version)| version);
     known.fleet.map(|fleet| Json(Shown::new(&fleet, revocation))).ok_or_else(none)
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod body;
 mod devices;
+mod drift;
 mod error;
 mod events;
 mod fleet;
@@ -52,6 +53,7 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/devices/{device}/twins", get(twins::list))
         .route("/devices/{device}/twins/{workload}/{module}", get(twins::one).post(twins::set))
         .route("/devices/{device}/requests", post(requests::relay))
+        .route("/drift", get(drift::list))
         .route("/fleet", get(fleet::show).put(fleet::introduce))
         .route("/workloads", get(workloads::list).post(workloads::apply))
         .route("/workloads/{name}", delete(workloads::remove))

@@ -131,12 +131,17 @@ function moduleRow(name, module) {
   const title = make("span", "", name);
   title.title = name;
   const image = make("span", "soft image", module.image);
-  image.title = module.image;
-  const restarts = make("span", "soft num", module.restarts ? plural(module.restarts, "restart") : "");
+  image.title = module.digest ? `${module.image} (${module.digest})` : module.image;
+  const cpu = module.cpu_millis === null ? "" : `${(module.cpu_millis / 10).toFixed(1)} %`;
+  const memory = module.memory_bytes ? bytes(module.memory_bytes) : "";
+  const used = make("span", "soft num", [cpu, memory].filter(Boolean).join(" \u00b7 "));
+  const limit = module.memory_limit_bytes ? `, of ${bytes(module.memory_limit_bytes)} memory` : "";
+  used.title = `${cpu || "not known"} of one core${limit}, ${plural(module.restarts, "restart")}`;
   const state = make("span", `state ${MODULE[module.state] ?? ""}`, module.state);
   if (module.exit_code !== null) state.title = `exit code ${module.exit_code}`;
-  row.append(title, state, image, restarts);
-  if (module.problem) row.append(make("span", "why", module.problem));
+  row.append(title, state, image, used);
+  const why = [module.problem, module.output, module.restarts ? plural(module.restarts, "restart") : ""].filter(Boolean);
+  if (why.length) row.append(make("span", "why", why.join(" \u00b7 ")));
   return row;
 }
 
@@ -164,6 +169,21 @@ function column(rows, nothing) {
   return part;
 }
 
+function systemElement(system, clock) {
+  const free = system.disk_bytes ? `${bytes(system.disk_free_bytes)} free` : "";
+  const element = make("span", "", [`load ${(system.load_millis / 1000).toFixed(1)}`, free].filter(Boolean).join(", "));
+  const lines = [
+    `disk: ${bytes(system.disk_free_bytes)} of ${bytes(system.disk_bytes)} free`,
+    `memory: ${bytes(system.memory_free_bytes)} of ${bytes(system.memory_bytes)} free`,
+    `load: ${(system.load_millis / 1000).toFixed(2)} on ${plural(system.cores, "core")}`,
+    `booted: ${new Date(system.booted_ms).toISOString()}`,
+    `engine ${system.engine || "none"}, kernel ${system.kernel}`,
+  ];
+  if (clock) lines.push(`clock: the cloud's is ${number(clock.ahead_ms)} ms ahead, give or take ${number(clock.error_ms)} ms`);
+  element.title = lines.join("\n");
+  return element;
+}
+
 function deviceElement(device) {
   const element = make("article", `device ${device.presence}`);
   const head = make("div", "head");
@@ -172,6 +192,7 @@ function deviceElement(device) {
   key.title = device.key;
   meta.append(key, make("span", "", device.version ? `wayside ${device.version}` : ""));
   if (device.peers) meta.append(make("span", "", plural(device.peers, "peer")));
+  if (device.system) meta.append(systemElement(device.system, device.clock));
   for (const [label, value] of Object.entries(device.labels)) meta.append(make("span", "label", `${label}=${value}`));
   if (device.assigned > device.held) {
     const pending = make("span", "pending", `update ${device.assigned} not taken yet`);
@@ -182,6 +203,11 @@ function deviceElement(device) {
   head.append(make("span", "name", device.name || "unnamed"), make("span", `state ${PRESENCE[device.presence]}`, device.presence), meta, seen);
   element.append(head);
   for (const problem of device.problems) element.append(make("p", "note", problem));
+  for (const drift of device.drift) {
+    const since = drift.since_ms ? `, since ${ago(drift.since_ms)}` : "";
+    const why = drift.why ? `: ${drift.why}` : "";
+    element.append(make("p", "note drift", `${drift.what} should be ${drift.desired} and is ${drift.reported}${since}${why}`));
+  }
   const queues = Object.entries(device.queues);
   const most = Math.max(100, ...queues.map(([, queue]) => queue.depth));
   const body = make("div", "body");

@@ -1,5 +1,7 @@
 //! Any report, for laws that hold for all of them.
 
+use wayside_actors::report::{ClockOffset, Drift, System, Usage};
+
 use super::*;
 
 fn any_health() -> impl Strategy<Value = Option<Health>> {
@@ -48,6 +50,39 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_usage()(
+        cpu_millis in any::<Option<u32>>(), memory_bytes in any::<u64>(), memory_limit_bytes in any::<Option<u64>>(),
+        digest in ".{0,30}",
+    ) -> Usage {
+        Usage { cpu_millis, memory_bytes, memory_limit_bytes, digest }
+    }
+}
+
+prop_compose! {
+    fn any_system()(
+        numbers in any::<[u64; 5]>(), cores in any::<u32>(), load_millis in any::<u32>(),
+        engine in ".{0,30}", kernel in ".{0,30}",
+    ) -> System {
+        let [disk_bytes, disk_free_bytes, memory_bytes, memory_free_bytes, booted_ms] = numbers;
+        System {
+            disk_bytes, disk_free_bytes, memory_bytes, memory_free_bytes, cores, load_millis, booted_ms, engine, kernel,
+        }
+    }
+}
+
+prop_compose! {
+    fn any_drift()(
+        desired in ".{0,30}", reported in ".{0,30}", since_ms in any::<u64>(), why in ".{0,30}",
+    ) -> Drift {
+        Drift { desired, reported, since_ms, why }
+    }
+}
+
+fn any_clock() -> impl Strategy<Value = ClockOffset> {
+    any::<(i64, u64)>().prop_map(|(ahead_ms, error_ms)| ClockOffset { ahead_ms, error_ms })
+}
+
+prop_compose! {
     pub(super) fn any_report()(
         number in any::<u64>(), full in any::<bool>(),
         modules in collection::btree_map(".{0,20}", any_module(), 0..4),
@@ -62,10 +97,16 @@ prop_compose! {
         routes_gone in collection::vec(".{0,20}", 0..4),
         (workloads, workloads_gone) in
             (collection::btree_map(".{0,20}", any_workload(), 0..4), collection::vec(".{0,20}", 0..4)),
+        (usage, system, clock) in (
+            collection::btree_map(".{0,20}", any_usage(), 0..4),
+            proptest::option::of(any_system()), proptest::option::of(any_clock()),
+        ),
+        (drift, drift_gone) in
+            (collection::btree_map(".{0,20}", any_drift(), 0..4), collection::vec(".{0,20}", 0..4)),
     ) -> Report {
         Report {
             number, full, modules, modules_gone, queues, queues_gone, peers, assignment, unrouted, refused,
-            problems, routes, routes_gone, workloads, workloads_gone,
+            problems, routes, routes_gone, workloads, workloads_gone, usage, system, clock, drift, drift_gone,
         }
     }
 }

@@ -12,7 +12,7 @@ fn another_protocol_version_is_read_as_such() {
 /// Who adds a kind raises [`PROTOCOL`], so that an older cloud says at the beginning what is to be upgraded.
 #[test]
 fn a_protocol_has_these_kinds() {
-    assert_eq!(PROTOCOL, 3);
+    assert_eq!(PROTOCOL, 4);
     let body = |kind| {
         let mut encoder = Encoder::appending_to(Vec::new());
         encoder.array(1);
@@ -21,7 +21,7 @@ fn a_protocol_has_these_kinds() {
     };
     let is_known = |result: Result<(), WireError>| !matches!(result, Err(WireError::UnknownKind(_)));
     let to_cloud = (0..256).filter(|kind| is_known(ToCloud::decode(body(*kind)).map(drop)));
-    assert!(to_cloud.eq(1..=8));
+    assert!(to_cloud.eq(1..=9));
     let to_device = (0..256).filter(|kind| is_known(ToDevice::decode(body(*kind)).map(drop)));
-    assert!(to_device.eq(64..=69));
+    assert!(to_device.eq(64..=70));
 }

@@ -39,6 +39,7 @@ fn what_is_asked_for_is_read_with_its_line() {
 fn what_could_mean_anything_is_refused() {
     for (lines, says) in [
         ("cap_add: [net-admin]", "`net-admin` is not a capability"),
+        ("cap_add: [NET_ADMN]", "did you mean `NET_ADMIN`?"),
         ("devices: [ttyUSB0]", "`ttyUSB0` is not a device"),
         ("devices: [/dev/a:/dev/b:x]", "is not a device"),
         ("devices: [/dev/../a]", "is not a device"),

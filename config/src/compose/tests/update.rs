@@ -25,6 +25,26 @@ fn the_probation_is_a_minute_unless_it_is_said() {
 }
 
 #[test]
+fn windows_are_read_and_stay_as_they_were_meant() {
+    let workload = workload("  update: { windows: [\"sat-mon 22:00-04:00\", \"01:00-24:00\"] }\n");
+    let windows: Vec<String> = workload.update.windows.iter().map(ToString::to_string).collect();
+    assert_eq!(windows, ["mon,sat,sun 22:00-04:00", "01:00-24:00"]);
+    assert_eq!(cbor::decode::<Workload>(&cbor::encode(&workload)).unwrap(), workload);
+}
+
+#[test]
+fn the_priority_is_4_unless_it_is_said() {
+    for (block, expected) in [("", 4), ("  priority: 0\n", 0), ("  priority: 9\n", 9)] {
+        let workload = workload(block);
+        assert_eq!(workload.priority, expected, "{block}");
+        assert_eq!(cbor::decode::<Workload>(&cbor::encode(&workload)).unwrap(), workload);
+    }
+    assert!(!cbor::encode(&workload("")).windows(8).any(|bytes| bytes == b"priority"));
+    let errors = service_errors("x-wayside:\n  priority: 10\n");
+    assert!(errors[0].starts_with("6:13 `10` is not a valid `priority` | write 0 to 9"), "{errors:?}");
+}
+
+#[test]
 fn wrong_ones_are_refused_with_what_is_right() {
     for (block, expected) in [
         (
@@ -36,6 +56,11 @@ fn wrong_ones_are_refused_with_what_is_right() {
             "  update: { probatoin: 1m }\n",
             "6:13 unknown key `probatoin` in `update` | did you mean `probation`?",
         ),
+        (
+            "  update: { windows: [\"02:00\"] }\n",
+            "6:23 `02:00` is not a valid `window` | write times in UTC such as `02:00-04:30`",
+        ),
+        ("  update: { windows: \"02:00-04:00\" }\n", "6:22 `windows` must be a list"),
         ("  update: 60s\n", "6:11 `update` must be a mapping"),
     ] {
         let errors = service_errors(&format!("x-wayside:\n{block}"));

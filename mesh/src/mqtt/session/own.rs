@@ -8,6 +8,7 @@
 //! | `$wayside/answer/ID/error` | from the module | its refusal |
 //! | `$wayside/twin/desired` | to the module | what is desired of it: now, and whenever it connects or that changes |
 //! | `$wayside/twin/reported` | from the module | a merge patch of what it says of itself; acknowledged when it is stored |
+//! | `$wayside/lock` | from the module | how long it holds updates back, and why; acknowledged when that is stored |
 //!
 //! All of `$wayside/` is reserved: nothing else is published there, and of it routes take what is reported alone. What is sent goes at
 //! QoS 0 on the connection of the moment, for a call that is not answered on it is over, and never twice. A
@@ -21,10 +22,14 @@ use mqtt_protocol_core::mqtt::{
     result_code::SubackReasonCode,
 };
 use tracing::warn;
-use wayside_actors::device::calls::{Undelivered, is_method};
+use wayside_actors::device::{
+    calls::{Undelivered, is_method},
+    reconciler::{LOCK_MAX_MS, REASON_BYTES},
+};
 use wayside_config::{
     limits::TWIN_BYTES,
-    topic::{self, TWIN_REPORTED},
+    topic::{self, LOCK, TWIN_REPORTED},
+    units::duration_ms,
 };
 
 use super::Session;
@@ -77,6 +82,8 @@ pub(super) enum Heard {
     Answer { call: u64, is_refusal: bool },
     /// What the module says of itself.
     Reported,
+    /// That it must not be interrupted for some time, or may be again.
+    Lock,
 }
 
 impl Heard {
@@ -84,6 +91,9 @@ impl Heard {
     pub(super) fn of(topic: &str) -> Option<Self> {
         if topic == TWIN_REPORTED {
             return Some(Self::Reported);
+        }
+        if topic == LOCK {
+            return Some(Self::Lock);
         }
         let (id, is_refusal) = match topic.strip_prefix(ROOT)?.strip_prefix("answer/")?.split_once('/') {
             None => (topic.rsplit_once('/')?.1, false),
@@ -190,6 +200,13 @@ impl Session {
                 let module = self.module.clone();
                 return self.events.push_back(MqttEvent::Reported { ticket, module, patch: payload });
             }
+            Heard::Lock => {
+                let module = self.module.clone();
+                let Some((for_ms, reason)) = read_lock(&payload) else {
+                    return self.answer(ticket, Answer::Refused(LOCK_FORM.into()));
+                };
+                return self.events.push_back(MqttEvent::Lock { ticket, module, for_ms, reason });
+            }
         };
         // Late, or a second one: it is nobody's, and the module is told that it was taken.
         if self.own.open.remove(&call) {
@@ -231,6 +248,20 @@ impl Session {
     fn not_delivered(&mut self, call: u64, why: Undelivered) {
         self.events.push_back(MqttEvent::Undelivered { call, why });
     }
+}
+
+/// What a module says that holds updates back, for whoever wrote another thing.
+const LOCK_FORM: &str = "a lock is a duration from 1s to 24h and, after a space, a reason of at most 256 bytes, such as `10m filling a tank`; nothing lets updates go on";
+
+/// For how long, and why; 0 to let updates go on.
+pub(super) fn read_lock(payload: &[u8]) -> Option<(u64, String)> {
+    if payload.is_empty() {
+        return Some((0, String::new()));
+    }
+    let text = std::str::from_utf8(payload).ok()?;
+    let (length, reason) = text.split_once(' ').unwrap_or((text, ""));
+    let for_ms = duration_ms(length).filter(|ms| (1000..=LOCK_MAX_MS).contains(ms))?;
+    (reason.len() <= REASON_BYTES).then(|| (for_ms, reason.to_owned()))
 }
 
 fn answer_to(call: u64) -> Vec<Property> {

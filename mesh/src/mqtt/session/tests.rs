@@ -158,7 +158,8 @@ fn tickets(events: &[MqttEvent]) -> Vec<u64> {
             | MqttEvent::Released { ticket, .. }
             | MqttEvent::Session { ticket, .. }
             | MqttEvent::Flights { ticket, .. }
-            | MqttEvent::Reported { ticket, .. } => Some(*ticket),
+            | MqttEvent::Reported { ticket, .. }
+            | MqttEvent::Lock { ticket, .. } => Some(*ticket),
             MqttEvent::SessionCleared { .. }
             | MqttEvent::Subscribed { .. }
             | MqttEvent::Disconnected { .. }
@@ -323,6 +324,7 @@ fn a_second_connection_takes_over() {
         | MqttEvent::Answered { .. }
         | MqttEvent::TwinWanted { .. }
         | MqttEvent::Reported { .. }
+        | MqttEvent::Lock { .. }
         | MqttEvent::Undelivered { .. } => format!("{event:?}"),
     };
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), ["disconnected", "gone", "offline", "online"]);

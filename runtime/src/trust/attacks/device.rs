@@ -10,8 +10,10 @@ use wayside_actors::{
 };
 use wayside_config::{
     cbor,
-    document::{Member, ReleaseRef},
+    document::{Grant, Member, ReleaseRef},
     fleet::{Roles, Root},
+    rule::Rule,
+    secret::{Ciphertext, SealedValue, SecretChange, SecretName},
     workload::{Target, Workload},
 };
 
@@ -81,6 +83,12 @@ impl Device {
             let verified = reopen(holds.clone()).unwrap();
             self.tell(verified, true).unwrap();
         }
+    }
+
+    /// A file of its state is lost.
+    pub(crate) fn lose(&mut self, file: &str) {
+        std::fs::remove_file(self.folder.path().join(file)).unwrap();
+        self.restart();
     }
 
     /// Time goes by, and is kept as it is each hour.
@@ -231,6 +239,7 @@ impl Operators {
             leaves: Default::default(),
             twins: Default::default(),
             update: Default::default(),
+            priority: Workload::PRIORITY,
             routes: Vec::new(),
         };
         let release = Release { version, issued_ms: NOW_MS, expires_ms, workload };
@@ -252,6 +261,38 @@ impl Operators {
         let documents = releases.iter().map(hash).collect();
         let list = Revocation { version, issued_ms: NOW_MS, devices: Vec::new(), documents };
         seal(Kind::Revocation, &self.fleet.id(), &list, signers).into()
+    }
+
+    /// A grant, signed by as many as have to.
+    pub(crate) fn grant(&self, grant: &Grant) -> Vec<u8> {
+        self.grant_by(grant, &self.enough())
+    }
+
+    pub(crate) fn grant_by(&self, grant: &Grant, signers: &[u8]) -> Vec<u8> {
+        seal(Kind::Grant, &self.fleet.id(), grant, signers)
+    }
+
+    /// A rule, signed by as many as have to.
+    pub(crate) fn rule(&self, rule: &Rule) -> Vec<u8> {
+        self.rule_by(rule, &self.enough())
+    }
+
+    pub(crate) fn rule_by(&self, rule: &Rule, signers: &[u8]) -> Vec<u8> {
+        seal(Kind::Rule, &self.fleet.id(), rule, signers)
+    }
+
+    pub(crate) fn revoke_documents(&self, version: u64, documents: &[DocumentId]) -> Bytes {
+        let documents = documents.to_vec();
+        let list = Revocation { version, issued_ms: NOW_MS, devices: Vec::new(), documents };
+        seal(Kind::Revocation, &self.fleet.id(), &list, &self.enough()).into()
+    }
+
+    /// A change of a secret of the device, with a value that is no matter here.
+    pub(crate) fn secret_by(&self, device: PublicKey, signers: &[u8]) -> Vec<u8> {
+        let value = SealedValue { sender: [9; 32], sealed: Ciphertext(vec![7; 20]) };
+        let secret = SecretName { workload: None, secret: "token".into() };
+        let change = SecretChange { device, version: 1, secret, value: Some(value) };
+        seal(Kind::Secret, &self.fleet.id(), &change, signers)
     }
 
     pub(crate) fn revoke_devices(&self, version: u64, devices: &[PublicKey]) -> Bytes {

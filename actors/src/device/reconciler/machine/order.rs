@@ -35,7 +35,7 @@ impl Reconciler {
         if knows && !self.to_restart.contains(module) {
             return true;
         }
-        let Some(spec) = self.spec(module).cloned() else { return false };
+        let Some(spec) = self.spec(module) else { return false };
         let waits = self.waits(module, &spec);
         if knows {
             if waits.is_none() {
@@ -81,7 +81,7 @@ impl Reconciler {
         self.doing.insert(module.clone(), status);
         let is_free = |other: &ModuleId| {
             other.workload == module.workload
-                && self.spec(other).is_some_and(|spec| self.waits(other, spec).is_none())
+                && self.spec(other).is_some_and(|spec| self.waits(other, &spec).is_none())
         };
         frees || self.to_restart.iter().any(is_free)
     }

@@ -11,10 +11,14 @@ use super::{Reconciler, order::Waits};
 use crate::{
     device::{
         access,
-        reconciler::Effect,
+        reconciler::{
+            Effect,
+            ports::{Claim, left_out},
+        },
         router::{RouteTable, WorkloadRoutes},
     },
     machine::Effects,
+    report::Phase,
     time::Time,
 };
 
@@ -22,13 +26,35 @@ impl Reconciler {
     /// Other versions run, or other devices have them: tells routes, takes modules off, and looks what there is.
     pub(super) fn what_runs_changed(&mut self, now: Time, out: &mut Effects<Effect>) {
         self.hashes = None;
+        self.displace(now, out);
+        self.problems.labels = self.lacks_label();
         self.tell_routes(out);
         let wanted: BTreeSet<_> = self.modules().map(|(module, _)| module).collect();
         self.departing = self.told.keys().filter(|module| !wanted.contains(module)).cloned().collect();
         self.waiting.retain(|module, _| wanted.contains(module));
         self.to_restart.retain(|module| wanted.contains(module));
         self.send_off(out);
+        self.forget_locks(out);
         self.list(now, out);
+    }
+
+    /// Of workloads that run with the same port, those of lower priority leave it to the highest.
+    fn displace(&mut self, now: Time, out: &mut Effects<Effect>) {
+        let running = self.courses.iter().filter_map(|(name, course)| {
+            let has_them = !self.displaced.contains_key(name);
+            Some(Claim { workload: &course.runs()?.release.workload, has_them })
+        });
+        let displaced = left_out(running.collect());
+        let before = std::mem::replace(&mut self.displaced, displaced);
+        let changed = |name: &String| before.get(name) != self.displaced.get(name);
+        let names: BTreeSet<String> =
+            before.keys().chain(self.displaced.keys()).filter(|name| changed(name)).cloned().collect();
+        for name in names {
+            if let Some(course) = self.courses.get_mut(&name).filter(|_| self.displaced.contains_key(&name)) {
+                course.displaced(now);
+            }
+            self.tell_status(&name, out);
+        }
     }
 
     /// Tells routes, names and who may connect.
@@ -72,17 +98,22 @@ impl Reconciler {
         for (name, status) in &self.statuses {
             out.push(Effect::Workload(name.clone(), status.clone()));
         }
+        self.tell_drift_again(out);
         out.push(Effect::Problems(self.problems.list()));
     }
 
     /// Tells how a workload is, if that is new.
     pub(super) fn tell_status(&mut self, name: &str, out: &mut Effects<Effect>) {
         let Some(course) = self.courses.get(name) else { return };
-        match course.problem() {
+        let displaced = self.displaced.get(name).map(|why| format!("{name} is stopped: {why}"));
+        match displaced.clone().or_else(|| course.problem()) {
             Some(problem) => drop(self.problems.workloads.insert(name.to_owned(), problem)),
             None => drop(self.problems.workloads.remove(name)),
         }
         let mut status = course.status();
+        if let Some(why) = displaced {
+            (status.phase, status.problem) = (Phase::Switching, why);
+        }
         // For most of them the wait is short: it is no problem of the device.
         let waits = self.waiting.iter().find(|(module, _)| *module.workload == *name);
         if let (Some((_, waits)), true) = (waits, status.problem.is_empty()) {

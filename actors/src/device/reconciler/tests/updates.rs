@@ -335,3 +335,21 @@ fn containers_are_left_alone_while_the_first_version_that_is_known_is_prepared()
     let effects = done(&mut reconciler, 0, observed(vec![there, orphan]));
     assert_eq!(effects, [super::orphan("o")]);
 }
+
+#[test]
+fn a_second_version_within_the_probation_of_the_first_goes_back_to_the_last_that_proved_itself() {
+    let mut device = Device::updating();
+    device.runs(&["plant/sensor"]);
+    device.pass(PROBATION_MS / 2);
+    device.assign(&[version("plant", 3)]);
+    device.has_images();
+    device.list();
+    assert_eq!(device.status("plant").version, 3);
+    device.sensor_fails(FAILURES);
+    let status = device.status("plant").clone();
+    assert_eq!(status.version, 1, "version 2 ran, and had not proven that it runs well");
+    assert!(status.problem.starts_with("version 3 of plant was taken back: "), "{status:?}");
+    assert!(status.problem.ends_with("; version 1 runs"), "{status:?}");
+    let record = |effect: &Effect| matches!(effect, Effect::TakenBack { version: 3, .. });
+    assert_eq!(device.effects.iter().filter(|effect| record(effect)).count(), 1);
+}

@@ -11,7 +11,7 @@ use wayside_config::workload::Dependency;
 use super::*;
 use crate::device::{
     module::{self as one, Module},
-    reconciler::Life,
+    reconciler::{Life, Pulled},
 };
 
 /// The modules of a version: one that never changes, one that always does, and one of odd versions alone, which is
@@ -86,6 +86,7 @@ struct World {
     desired: Option<Document>,
     floors: Floors,
     lives: BTreeMap<String, Life>,
+    pulled: Pulled,
     // In the daemon.
     reconciler: Reconciler,
     modules: BTreeMap<ModuleId, (Module, Option<u64>)>,
@@ -97,6 +98,8 @@ struct World {
     // In the engine.
     containers: BTreeMap<String, Container>,
     images: BTreeSet<String>,
+    /// All that were ever there.
+    got: BTreeSet<String>,
     made: u32,
     away: bool,
 }
@@ -109,7 +112,8 @@ impl World {
             desired: None,
             floors: Floors::default(),
             lives: BTreeMap::new(),
-            reconciler: fresh(),
+            pulled: Pulled::default(),
+            reconciler: fresh().sweeping(Pulled::default(), 0),
             modules: BTreeMap::new(),
             alarm: None,
             asked: VecDeque::new(),
@@ -117,6 +121,7 @@ impl World {
             doomed: None,
             containers: BTreeMap::new(),
             images: BTreeSet::new(),
+            got: BTreeSet::new(),
             made: 0,
             away: false,
         }
@@ -141,6 +146,8 @@ impl World {
                 self.desired = Some(document(number, &[version(number)]));
             } else if let Effect::SaveLife(name, life) = effect {
                 self.lives.insert(name, *life);
+            } else if let Effect::SavePulled(pulled) = effect {
+                self.pulled = pulled;
             } else {
                 panic!("{effect:?} is not written here");
             }
@@ -174,7 +181,8 @@ impl World {
         self.modules.clear();
         self.asked.clear();
         self.told.clear();
-        self.reconciler = Reconciler::new(ME, self.floors.clone(), self.lives.clone());
+        self.reconciler =
+            Reconciler::new(ME, self.floors.clone(), self.lives.clone()).sweeping(self.pulled.clone(), 0);
         if let Some(document) = self.desired.clone() {
             self.reconcile(event(document, true));
         }

@@ -17,6 +17,7 @@ fn kept(events: &[MqttEvent]) -> Option<Vec<u8>> {
         | MqttEvent::Answered { .. }
         | MqttEvent::TwinWanted { .. }
         | MqttEvent::Reported { .. }
+        | MqttEvent::Lock { .. }
         | MqttEvent::Undelivered { .. } => None,
     })
 }

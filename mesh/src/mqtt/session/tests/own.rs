@@ -186,3 +186,35 @@ fn what_is_reported_is_acknowledged_when_it_is_stored_and_refused_when_it_is_too
     assert_eq!(bench.receive(report(wayside_config::limits::TWIN_BYTES + 1)), []);
     assert_eq!(bench.bytes()[4], 0x83);
 }
+
+#[test]
+fn a_lock_is_a_duration_with_a_reason_and_nothing_lets_go() {
+    let lock = |payload: &'static str| {
+        altered(publish(1, 7), |lock| {
+            lock.topic = "$wayside/lock".to_owned();
+            lock.payload = Bytes::from_static(payload.as_bytes());
+        })
+    };
+    let mut bench = Bench::connected(v4(true));
+    for (payload, expected) in
+        [("10m filling a tank", (600_000, "filling a tank")), ("24h", (86_400_000, "")), ("", (0, ""))]
+    {
+        let events = bench.receive(lock(payload));
+        let [MqttEvent::Lock { ticket, for_ms, reason, .. }] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((*for_ms, reason.as_str()), expected);
+        // It holds when that is acknowledged, and not before.
+        assert_eq!(bench.bytes(), [0; 0]);
+        bench.session.accept(&[*ticket]);
+        assert_eq!(bench.bytes(), [0x40, 2, 0, 7]);
+    }
+}
+
+#[test]
+fn what_is_no_lock_is_refused() {
+    for payload in ["25h", "soon", "0s", "10m  \u{7f}", " 10m"] {
+        let is_read = super::super::own::read_lock(payload.as_bytes()).is_some();
+        assert_eq!(is_read, payload.starts_with("10m"), "{payload}");
+    }
+    assert!(super::super::own::read_lock(&[0xff]).is_none());
+    assert!(super::super::own::read_lock(format!("1h {}", "x".repeat(257)).as_bytes()).is_none());
+}

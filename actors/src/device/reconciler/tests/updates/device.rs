@@ -1,10 +1,10 @@
 //! A device as far as its reconciler sees it, and its disk.
 
-use wayside_config::privilege::Policy;
+use wayside_config::{privilege::Policy, window::Window};
 
 use super::super::*;
 use crate::{
-    device::reconciler::Life,
+    device::reconciler::{Life, Locks},
     report::{Health, ModuleState, ModuleStatus, Phase, WorkloadStatus},
 };
 
@@ -29,6 +29,9 @@ pub(in crate::device::reconciler::tests) struct Device {
     pub(in crate::device::reconciler::tests) statuses: BTreeMap<String, WorkloadStatus>,
     pub(in crate::device::reconciler::tests) effects: Vec<Effect>,
     pub(in crate::device::reconciler::tests) policy: Policy,
+    pub(in crate::device::reconciler::tests) labels: BTreeMap<String, String>,
+    pub(in crate::device::reconciler::tests) windows: Vec<Window>,
+    pub(in crate::device::reconciler::tests) locks: Locks,
 }
 
 impl Device {
@@ -43,15 +46,26 @@ impl Device {
             statuses: BTreeMap::new(),
             effects: vec![],
             policy: Policy::default(),
+            labels: BTreeMap::new(),
+            windows: vec![],
+            locks: Locks::default(),
         }
     }
 
     pub(in crate::device::reconciler::tests) fn tell(&mut self, event: Event) {
         self.effects.clear();
+        self.hear(event);
+        if self.effects.contains(&Effect::AskTime) {
+            self.hear(Event::Time { wall_ms: self.now });
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
         for step in at(&mut self.reconciler, self.now, event) {
             match step {
                 Step::Persist(Effect::SaveLife(name, life)) => drop(self.lives.insert(name, *life)),
                 Step::Persist(Effect::DropLife(name)) => drop(self.lives.remove(&name)),
+                Step::Persist(Effect::SaveLocks(locks)) => self.locks = locks,
                 Step::Persist(Effect::SaveFloors(floors)) => self.floors = floors,
                 Step::Persist(_) | Step::WakeAt(_) => {}
                 Step::Do(effect) => {
@@ -122,8 +136,10 @@ impl Device {
     }
 
     pub(in crate::device::reconciler::tests) fn kill(&mut self) {
-        self.reconciler =
-            Reconciler::new(ME, self.floors.clone(), self.lives.clone()).allowing(self.policy.clone());
+        self.reconciler = Reconciler::new(ME, self.floors.clone(), self.lives.clone())
+            .allowing(self.policy.clone())
+            .labelled(self.labels.clone())
+            .holding(self.windows.clone(), self.locks.clone());
         if let Some(document) = self.desired.clone() {
             self.tell(event(document, true));
         }

@@ -21,8 +21,21 @@ impl World {
             let result = if fails { Err(problem()) } else { Ok(()) };
             if result.is_ok() {
                 self.images.extend(images.iter().cloned());
+                self.got.extend(images.iter().cloned());
             }
             Event::Pulled { workload, images, result }
+        } else if let Effect::Space = effect {
+            let free_bytes = if fails { 0 } else { 1 << 30 };
+            Event::Space { disk: Some(Disk { free_bytes, total_bytes: 1 << 30 }), wall_ms: self.now }
+        } else if let Effect::RemoveImage { image } = effect {
+            if fails {
+                return;
+            }
+            self.assert_unneeded(&image);
+            self.images.remove(&image);
+            Event::ImageGone { image }
+        } else if let Effect::AskTime = effect {
+            Event::Time { wall_ms: self.now }
         } else {
             if let Effect::RemoveOrphan { container } = effect
                 && !fails
@@ -32,6 +45,15 @@ impl World {
             return;
         };
         self.told.push_back(Told::Reconciler(event));
+    }
+
+    /// Neither what runs nor what it would go back to ever loses an image.
+    fn assert_unneeded(&self, image: &str) {
+        let versions = self.lives.values().flat_map(|life| life.committed.iter().chain(&life.trial));
+        for version in versions {
+            let needs = version.release.workload.modules.values().any(|spec| spec.image == image);
+            assert!(!needs, "{image} is removed, and version {} needs it", version.release.version);
+        }
     }
 
     fn listed(&self) -> Vec<Observed> {
@@ -51,7 +73,9 @@ impl World {
         let event = match effect {
             one::Effect::Create { .. } if fails => failed(None),
             one::Effect::Create { spec, spec_hash } => {
-                assert!(self.images.contains(&spec.image), "{} was not prepared", spec.image);
+                // Of a version that is not wanted any more one may still be asked for: the engine gets its image again.
+                let was_got = self.got.contains(&spec.image);
+                assert!(was_got, "{} was not prepared", spec.image);
                 // One name, one container: what an earlier daemon made goes.
                 self.containers.retain(|_, container| container.module != module);
                 self.made += 1;

@@ -1,0 +1,86 @@
+//! Images come from a real registry by their digests, are what was signed, and go when nothing needs them.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use wayside_tests::{
+    build::WEATHER_IMAGE,
+    cloud::Cloud,
+    device::Device,
+    engine::try_docker,
+    lab::Lab,
+    registry::{Pushed, Registry},
+    wait::until,
+};
+
+use crate::policy::set_up;
+
+/// A device looks once a minute at the least, and first a minute after its daemon started.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn apply(lab: &Lab, cloud: &Cloud, image: &Pushed, probation: &str) -> Result<()> {
+    let text = format!(
+        "name: pulled\nservices:\n\x20 idle:\n\x20   image: {}\n\x20   command: [/weather-detector]\n\x20   environment: {{STATION: EWR}}\nx-wayside:\n\x20 target: all\n\x20 update: {{probation: {probation}}}\n",
+        image.reference
+    );
+    lab.operator().at(cloud, &["apply", "--no-wait", &lab.compose("pulled", &text)?]).map(drop)
+}
+
+fn wait_runs(device: &Device, image: &Pushed) -> Result<()> {
+    until(&format!("{} to run", image.reference), PATIENCE, || {
+        let container = device.module("pulled/idle")?;
+        let is_it = container["Config"]["Image"] == image.reference.as_str();
+        Ok((is_it && container["State"]["Running"] == true).then_some(()))
+    })
+}
+
+fn is_there(image: &str) -> Result<bool> {
+    Ok(try_docker(["image", "inspect", "--format", "{{.Id}}", image])?.code == 0)
+}
+
+#[test]
+fn an_image_is_pulled_by_its_digest_and_goes_when_no_version_needs_it() -> Result<()> {
+    let lab = Lab::open()?;
+    let registry = Registry::start(&lab)?;
+    let [first, second, third] = [registry.push()?, registry.push()?, registry.push()?];
+    ensure!(!is_there(&first.reference)?, "the engine has it before it is pulled");
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    for (image, probation) in [(&first, "0s"), (&second, "0s"), (&third, "1h")] {
+        apply(&lab, &cloud, image, probation)?;
+        wait_runs(&device, image)?;
+    }
+    ensure!(is_there(&first.reference)?, "it went at once");
+    set_up(&lab, &device, "[images]\nkeep_unused = '0s'\n")?;
+    until("the image that no version needs to go", PATIENCE, || {
+        Ok((!is_there(&first.reference)?).then_some(()))
+    })?;
+    // What runs, what it would go back to, and what others brought.
+    for image in [&second.reference, &third.reference, WEATHER_IMAGE] {
+        ensure!(is_there(image)?, "{image} is gone");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_registry_that_serves_other_bytes_is_refused_until_it_serves_the_right_ones() -> Result<()> {
+    let lab = Lab::open()?;
+    let registry = Registry::start(&lab)?;
+    let image = registry.push()?;
+    registry.alter(&image)?;
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    apply(&lab, &cloud, &image, "0s")?;
+    until("the device to say that it is not what was signed", PATIENCE, || {
+        let status = device.status()?;
+        let text = status["versions"]["pulled"]["problem"].to_string();
+        ensure!(
+            text.contains("waits: the image") && text.contains("verification failed for digest"),
+            "{status}"
+        );
+        Ok(Some(()))
+    })?;
+    ensure!(device.modules("pulled/idle")?.is_empty(), "something of it was made");
+    registry.alter(&image)?;
+    wait_runs(&device, &image)
+}
