@@ -142,6 +142,14 @@ pub struct Desired {
     pub releases: Vec<bytes::Bytes>,
 }
 
+impl Desired {
+    /// All documents.
+    pub fn documents(&self) -> impl Iterator<Item = &bytes::Bytes> {
+        let others = self.revocation.iter().chain([&self.assignment]);
+        self.roots.iter().chain(others).chain(&self.releases)
+    }
+}
+
 /// An operator's question to a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {

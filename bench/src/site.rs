@@ -142,6 +142,7 @@ async fn live(mesh: Mesh, mut events: MeshEvents, mut machine: Membership, told:
                     MeshEvent::Batch { .. }
                     | MeshEvent::Live { .. }
                     | MeshEvent::Confirm { .. }
+                    | MeshEvent::Desired { .. }
                     | MeshEvent::Control(_)
                     | MeshEvent::Problem(_),
                 ) => continue,

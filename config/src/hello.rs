@@ -54,6 +54,9 @@ pub struct Hello {
     pub root: u64,
     /// The version of the newest list of what is revoked that it knows; 0 for none.
     pub revocation: u64,
+    /// The version of the newest assignment that it took; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub assigned: u64,
     /// The TCP port at which it takes grants.
     pub port: u16,
     /// Where members reach it.
@@ -151,6 +154,11 @@ fn split(packet: &[u8]) -> Result<Option<Parts<'_>>, PacketError> {
     Ok(Some((sealed, grant)))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddrV4>, D::Error> {
     let addresses = Vec::<SocketAddrV4>::deserialize(deserializer)?;
     if addresses.len() > ADDRESSES {
@@ -179,6 +187,7 @@ mod tests {
             fleet: Some(FleetId::from_bytes([3; 32])),
             root: 2,
             revocation: 0,
+            assigned: 5,
             port: 7448,
             mesh: vec!["192.168.1.5:7447".parse().unwrap()],
             proof: Some(Blob(vec![7; 200])),

@@ -103,6 +103,7 @@ fn stranger() -> Vec<u8> {
         fleet: None,
         root: 0,
         revocation: 0,
+        assigned: 0,
         port: 7448,
         mesh: Vec::new(),
         proof: None,

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use tokio::sync::mpsc;
-use wayside_actors::message::{Batch, Confirm, Message};
+use wayside_actors::{
+    frame::Desired,
+    message::{Batch, Confirm, Message},
+};
 use wayside_config::identity::DeviceId;
 
 /// Something that came from the mesh.
@@ -57,6 +60,13 @@ pub enum MeshEvent {
         /// How far.
         confirm: Confirm,
     },
+    /// What operators signed for this device while it was away: it proves itself.
+    Desired {
+        /// Who says to have kept it.
+        from: DeviceId,
+        /// What.
+        desired: Desired,
+    },
     /// An operator's sealed request.
     Control(ControlRequest),
     /// What keeps the mesh from working whole, for a person; `None` when nothing does any more.
@@ -75,6 +85,7 @@ impl MeshEvent {
             | Self::RouterSeen { .. }
             | Self::RouterGone { .. }
             | Self::Confirm { .. }
+            | Self::Desired { .. }
             | Self::Control(_)
             | Self::Problem(_) => 0,
         }

@@ -8,6 +8,7 @@
 //! wayside/v1/to/<device>/batch/<from>      messages
 //! wayside/v1/to/<device>/live/<from>       one message of a best-effort route
 //! wayside/v1/to/<device>/confirm/<from>    confirmations
+//! wayside/v1/to/<device>/desired/<from>    what operators signed for it while it was away
 //! wayside/v1/control/<device>              queryable: an operator's signed request, the device's signed reply
 //! ```
 
@@ -28,14 +29,19 @@ pub enum Kind {
     Live,
     /// [`wayside_actors::message::Confirm`].
     Confirm,
+    /// [`wayside_actors::frame::Desired`], kept for a device that was away.
+    Desired,
 }
 
 impl Kind {
+    const ALL: [Self; 4] = [Self::Batch, Self::Live, Self::Confirm, Self::Desired];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Batch => "batch",
             Self::Live => "live",
             Self::Confirm => "confirm",
+            Self::Desired => "desired",
         }
     }
 }
@@ -82,7 +88,7 @@ pub fn inbox(device: &DeviceId) -> String {
 pub fn parse_inbox(key: &str) -> Option<(Kind, DeviceId)> {
     let mut chunks = key.strip_prefix("wayside/v1/to/")?.split('/');
     let (_to, kind, from) = (chunks.next()?, chunks.next()?, chunks.next()?);
-    let kind = [Kind::Batch, Kind::Live, Kind::Confirm].into_iter().find(|k| k.as_str() == kind)?;
+    let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind)?;
     if chunks.next().is_some() {
         return None;
     }
@@ -142,7 +148,9 @@ mod tests {
             assert_eq!(parse_alive(&alive(&a, name)), Some((a, name.to_owned())), "{name}");
         }
         assert_eq!(parse_routes(&routes(&a)), Some(a));
-        assert_eq!(parse_inbox(&to(&a, Kind::Confirm, &b)), Some((Kind::Confirm, b)));
+        for kind in Kind::ALL {
+            assert_eq!(parse_inbox(&to(&a, kind, &b)), Some((kind, b)));
+        }
         assert_eq!(parse_inbox("wayside/v1/to/x/batch/y"), None);
         assert_eq!(parse_alive("wayside/v1/alive/x/%zz"), None);
     }

@@ -4,12 +4,15 @@
 //! Limits are checked before anything is allocated.
 
 use bytes::Bytes;
-use wayside_actors::message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, Message};
-use wayside_config::limits::TOPIC_BYTES;
+use wayside_actors::{
+    frame::Desired,
+    message::{Batch, Confirm, MAX_BATCH_BYTES, MAX_PAYLOAD_BYTES, Message},
+};
+use wayside_config::limits::{ROOT_BYTES, ROOTS, SEALED_BYTES, TOPIC_BYTES, WORKLOADS};
 
 pub use crate::cursor::DecodeError;
 use crate::{
-    cursor::{Cursor, put_text, within},
+    cursor::{Cursor, put_bytes, put_text, within},
     packed::{put_messages, take_messages},
 };
 
@@ -25,6 +28,9 @@ pub const LIVE_BYTES: usize = MAX_PAYLOAD_BYTES + TOPIC_BYTES + (32 << 10);
 
 /// The largest encoded confirmation.
 pub const CONFIRM_BYTES: usize = 256;
+
+/// The largest encoded desired state: what one message to a device may take of the room for all.
+pub const DESIRED_BYTES: usize = 6 << 20;
 
 /// Bytes of `workload/route` at most.
 const ROUTE_BYTES: usize = 127;
@@ -116,6 +122,44 @@ pub fn decode_confirm(bytes: Bytes) -> Result<Confirm, DecodeError> {
     Ok(confirm)
 }
 
+/// Desired state as bytes, documents as they were signed.
+#[must_use]
+pub fn encode_desired(desired: &Desired) -> Vec<u8> {
+    let Desired { roots, revocation, assignment, releases } = desired;
+    let mut out = vec![VERSION];
+    let mut put_all = |documents: &[Bytes]| {
+        out.extend((documents.len() as u16).to_be_bytes());
+        documents.iter().for_each(|document| put_bytes(&mut out, document));
+    };
+    put_all(roots);
+    put_all(revocation.as_slice());
+    put_all(std::slice::from_ref(assignment));
+    put_all(releases);
+    out
+}
+
+/// The desired state that `bytes` are, unverified. Documents share their memory.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode_desired(bytes: Bytes) -> Result<Desired, DecodeError> {
+    within(bytes.len(), DESIRED_BYTES, "desired")?;
+    let mut cursor = Cursor::new(bytes);
+    cursor.version(VERSION)?;
+    let mut take_all = |most, bytes, field| {
+        let count = usize::from(cursor.u16(field)?);
+        within(count, most, field)?;
+        (0..count).map(|_| cursor.bytes(bytes, field)).collect::<Result<Vec<_>, _>>()
+    };
+    let roots = take_all(ROOTS, ROOT_BYTES, "roots")?;
+    let revocation = take_all(1, SEALED_BYTES, "revocation")?.pop();
+    let assignment = take_all(1, SEALED_BYTES, "assignment")?.pop();
+    let releases = take_all(WORKLOADS, SEALED_BYTES, "releases")?;
+    cursor.end()?;
+    let assignment = assignment.ok_or(DecodeError::Malformed("assignment"))?;
+    Ok(Desired { roots, revocation, assignment, releases })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -166,6 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn desired_state_arrives_whole_or_not_at_all() {
+        let document = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let desired = Desired {
+            roots: vec![document("root"), document("next")],
+            revocation: Some(document("list")),
+            assignment: document("assignment"),
+            releases: vec![document("release")],
+        };
+        let good = encode_desired(&desired);
+        assert_eq!(decode_desired(good.clone().into()), Ok(desired));
+        for len in 0..good.len() {
+            assert!(decode_desired(Bytes::copy_from_slice(&good[..len])).is_err(), "{len} bytes");
+        }
+        let none = Desired { assignment: Bytes::new(), ..Desired::default() };
+        assert_eq!(decode_desired(encode_desired(&none).into()), Ok(none));
+        let without = [&[VERSION], [0; 8].as_slice()].concat();
+        assert_eq!(decode_desired(without.into()), Err(DecodeError::Malformed("assignment")));
+        let many = [&[VERSION, 0xff, 0xff], [0; 300].as_slice()].concat();
+        let refused = DecodeError::TooLarge { field: "roots", value: 0xffff, limit: ROOTS };
+        assert_eq!(decode_desired(many.into()), Err(refused));
+    }
+
+    #[test]
     fn what_is_wrong_is_refused() {
         let good = encode_batch(&batch());
         for len in 0..good.len() {
@@ -199,7 +266,8 @@ mod tests {
                 bytes[0] = VERSION;
             }
             let bytes = Bytes::from(bytes);
-            let _ = (decode_batch(bytes.clone()), decode_live(bytes.clone()), decode_confirm(bytes));
+            let _ = (decode_batch(bytes.clone()), decode_live(bytes.clone()), decode_confirm(bytes.clone()));
+            let _ = decode_desired(bytes);
         }
 
         #[test]

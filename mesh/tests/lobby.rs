@@ -32,6 +32,7 @@ fn saying(name: &str, grant: Option<&[u8]>) -> Saying {
         fleet: None,
         root: 0,
         revocation: 0,
+        assigned: 0,
         grant: grant.map(Into::into),
         mesh: Vec::new(),
         proof: None,

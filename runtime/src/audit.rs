@@ -105,7 +105,9 @@ impl Audit {
             }
             // Recorded when it is taken.
             Ask::Apply { .. } | Ask::Admit { .. } => None,
-            Ask::Status
+            // Changes nothing of this device.
+            Ask::Keep { .. }
+            | Ask::Status
             | Ask::Devices
             | Ask::Lobby
             | Ask::Rules

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod cli;
 mod clock;
 pub mod control;
+pub mod copies;
 pub mod daemon;
 mod desired;
 pub mod engine;

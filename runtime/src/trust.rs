@@ -3,6 +3,7 @@
 mod admission;
 #[cfg(test)]
 mod attacks;
+mod copies;
 mod grants;
 mod kept;
 mod lived;

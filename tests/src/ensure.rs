@@ -5,6 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +21,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// For a few hundred megabytes over a slow line.
 const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// One at a time: apt keeps others out.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// Returns when a container engine answers; installs and starts one where that is possible.
 ///
@@ -109,7 +113,12 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it cannot: with the command that would.
 pub fn program(program: &str, packages: &[&str]) -> Result<()> {
-    if find(program).is_some() { Ok(()) } else { bring(program, packages) }
+    if find(program).is_some() {
+        return Ok(());
+    }
+    // Two tests may miss it at once.
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    if find(program).is_some() { Ok(()) } else { fetch(program, packages) }
 }
 
 /// Installs Debian packages for `what`, which is not there.
@@ -117,6 +126,11 @@ pub fn program(program: &str, packages: &[&str]) -> Result<()> {
 /// # Errors
 /// As [`program`].
 pub fn bring(what: &str, packages: &[&str]) -> Result<()> {
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    fetch(what, packages)
+}
+
+fn fetch(what: &str, packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !(is_root()? && is_debian_like()) {
         bail!("`{what}` is missing; `apt-get install {names}` brings it on Debian and Ubuntu");

@@ -1,9 +1,6 @@
 //! What the hosts of the open laboratory said last, for the error of whoever waited for them in vain.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{cell::RefCell, time::Duration};
 
 use crate::{command::capture_within, engine};
 
@@ -13,23 +10,25 @@ const LINES: &str = "25";
 /// An engine that hangs is not asked for more.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Containers of the open laboratory: there is one at a time on a machine.
-static HOSTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+thread_local! {
+    /// Containers of the laboratory that this thread has opened: each test has a thread of its own.
+    static HOSTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A host was started.
 pub(crate) fn add(container: &str) {
-    hosts().push(container.to_owned());
+    HOSTS.with_borrow_mut(|hosts| hosts.push(container.to_owned()));
 }
 
 /// The laboratory is closed.
 pub(crate) fn clear() {
-    hosts().clear();
+    HOSTS.with_borrow_mut(Vec::clear);
 }
 
 /// The end of each host's log; empty when there is no host.
 #[must_use]
 pub fn last_words() -> String {
-    let hosts = hosts().clone();
+    let hosts = HOSTS.with_borrow(Clone::clone);
     let mut words = String::new();
     for host in hosts {
         let log = capture_within(&mut engine::command(["logs", "--tail", LINES, &host]), LIMIT);
@@ -43,8 +42,4 @@ pub fn last_words() -> String {
         }
     }
     words
-}
-
-fn hosts() -> MutexGuard<'static, Vec<String>> {
-    HOSTS.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,10 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +37,11 @@ const TURN_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Each command of the one who cleans up has a limit too.
 const CLEAN_LIMIT: Duration = Duration::from_secs(180);
 
-/// Two bridge networks, `lan` and `wan`, and whatever hosts are started on them. One at a time on a machine.
+/// The turn of this process, as long as one of its laboratories is open.
+static TURN: Mutex<Weak<File>> = Mutex::new(Weak::new());
+
+/// Two bridge networks, `lan` and `wan`, and whatever hosts are started on them. One process at a time has
+/// laboratories on a machine, and they do not see each other.
 #[derive(Debug)]
 pub struct Lab {
     id: String,
@@ -42,11 +49,11 @@ pub struct Lab {
     operator: Operator,
     cleaner: Child,
     files: TempDir,
-    _turn: File,
+    _turn: Arc<File>,
 }
 
 impl Lab {
-    /// Builds what is needed and makes the networks. Waits while another laboratory is open.
+    /// Builds what is needed and makes the networks. Waits while a laboratory of another process is open.
     ///
     /// # Errors
     /// When the build fails or there is no container engine; in words that say what to do.
@@ -63,8 +70,17 @@ impl Lab {
     pub fn with(binaries: Binaries) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         engine::answers()?;
-        let turn = turn(&env::temp_dir().join("wayside-lab.lock"), TURN_LIMIT)?;
-        binaries.images()?;
+        let turn = {
+            // Also for the images: they are made once.
+            let mut ours = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = match ours.upgrade() {
+                Some(turn) => turn,
+                None => Arc::new(turn(&env::temp_dir().join("wayside-lab.lock"), TURN_LIMIT)?),
+            };
+            *ours = Arc::downgrade(&turn);
+            binaries.images()?;
+            turn
+        };
         let id = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let operator = Operator::new(binaries.path("wayside"))?;
         let lab =

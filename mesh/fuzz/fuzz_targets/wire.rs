@@ -13,6 +13,9 @@ fuzz_target!(|data: &[u8]| {
     if let Ok((route, messages)) = wire::decode_live(bytes.clone()) {
         assert_eq!(wire::decode_live(wire::encode_live(&route, &messages[0], &messages[1..]).into()), Ok((route, messages)));
     }
+    if let Ok(desired) = wire::decode_desired(bytes.clone()) {
+        assert_eq!(wire::decode_desired(wire::encode_desired(&desired).into()), Ok(desired));
+    }
     if let Ok(confirm) = wire::decode_confirm(bytes) {
         assert_eq!(wire::decode_confirm(wire::encode_confirm(&confirm).into()), Ok(confirm));
     }

@@ -183,6 +183,7 @@ mod tests {
             fleet: None,
             root: 0,
             revocation: 0,
+            assigned: 0,
             port: 1,
             mesh: Vec::new(),
             proof: None,

@@ -69,6 +69,8 @@ pub struct Saying {
     pub root: u64,
     /// The version of the newest list of what is revoked that it knows.
     pub revocation: u64,
+    /// The version of the newest assignment that it took.
+    pub assigned: u64,
     /// Its sealed grant.
     pub grant: Option<Vec<u8>>,
     /// Where members reach it.

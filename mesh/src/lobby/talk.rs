@@ -127,10 +127,11 @@ impl Run {
 
     fn say(&mut self, socket: &GroupSocket, saying: Saying) {
         self.number += 1;
-        let Saying { name, labels, fleet, root, revocation, grant, mut mesh, proof } = saying;
+        let Saying { name, labels, fleet, root, revocation, assigned, grant, mut mesh, proof } = saying;
         mesh.truncate(ADDRESSES);
         let (device, run, number, port) = (self.settings.signer.key(), self.run, self.number, self.port);
-        let hello = Hello { device, run, number, name, labels, fleet, root, revocation, port, mesh, proof };
+        let hello =
+            Hello { device, run, number, name, labels, fleet, root, revocation, assigned, port, mesh, proof };
         match hello.seal(&*self.settings.signer, grant.as_deref()) {
             Ok(packet) => socket.say(&packet, &self.settings.connect),
             Err(error) => tracing::error!(%error, "this device cannot say who it is"),

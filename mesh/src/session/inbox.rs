@@ -52,6 +52,7 @@ impl Inbox {
             Kind::Batch => wire::BATCH_BYTES,
             Kind::Live => wire::LIVE_BYTES,
             Kind::Confirm => wire::CONFIRM_BYTES,
+            Kind::Desired => wire::DESIRED_BYTES,
         };
         if len > limit {
             return self.malformed("its size", sample.key_expr().as_str(), len);
@@ -64,6 +65,9 @@ impl Inbox {
             }
             Kind::Confirm => {
                 wire::decode_confirm(payload).map(|confirm| MeshEvent::Confirm { from, confirm })
+            }
+            Kind::Desired => {
+                wire::decode_desired(payload).map(|desired| MeshEvent::Desired { from, desired })
             }
         };
         match event {

@@ -19,6 +19,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, watch};
 use wayside_actors::{
     device::membership::Role,
+    frame::Desired,
     message::{Batch, Confirm, Message},
     queue::Queue,
 };
@@ -160,6 +161,11 @@ impl Mesh {
     /// Confirms messages. `false` as in [`Self::send`].
     pub fn confirm(&self, to: DeviceId, confirm: Confirm) -> bool {
         self.outbox.push(Outgoing::Confirm(to, confirm))
+    }
+
+    /// Hands a device what operators signed for it. `false` as in [`Self::send`]; nobody confirms it.
+    pub fn hand(&self, to: DeviceId, desired: Desired) -> bool {
+        self.outbox.push(Outgoing::Desired(to, desired))
     }
 
     /// Takes part like this from now on. A change opens the session anew: what is under way is lost, and deliveries

@@ -15,6 +15,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 use wayside_actors::{
+    frame::Desired,
     message::{Batch, Confirm, Message},
     queue::Queue,
 };
@@ -43,6 +44,7 @@ pub(crate) enum Outgoing {
     /// A message of a best-effort route, which the queue names.
     Live(DeviceId, Queue, Message),
     Confirm(DeviceId, Confirm),
+    Desired(DeviceId, Desired),
 }
 
 /// Counts since the start.
@@ -195,6 +197,7 @@ impl Shared {
                 (to, Kind::Live, wire::encode_live(&queue.route, message, others))
             }
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
+            Outgoing::Desired(to, desired) => (to, Kind::Desired, wire::encode_desired(desired)),
         };
         let put = session
             .put(keys::to(to, kind, &self.device), payload)
@@ -234,6 +237,7 @@ impl Outgoing {
             Self::Batch(_, Batch { messages, .. }) => messages.iter().map(Message::cost_bytes).sum(),
             Self::Live(_, _, message) => message.cost_bytes(),
             Self::Confirm(..) => wire::CONFIRM_BYTES,
+            Self::Desired(_, desired) => desired.documents().map(|document| document.len() + 4).sum(),
         }
     }
 }

@@ -16,13 +16,17 @@ use wayside_config::{
     cosign::{self, Kind},
     document::Release,
     hash::sha256,
+    identity::DeviceId,
     limits::COMPOSE_BYTES,
     workload::{Workload, is_name},
 };
 
+use crate::control::Versions;
+
 use super::{
     admit::{admit_targets, admit_targets_at},
     assign::{Handed, hand_out, is_target, next_version},
+    away::away,
     cloud::{Cloud, Listed},
     failure::{Failure, show},
     fleet_file::replace,
@@ -30,7 +34,7 @@ use super::{
     operator::Operator,
     output,
     place::{Place, PlaceArgs},
-    remove::{ask_all, besides, hand_over},
+    remove::{ask_all, besides, hand_over, kept_for},
     sign::is_sealed,
     site::Site,
     view::{CloudDevice, DeviceView, Source},
@@ -93,6 +97,9 @@ struct Applied {
     name: String,
     version: u64,
     devices: u64,
+    /// Names of those that are away, and get it when they are back.
+    #[serde(default)]
+    away: Vec<String>,
 }
 
 /// What is to be applied.
@@ -120,10 +127,8 @@ impl ApplyArgs {
         if self.json {
             return output::json(&applied);
         }
-        output::text(&format!(
-            "{} version {} is on {} device(s)",
-            applied.name, applied.version, applied.devices
-        ))
+        let Applied { name, version, devices, away } = applied;
+        output::text(&format!("{name} version {version} is on {devices} device(s){}", kept_for(&away)))
     }
 
     fn tell(&self, workload: &Workload) -> Result<(), Failure> {
@@ -236,13 +241,19 @@ impl ApplyArgs {
         if self.out.is_none() {
             admit_targets(site, &operator, target, self.device.as_deref(), self.yes)?;
         }
-        let (mut known, unknown) = ask_all(site);
+        let (here, unknown) = ask_all(site);
+        let mut known = [here.clone(), away(&operator, &here)].concat();
         let ready =
             self.ready(&operator, input, |name| next_version(&known, name).map_err(Failure::Failed))?;
         let Some((release, sealed)) = ready else { return Ok(None) };
         if let Some(name) = &self.device {
-            let device = site.find(name)?.device;
-            known.retain(|known| known.device == device);
+            let is_meant = |known: &Versions| known.name == *name || known.device.to_string() == *name;
+            let meant: Vec<Versions> = known.into_iter().filter(is_meant).collect();
+            // None of them, or several.
+            known = if meant.len() == 1 { meant } else { Vec::new() };
+            if known.is_empty() {
+                site.find(name)?;
+            }
         }
         let targets = known.iter().filter(|device| is_target(&release.workload.target, device));
         check_labels(&release.workload, targets.map(|device| (&*device.name, &device.labels)))?;
@@ -250,9 +261,10 @@ impl ApplyArgs {
         let Workload { name, target, modules, .. } = release.workload;
         let handed = Handed { workload: &name, target: &target, version, sha256: sha256(&sealed) };
         let changes = hand_out(&known, &handed).map_err(Failure::Failed)?;
-        let targets: Vec<_> =
-            changes.iter().filter(|change| change.runs).map(|change| change.assignment.device).collect();
-        if targets.is_empty() {
+        let is_here = |device: &DeviceId| here.iter().any(|there| there.device == *device);
+        let runs = changes.iter().filter(|change| change.runs).map(|change| change.assignment.device);
+        let (targets, later): (Vec<_>, Vec<_>) = runs.partition(is_here);
+        if targets.is_empty() && later.is_empty() {
             let text = format!(
                 "no device here is a target of {name}{}: see `target` in {}",
                 besides(&unknown),
@@ -260,7 +272,7 @@ impl ApplyArgs {
             );
             return Err(Failure::Failed(text));
         }
-        hand_over(site, &operator, &changes, &[sealed])?;
+        let away = hand_over(site, &operator, &here, &changes, &[sealed])?;
         let modules: BTreeSet<String> = modules.into_keys().collect();
         if !self.no_wait {
             output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
@@ -275,7 +287,7 @@ impl ApplyArgs {
             })?;
             held.iter().for_each(|what| output::note(&format!("  {what}")));
         }
-        Ok(Some(Applied { name, version, devices: targets.len() as u64 }))
+        Ok(Some(Applied { name, version, devices: targets.len() as u64, away }))
     }
 }
 

@@ -171,6 +171,7 @@ mod tests {
             releases,
             highest_assignment,
             highest,
+            away: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ mod apply;
 mod approve;
 mod assign;
 mod audit;
+mod away;
 mod call;
 mod cloud;
 mod devices;

@@ -6,6 +6,7 @@ use wayside_config::cosign::Kind;
 
 use super::{
     assign::{Change, take_off},
+    away::{Signed, away, hand_copies},
     cloud::encode,
     failure::Failure,
     operator::Operator,
@@ -36,6 +37,9 @@ pub(super) struct RemoveArgs {
 struct Removed {
     name: String,
     devices: u64,
+    /// Names of those that are away, and lose it when they are back.
+    #[serde(default)]
+    away: Vec<String>,
 }
 
 impl RemoveArgs {
@@ -43,21 +47,24 @@ impl RemoveArgs {
         let removed: Removed = match self.place.find()? {
             Place::Cloud(cloud) => cloud.delete(&format!("workloads/{}", encode(&self.workload)))?,
             Place::Site(mut site) => {
-                let (known, unknown) = ask_all(&mut site);
+                let operator = site.operator()?;
+                let (here, unknown) = ask_all(&mut site);
+                let known = [here.clone(), away(&operator, &here)].concat();
                 let changes = take_off(&known, &self.workload).map_err(Failure::Failed)?;
                 if changes.is_empty() {
                     let text = format!("no device here runs {}{}", self.workload, besides(&unknown));
                     return Err(Failure::Failed(text));
                 }
-                let operator = site.operator()?;
-                let devices = hand_over(&mut site, &operator, &changes, &[])?;
-                Removed { name: self.workload.clone(), devices }
+                let away = hand_over(&mut site, &operator, &here, &changes, &[])?;
+                let devices = (changes.len() - away.len()) as u64;
+                Removed { name: self.workload.clone(), devices, away }
             }
         };
         if self.json {
             return output::json(&removed);
         }
-        output::text(&format!("{} is taken off {} device(s)", removed.name, removed.devices))
+        let away = kept_for(&removed.away);
+        output::text(&format!("{} is taken off {} device(s){away}", removed.name, removed.devices))
     }
 }
 
@@ -93,21 +100,36 @@ pub(super) fn besides(unknown: &[String]) -> String {
     if unknown.is_empty() { String::new() } else { format!("; not asked: {}", unknown.join(", ")) }
 }
 
-/// Signs the changes and gives each to its device. Gives the number of devices.
+/// The end of a sentence about what was handed over.
+pub(super) fn kept_for(away: &[String]) -> String {
+    if away.is_empty() {
+        return String::new();
+    }
+    format!("; {} away, and the others tell them when they are back: {}", away.len(), away.join(", "))
+}
+
+/// Signs the changes and gives each to its device, and to others that keep it for when it was away. Gives the names of those
+/// that are away now, which get it when they are back.
 pub(super) fn hand_over(
     site: &mut Site,
     operator: &Operator,
+    here: &[Versions],
     changes: &[Change],
     releases: &[Vec<u8>],
-) -> Result<u64, Failure> {
-    let mut refused = Vec::new();
+) -> Result<Vec<String>, Failure> {
+    let mut signed = Vec::new();
     for change in changes {
         let assignment = operator.seal(Kind::Assignment, &change.assignment)?;
+        signed.push(Signed { change, assignment });
+    }
+    let is_here = |change: &Change| here.iter().any(|there| there.device == change.assignment.device);
+    let mut refused = Vec::new();
+    for Signed { change, assignment } in signed.iter().filter(|one| is_here(one.change)) {
         let releases = if change.runs { releases } else { &[] };
         let ask = Ask::Apply {
             roots: operator.fleet.roots().iter().cloned().map(Sealed).collect(),
             revocation: operator.revocation.clone().map(Sealed),
-            assignment: Sealed(assignment),
+            assignment: Sealed(assignment.clone()),
             releases: releases.iter().cloned().map(Sealed).collect(),
         };
         match site.ask(change.assignment.device, &ask) {
@@ -120,8 +142,16 @@ pub(super) fn hand_over(
             }
         }
     }
+    let unkept = hand_copies(site, operator, here, &signed, releases)?;
+    let away = changes.iter().filter(|change| !is_here(change));
+    let (kept, lost): (Vec<&Change>, Vec<&Change>) =
+        away.partition(|change| !unkept.contains_key(&change.assignment.device));
+    refused.extend(lost.into_iter().map(|change| {
+        let reason = &unkept[&change.assignment.device];
+        format!("{}: it is away, and nobody keeps it until it is back: {reason}", change.name)
+    }));
     if refused.is_empty() {
-        return Ok(changes.len() as u64);
+        return Ok(kept.into_iter().map(|change| change.name.clone()).collect());
     }
     let done = changes.len() - refused.len();
     Err(Failure::Failed(format!(

@@ -118,6 +118,7 @@ impl Fake {
             mesh: Default::default(),
             store: None,
             mqtt: Default::default(),
+            copies: Default::default(),
             locks: Vec::new(),
             report,
         }
@@ -149,6 +150,7 @@ impl Fake {
             releases: assignment.map(|assignment| assignment.releases.clone()).unwrap_or_default(),
             highest_assignment: 0,
             highest: Default::default(),
+            away: Vec::new(),
         }
     }
 }

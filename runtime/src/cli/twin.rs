@@ -227,6 +227,7 @@ fn shown(answer: Answer) -> Result<Shown, Failure> {
         | Answer::Rules { .. }
         | Answer::Versions(_)
         | Answer::Applied { .. }
+        | Answer::Kept { .. }
         | Answer::Logs { .. }
         | Answer::Secrets { .. }
         | Answer::Audit { .. }

@@ -12,7 +12,9 @@ mod twin;
 pub use answered::{Again, Answered, MAX_ANSWERED, Now};
 pub use client::{Client, ClientError};
 pub use present::{InLobby, Neighbour, Present};
-pub use protocol::{Answer, Ask, Called, MAX_LINE_BYTES, MessageLine, Reply, Sealed, SecretLine, Versions};
+pub use protocol::{
+    Answer, Ask, Away, Called, MAX_LINE_BYTES, MessageLine, Reply, Sealed, SecretLine, Versions,
+};
 pub use server::{ControlHandler, bind, serve};
 pub use signed::{ReplyError, RequestError, encode_reply, open_ask, open_reply, seal_ask, seal_reply};
 pub use status::{CloudStatus, FleetStatus, LockStatus, MeshStatus, MqttStatus, Status, StoreStatus};

@@ -59,8 +59,7 @@ pub struct Present {
 
 impl From<Heard> for Present {
     fn from(Heard { hello, grant, from, is_cloned }: Heard) -> Self {
-        let Hello { device, name, labels, fleet, root, revocation, port, mesh, run: _, number: _, proof: _ } =
-            hello;
+        let Hello { device, name, labels, fleet, root, revocation, port, mesh, .. } = hello;
         let (grant, door) = (grant.map(Sealed), Some(SocketAddr::from((from, port))));
         Self { device, name, labels, fleet, root, revocation, grant, door, mesh, is_cloned }
     }

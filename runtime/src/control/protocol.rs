@@ -63,6 +63,17 @@ pub enum Ask {
         /// The sealed releases it names that the device may not hold yet; the device adds those it holds.
         releases: Vec<Sealed>,
     },
+    /// Keep this for devices of the site that are away, or may be: [`Answer::Kept`] when it is on the disk.
+    Keep {
+        /// As in [`Ask::Apply`].
+        roots: Vec<Sealed>,
+        /// As in [`Ask::Apply`].
+        revocation: Option<Sealed>,
+        /// Sealed assignments of other devices.
+        assignments: Vec<Sealed>,
+        /// The sealed releases that they name and that the devices may not hold yet.
+        releases: Vec<Sealed>,
+    },
     /// What a module wrote last: [`Answer::Logs`].
     Logs {
         /// `workload/module`, or `module` when only one workload has one of that name.
@@ -167,6 +178,11 @@ pub enum Answer {
         /// The assignment's version.
         version: u64,
     },
+    /// To [`Ask::Keep`].
+    Kept {
+        /// For these devices nothing was kept, and why.
+        refused: BTreeMap<DeviceId, String>,
+    },
     /// To [`Ask::Logs`].
     Logs {
         /// Each line begins with its RFC 3339 time and a space, as `docker logs -t` has it.
@@ -261,6 +277,18 @@ pub struct Versions {
     pub highest_assignment: u64,
     /// The highest version of each workload that it ever took, of those taken off as well.
     pub highest: BTreeMap<String, u64>,
+    /// Others of the site that are not there, of whom it is this device to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<Away>,
+}
+
+/// A device that is away. What is told of it proves itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Away {
+    /// Its sealed grant.
+    pub grant: Sealed,
+    /// Its newest sealed assignment that is kept here.
+    pub assignment: Option<Sealed>,
 }
 
 /// A message as `wayside messages` shows it. The cloud's API has the same form.
@@ -413,6 +441,7 @@ mod tests {
                 certificate: Some(Fingerprint::of(b"a certificate")),
                 counted: Counted { clients: 3, ..Default::default() },
             },
+            copies: crate::copies::CopiesStatus { devices: 1, bytes: 2 },
             locks: vec![LockStatus { owner: "w/m".into(), until_ms: 7, reason: "r".into() }],
             report: Report::default(),
         };
@@ -439,6 +468,7 @@ mod tests {
                 releases: vec![reference],
                 highest_assignment: 2,
                 highest: BTreeMap::from([("w".into(), 2)]),
+                away: vec![Away { grant: Sealed(vec![1]), assignment: Some(Sealed(vec![2])) }],
             }),
             Answer::Logs { text: "a\nb".into() },
             Answer::Audit { head: Head { seq: 3, hash: [7; 32] }, log: Sealed(vec![1, 2]) },

@@ -111,6 +111,7 @@ pub fn open_ask(
         ask @ (Ask::Status
         | Ask::Devices
         | Ask::Rules
+        | Ask::Keep { .. }
         | Ask::Logs { .. }
         | Ask::Call { .. }
         | Ask::Twin { .. }

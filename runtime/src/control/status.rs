@@ -13,6 +13,8 @@ use wayside_config::{
 };
 use wayside_mesh::mqtt::Counted;
 
+use crate::copies::CopiesStatus;
+
 /// How a device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -40,6 +42,9 @@ pub struct Status {
     /// Who holds updates back now.
     #[serde(default)]
     pub locks: Vec<LockStatus>,
+    /// What it keeps for devices that are away, or may be.
+    #[serde(default)]
+    pub copies: CopiesStatus,
     /// Modules, queues, neighbours, problems: a full report.
     pub report: Report,
 }

@@ -1,6 +1,7 @@
 //! Answers operators: on this machine over the unix socket, over the mesh when they signed.
 
 mod admission;
+mod copies;
 mod lock;
 mod parts;
 
@@ -38,6 +39,7 @@ use crate::{
         Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MessageLine, Neighbour, Now, Sealed,
         Status, Versions, bind, open_ask, seal_reply, serve as serve_socket,
     },
+    copies::Copies,
     engine::Engine,
     logs,
     secrets::Secrets,
@@ -75,6 +77,9 @@ pub(super) struct Control {
     pub(super) calls: Calls,
     pub(super) twins: Twins,
     pub(super) secrets: Arc<Secrets>,
+    copies: Arc<Copies>,
+    /// While what a neighbour kept is being taken.
+    taking: tokio::sync::Mutex<()>,
 }
 
 impl Control {
@@ -84,6 +89,7 @@ impl Control {
         options: &UpOptions,
         name: &str,
         lobby: Lobby,
+        copies: Arc<Copies>,
     ) -> Arc<Self> {
         let adapters = device.adapters();
         Arc::new(Self {
@@ -103,6 +109,8 @@ impl Control {
             calls: Calls::new(device),
             twins: Twins::new(device),
             secrets: Arc::clone(adapters.engine.secrets()),
+            copies,
+            taking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -161,8 +169,13 @@ impl Control {
             Ask::Rules => Ok(Answer::Rules { rules: self.trust.rules() }),
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { roots, revocation, assignment, releases } => {
-                let desired = self.complete(roots, revocation, assignment, releases);
+                let desired =
+                    self.complete(desired(&roots, revocation.as_ref(), assignment.0.into(), &releases));
                 self.apply(desired, way).await
+            }
+            Ask::Keep { roots, revocation, assignments, releases } => {
+                let with = move |assignment| desired(&roots, revocation.as_ref(), assignment, &releases);
+                self.keep(assignments, with).await
             }
             Ask::Logs { module, tail, since_ms } => {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
@@ -214,6 +227,7 @@ impl Control {
             store: self.view.store().map(store_status),
             mqtt: self.view.mqtt(),
             locks: self.locks(),
+            copies: self.copies.status(),
             report: self.report(),
         }
     }
@@ -242,6 +256,7 @@ impl Control {
             releases,
             highest_assignment: floors.assignment(),
             highest: floors.workloads().map(|(name, version)| (name.to_owned(), version)).collect(),
+            away: self.away(),
         }
     }
 
@@ -290,20 +305,13 @@ impl Control {
     }
 
     /// With the releases that the device holds already.
-    fn complete(
-        &self,
-        roots: Vec<Sealed>,
-        revocation: Option<Sealed>,
-        assignment: Sealed,
-        releases: Vec<Sealed>,
-    ) -> Desired {
-        let bytes = |sealed: Sealed| Bytes::from(sealed.0);
-        let mut releases: Vec<Bytes> = releases.into_iter().map(bytes).collect();
-        if let Ok(named) = cosign::peek::<Assignment>(cosign::Kind::Assignment, &assignment.0) {
-            releases.extend(named.releases.iter().filter_map(|wanted| self.view.release(&wanted.sha256)));
+    fn complete(&self, mut desired: Desired) -> Desired {
+        if let Ok(named) = cosign::peek::<Assignment>(cosign::Kind::Assignment, &desired.assignment) {
+            desired
+                .releases
+                .extend(named.releases.iter().filter_map(|wanted| self.view.release(&wanted.sha256)));
         }
-        let roots = roots.into_iter().map(bytes).collect();
-        Desired { roots, revocation: revocation.map(bytes), assignment: bytes(assignment), releases }
+        desired
     }
 
     async fn hand_over(&self, verified: Verified) -> Result<(), String> {
@@ -322,6 +330,16 @@ impl Control {
     fn refusal(&self) -> Option<String> {
         let problems = self.view.report().problems.unwrap_or_default();
         problems.into_iter().find(|problem| problem.contains("desired state was refused"))
+    }
+}
+
+fn desired(roots: &[Sealed], revocation: Option<&Sealed>, assignment: Bytes, releases: &[Sealed]) -> Desired {
+    let bytes = |sealed: &Sealed| Bytes::from(sealed.0.clone());
+    Desired {
+        roots: roots.iter().map(bytes).collect(),
+        revocation: revocation.map(bytes),
+        assignment,
+        releases: releases.iter().map(bytes).collect(),
     }
 }
 

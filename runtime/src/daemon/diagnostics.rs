@@ -112,6 +112,7 @@ mod tests {
             mesh: Default::default(),
             mqtt: Default::default(),
             store: None,
+            copies: Default::default(),
             locks: Vec::new(),
             report: Report { queues, ..Report::default() },
         };

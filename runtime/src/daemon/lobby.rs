@@ -13,18 +13,28 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
 };
-use wayside_actors::device::{reconciler, wiring::Event};
-use wayside_config::{hello::Hello, identity::DeviceId, settings::Settings};
+use wayside_actors::{
+    device::{reconciler, wiring::Event},
+    frame::Desired,
+};
+use wayside_config::{
+    cosign::{self, Kind},
+    document::Assignment,
+    hello::Hello,
+    identity::DeviceId,
+    settings::Settings,
+};
 use wayside_mesh::{
     circle::Circle,
     lobby::{Delivery, Heard, LOBBY, Lobby, LobbyEvents, LobbySettings, Saying, hand},
     session::{Excluded, Mesh},
 };
 
-use super::control::Control;
+use super::{control::Control, offers::Offers};
 use crate::{
     audit::Audit,
     control::{Ask, Sealed},
+    copies::{Copies, Copy},
     secrets::Secrets,
     shell::Device,
     state::Identity,
@@ -47,20 +57,20 @@ pub(super) fn open(
     name: &str,
     settings: &Settings,
     exclude: Excluded,
-    trust: &Trust,
+    (trust, assigned): (&Trust, u64),
 ) -> (Lobby, LobbyEvents) {
     let listen = settings.mesh.listen.iter().map(|address| *address.ip()).collect();
     let connect = settings.mesh.connect.iter().map(SocketAddr::ip).collect();
     let lobby =
         LobbySettings { signer: Arc::new(identity.key().clone()), group: LOBBY, listen, exclude, connect };
-    let first = saying(name, settings, trust.standing(), Vec::new(), identity.device());
+    let first = saying(name, settings, (trust.standing(), assigned), Vec::new(), identity.device());
     Lobby::open(io, lobby, first)
 }
 
 fn saying(
     name: &str,
     settings: &Settings,
-    standing: Standing,
+    (standing, assigned): (Standing, u64),
     mesh: Vec<SocketAddrV4>,
     device: DeviceId,
 ) -> Saying {
@@ -70,7 +80,7 @@ fn saying(
     let token = settings.join_token.as_ref().filter(|_| grant.is_none());
     let proof = token.and_then(|token| token.prove(device).ok());
     let (name, labels) = (name.to_owned(), settings.labels.clone());
-    Saying { name, labels, fleet, root, revocation, grant, mesh, proof }
+    Saying { name, labels, fleet, root, revocation, assigned, grant, mesh, proof }
 }
 
 /// What makes the site follow its grants.
@@ -86,8 +96,19 @@ pub(super) struct Site {
     pub(super) mesh: Option<Mesh>,
     pub(super) trust: Arc<Trust>,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) copies: Arc<Copies>,
+    /// The version of the assignment that it held when it began.
+    pub(super) assigned: u64,
+    /// How what is kept for each was brought to it.
+    pub(super) offers: RefCell<Offers>,
     /// When each was handed something last.
     pub(super) handed: RefCell<BTreeMap<DeviceId, Instant>>,
+}
+
+/// The version of the assignment in desired state.
+pub(super) fn version_of(desired: &Desired) -> Option<u64> {
+    let peeked = cosign::peek::<Assignment>(Kind::Assignment, &desired.assignment);
+    peeked.ok().map(|assignment| assignment.version)
 }
 
 /// Whom the mesh takes: devices of the site, and operators.
@@ -102,19 +123,26 @@ impl Site {
         let (mut changes, mut was_part) = (self.trust.changes(), self.trust.circle().takes_part);
         let mut told = None;
         let mut listening = self.mesh.as_ref().map(Mesh::listening);
+        let view = Arc::clone(&self.device.adapters().view);
+        let mut held = view.held();
         loop {
             changes.borrow_and_update();
+            held.borrow_and_update();
             let circle = self.trust.circle();
             self.circle.admit(keys(&self.trust));
             self.lobby.members(circle.devices.union(&circle.operators).copied().collect());
             let addresses = self.mesh.as_ref().map(Mesh::addresses).unwrap_or_default();
             let device = self.identity.device();
-            self.lobby.say(saying(&self.name, &self.settings, self.trust.standing(), addresses, device));
+            let standing = (self.trust.standing(), view.floors().assignment().max(self.assigned));
+            self.lobby.say(saying(&self.name, &self.settings, standing, addresses, device));
             if circle.takes_part && !was_part {
                 tracing::info!("this device is admitted; joining the mesh");
                 tokio::time::sleep(LINK_AFTER).await;
             }
             was_part = circle.takes_part;
+            if was_part {
+                self.copies.retain(|device| self.trust.member(device).is_some());
+            }
             if let Some(mesh) = &self.mesh {
                 mesh.take_part(was_part);
             }
@@ -136,6 +164,7 @@ impl Site {
             heard.into_iter().for_each(|heard| self.consider(heard));
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
+                changed = held.changed() => if changed.is_err() { return },
                 () = changed(&mut listening) => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -177,6 +206,9 @@ impl Site {
         if heard.grant.is_none() {
             self.receive(&heard);
         }
+        if !heard.is_cloned {
+            self.bring(&heard.hello);
+        }
         let Heard { hello, grant, from, .. } = heard;
         if hello.fleet.is_some() && hello.fleet == self.trust.standing().fleet {
             let known = self.trust.member(&hello.device).map(|granted| granted.sealed);
@@ -195,6 +227,26 @@ impl Site {
         if self.may_hand(hello.device) {
             self.io.spawn_blocking(move || tell(&hello, from, &news));
         }
+    }
+
+    /// Brings a neighbour what operators signed for it while it was away.
+    fn bring(&self, hello: &Hello) {
+        let device = hello.device;
+        let kept = self.copies.version(&device).filter(|version| *version > hello.assigned);
+        let (Some(version), Some(mesh)) = (kept, self.mesh.clone()) else { return };
+        // Who is on the mesh is of the site, and reached.
+        let is_there = self.device.adapters().view.neighbours().contains_key(&device);
+        if !is_there || !self.offers.borrow_mut().is_due(device, (hello.run, version), Instant::now()) {
+            return;
+        }
+        let news = self.trust.news_for(hello.fleet, hello.root, hello.revocation).unwrap_or_default();
+        let copies = Arc::clone(&self.copies);
+        self.io.spawn_blocking(move || {
+            let Some(Copy { assignment, releases }) = copies.of(&device) else { return };
+            let News { roots, revocation, .. } = news;
+            let is_sent = mesh.hand(device, Desired { roots, revocation, assignment, releases });
+            tracing::info!(device = %device.short(), version, is_sent, "brought a device what was applied while it was away");
+        });
     }
 
     /// Admits a device that has no grant, where a rule lets it in.

@@ -123,6 +123,10 @@ pub(super) async fn pump(device: Rc<Device>, events: Option<MeshEvents>, control
                 let acked = delivery::Event::Acked { epoch: Some(confirm.epoch), upto: confirm.upto };
                 device.send(Event::Delivery(queue, acked), 0).await;
             }
+            MeshEvent::Desired { from, desired } => {
+                let control = Arc::clone(&control);
+                actix::spawn(async move { control.kept_by(from, desired).await });
+            }
             MeshEvent::Control(request) => {
                 let control = Arc::clone(&control);
                 // Some questions take a while, and the mesh goes on.

@@ -7,6 +7,7 @@ mod leaves;
 mod lobby;
 mod mesh;
 mod mqtt;
+mod offers;
 mod options;
 mod recorded;
 mod relayed;

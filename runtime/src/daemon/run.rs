@@ -26,6 +26,7 @@ use wayside_mesh::{circle::circle_of, lost::Lost, session::Excluded, store::Stor
 use super::{UpOptions, control, lobby, mesh, mqtt, relayed, secret, store, system, uplink};
 use crate::{
     audit::Audit,
+    copies::Copies,
     desired,
     engine::{Credentials, Engine, Settings as EngineSettings},
     secrets::Secrets,
@@ -94,11 +95,14 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         .context("the audit log cannot be opened: free some space on the disk, or look at what it is")?;
     let audit = Arc::new(audit);
     audit.fleet(Way::Own, trust.fleet());
-    let trust = Arc::new(trust);
+    let (copies, copies_problems) = Copies::load(Arc::clone(&state), trust.fleet().map(|(fleet, _)| fleet));
+    let (trust, copies) = (Arc::new(trust), Arc::new(copies));
     let lost = Lost::default();
     let circle = circle_of(Arc::new(identity.key().clone())).context("cannot prepare the mesh")?;
     circle.admit(lobby::keys(&trust));
-    let (lobby, lobby_events) = lobby::open(&io, &identity, &name, settings, exclude.clone(), &trust);
+    let assigned = holds.as_ref().and_then(lobby::version_of).unwrap_or(0);
+    let (lobby, lobby_events) =
+        lobby::open(&io, &identity, &name, settings, exclude.clone(), (&trust, assigned));
     let opening = (&identity, circle.clone(), &*trust);
     let (mesh, mesh_events) = mesh::open(opening, &name, &settings.mesh, exclude, lost.clone());
     let cloud = settings.cloud.as_ref().map(|cloud| uplink::start(&io, cloud, &identity)).transpose()?;
@@ -140,6 +144,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     device.problem("fleet", trust_problem);
     device.problem("audit", audit_problem);
     device.problem("kept secrets", secrets_problem);
+    device.problems_of("copies", copies_problems);
     actix::spawn(secret::follow(Rc::clone(&device), Arc::clone(&secrets)));
     actix::spawn(keep_time(Rc::clone(&device)));
     device.problem("mesh", mesh.as_ref().err().cloned());
@@ -155,7 +160,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
     if let Some(events) = uplink_events {
         actix::spawn(uplink::pump(Rc::clone(&device), events, stands));
     }
-    let control = control::Control::new(&device, &identity, &options, &name, lobby.clone());
+    let control =
+        control::Control::new(&device, &identity, &options, &name, lobby.clone(), Arc::clone(&copies));
     let site = Rc::new(lobby::Site {
         device: Rc::clone(&device),
         identity: identity.clone(),
@@ -168,7 +174,10 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         mesh: mesh.as_ref().ok().cloned(),
         trust,
         secrets,
+        copies,
+        assigned,
         handed: RefCell::default(),
+        offers: RefCell::default(),
     });
     actix::spawn(Rc::clone(&site).keep());
     actix::spawn(site.hear(lobby_events.news));

@@ -70,6 +70,9 @@ pub enum TrustError {
     /// For another device.
     #[error("the assignment is for device {}, and this one is {}", .0.short(), .1.short())]
     OtherDevice(DeviceId, DeviceId),
+    /// For a device that this one keeps nothing for.
+    #[error("device {} is no other device of this one's site: let it be approved, then apply again", .0.short())]
+    NotOfTheSite(DeviceId),
     /// It names a release that did not come with it.
     #[error("the assignment names a release of `{0}` that did not come with it")]
     Missing(String),
