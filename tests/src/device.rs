@@ -19,6 +19,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Without the engine's socket.
     pub no_engine: bool,
+    /// A folder of this machine that it sees as `/var/run`: what is `docker.sock` there is the engine to it.
+    pub engine_folder: Option<String>,
     /// Not on `wan`.
     pub no_wan: bool,
     /// A folder of this machine that it sees as `/run/wayside`.
@@ -60,7 +62,11 @@ impl Device {
     pub(crate) fn start(lab: &Lab, name: &str, options: &Options) -> Result<Self> {
         let volume = lab.name(name);
         docker(["volume", "create", "--label", &lab.label(), &volume])?;
-        let (state, socket) = (format!("{volume}:/var/lib/wayside"), format!("{SOCKET}:{SOCKET}"));
+        let state = format!("{volume}:/var/lib/wayside");
+        let socket = match &options.engine_folder {
+            Some(folder) => format!("{folder}:/var/run"),
+            None => format!("{SOCKET}:{SOCKET}"),
+        };
         let mut mounts = vec!["--volume", &state];
         if !options.no_engine {
             mounts.extend(["--volume", &socket]);

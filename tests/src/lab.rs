@@ -150,6 +150,17 @@ impl Lab {
     /// # Errors
     /// When its exit code is not 0; with what it said.
     pub fn on_lan(&self, operator: &Operator, file: &str, arguments: &[&str]) -> Result<String> {
+        let container = self.ready_on_lan(operator, file, arguments)?;
+        let said = docker(["start", "--attach", &container]);
+        docker(["rm", "--force", &container])?;
+        said
+    }
+
+    /// The container of [`Lab::on_lan`], which is to be started and removed.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn ready_on_lan(&self, operator: &Operator, file: &str, arguments: &[&str]) -> Result<String> {
         operator.key()?;
         let key_file = operator.key_file();
         let key_path = key_file.to_string_lossy();
@@ -161,9 +172,7 @@ impl Lab {
         docker([&["create"], options.as_slice(), &[HOST_IMAGE, "/wayside"], arguments].concat())?;
         docker(["cp", &key_path, &format!("{container}:/operator.key")])?;
         docker(["cp", file, &format!("{container}:/compose.yaml")])?;
-        let said = docker(["start", "--attach", &container]);
-        docker(["rm", "--force", &container])?;
-        said
+        Ok(container)
     }
 
     /// The operator of this laboratory, with a key of its own.

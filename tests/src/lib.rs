@@ -13,5 +13,6 @@ pub mod http;
 pub mod lab;
 pub mod operator;
 pub mod registry;
+pub mod relay;
 pub mod wait;
 pub mod weather;

@@ -52,14 +52,20 @@ impl Operator {
         command
     }
 
+    /// `wayside` with the key and a cloud.
+    #[must_use]
+    pub fn command_at(&self, cloud: &Cloud) -> Command {
+        let mut command = self.command();
+        command.env("WAYSIDE_CLOUD", cloud.url()).env("WAYSIDE_TOKEN", cloud.token());
+        command
+    }
+
     /// `wayside ARGUMENTS` against a cloud, whatever its exit code.
     ///
     /// # Errors
     /// When the binary cannot be started.
     pub fn try_at(&self, cloud: &Cloud, arguments: &[&str]) -> Result<Ended> {
-        let mut command = self.command();
-        command.env("WAYSIDE_CLOUD", cloud.url()).env("WAYSIDE_TOKEN", cloud.token());
-        capture(command.args(arguments))
+        capture(self.command_at(cloud).args(arguments))
     }
 
     /// `wayside ARGUMENTS` against a cloud. Returns what it printed.

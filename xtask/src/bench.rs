@@ -4,19 +4,21 @@ mod apply;
 mod host;
 mod idle;
 mod join;
+mod lan;
 mod mqtt;
 mod parts;
 mod plan;
 mod program;
 mod routes;
 mod store;
+mod update;
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use wayside_tests::{build::Binaries, ensure::container_engine};
+use wayside_tests::{build::Binaries, command, ensure::container_engine};
 
 /// What `cargo bench-all` takes.
 #[derive(Args)]
@@ -42,11 +44,14 @@ pub(crate) struct Figure {
 }
 
 /// What is aimed at, by name; 0 where nothing is but to be no worse than the peer. In the order of the table.
-const AIMS: [(&str, f64); 18] = [
+const AIMS: [(&str, f64); 21] = [
     ("idle_rss_mb", 16.0),
     ("idle_cpu_pct", 0.5),
     ("join_ms", 300.0),
     ("apply_to_running_ratio", 1.1),
+    ("update_one_of_50", 1.0),
+    ("update_downtime", 1.0),
+    ("lan_apply_20_devices_ms", 2000.0),
     ("binary_mb", 20.0),
     ("queue_durable_msgs_s", 400_000.0),
     ("queue_commit_p99_ms", 5.0),
@@ -63,6 +68,17 @@ const AIMS: [(&str, f64); 18] = [
     ("plan_50_modules_ms", 5.0),
 ];
 
+/// Those that use containers.
+const NEED_ENGINE: [&str; 7] = [
+    "idle_rss_mb",
+    "idle_cpu_pct",
+    "join_ms",
+    "apply_to_running_ratio",
+    update::NAMES[0],
+    update::NAMES[1],
+    lan::NAME,
+];
+
 /// Runs the benchmarks and prints a table or JSON lines.
 ///
 /// # Errors
@@ -76,12 +92,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let wanted = |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|one| one == name);
     let measured = |list: &[&str]| list.iter().any(|name| wanted(name));
-    let needs_engine = measured(&["idle_rss_mb", "idle_cpu_pct", "join_ms", "apply_to_running_ratio"]);
+    let needs_engine = measured(&NEED_ENGINE);
     if needs_engine {
         container_engine()?;
     }
     let mut figures = Vec::new();
-    if measured(&["idle_rss_mb", "idle_cpu_pct", "join_ms", "apply_to_running_ratio", "binary_mb"]) {
+    if needs_engine || measured(&["binary_mb"]) {
         figures.extend(of_daemons(&measured)?);
     }
     if measured(&mqtt::NAMES) {
@@ -135,12 +151,26 @@ fn of_daemons(measured: &dyn Fn(&[&str]) -> bool) -> Result<Vec<Figure>> {
     if measured(&["apply_to_running_ratio"]) {
         figures.push(apply::measure(&binaries)?);
     }
+    if measured(&update::NAMES) {
+        figures.extend(update::measure(&binaries)?);
+    }
+    if measured(&[lan::NAME]) {
+        figures.push(lan::measure(&binaries)?);
+    }
     if measured(&["binary_mb"]) {
-        #[expect(clippy::cast_precision_loss, reason = "the size of a file is far below 2^52")]
-        let bytes = fs::metadata(binaries.path("wayside"))?.len() as f64;
-        figures.push(Figure::alone("binary_mb", &[bytes / 1e6], "MB"));
+        figures.push(Figure::alone("binary_mb", &[stripped_mb(&binaries.path("wayside"))?], "MB"));
     }
     Ok(figures)
+}
+
+/// How large a binary is as images have it.
+fn stripped_mb(binary: &Path) -> Result<f64> {
+    let stripped = binary.with_extension("stripped");
+    command::run(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
+    #[expect(clippy::cast_precision_loss, reason = "the size of a file is far below 2^52")]
+    let bytes = fs::metadata(&stripped)?.len() as f64;
+    fs::remove_file(&stripped)?;
+    Ok(bytes / 1e6)
 }
 
 /// Those of the product's parts.

@@ -4,7 +4,9 @@
 mod attacks;
 mod bit_flips;
 mod disk_errors;
+mod engine;
 mod kill9;
+mod line;
 mod power_loss;
 mod random;
 mod unit_test;
@@ -40,6 +42,8 @@ enum Fault {
     BitFlips,
     /// `kill -9` of the daemon in the middle of updates, with real containers: one whole version runs afterwards
     UpdateKill,
+    /// The engine hangs, is gone or is restarted around updates, with real containers, as one device sees it
+    Engine,
     /// Attacks on who distributes what runs: a line for each, and whether it was held
     Attacks,
 }
@@ -83,6 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),
         Fault::UpdateKill => return update_kill::run(count, seed),
+        Fault::Engine => return engine::run(count, seed),
         Fault::Attacks => return attacks::run(),
     }?;
     let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

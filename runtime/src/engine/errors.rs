@@ -42,6 +42,8 @@ pub(super) fn unreachable(host: &str, error: &Error) -> String {
     let lower = said.to_lowercase();
     let advice = if matches!(error, Error::SocketNotFoundError(_)) || lower.contains("no such file") {
         "install and start one (on Debian or Ubuntu: `apt-get install docker.io`), or set DOCKER_HOST to where it is"
+    } else if matches!(error, Error::RequestTimeoutError) {
+        "it takes connections and says nothing, see its own log (`journalctl -u docker`)"
     } else if lower.contains("permission denied") {
         "this user may not talk to it: run as root, or add the user to the group `docker`"
     } else {
@@ -110,6 +112,10 @@ mod tests {
         insta::assert_snapshot!(
             unreachable("unix:///var/run/docker.sock", &Error::SocketNotFoundError("/var/run/docker.sock".into())),
             @"no container engine answers at unix:///var/run/docker.sock (Socket not found: /var/run/docker.sock): install and start one (on Debian or Ubuntu: `apt-get install docker.io`), or set DOCKER_HOST to where it is; modules wait until it is there"
+        );
+        insta::assert_snapshot!(
+            unreachable("unix:///var/run/docker.sock", &Error::RequestTimeoutError),
+            @"no container engine answers at unix:///var/run/docker.sock (Timeout error): it takes connections and says nothing, see its own log (`journalctl -u docker`); modules wait until it is there"
         );
         insta::assert_snapshot!(
             no_image("sensor:1", "no route to host"),

@@ -5,6 +5,7 @@ use std::{
     env, fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bollard::{
@@ -15,17 +16,22 @@ use bollard::{
         NetworkInspect,
     },
 };
+use tokio::time::timeout;
 
 use super::{Broker, Ready, Settings, errors, names};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// For the engine to say that it is there.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// Connects and prepares. The error says what to do.
 pub(super) async fn connect(settings: &Settings) -> Result<Ready, String> {
     let host = host();
     let unreachable = |error: Error| errors::unreachable(&host, &error);
     let docker = Docker::connect_with_host(&host).map_err(unreachable)?;
-    let docker = docker.negotiate_version().await.map_err(unreachable)?;
+    let negotiated = timeout(ANSWER, docker.negotiate_version()).await.map_err(|_| silent())?;
+    let docker = negotiated.map_err(unreachable)?;
     let version = docker.version().await.map_err(unreachable)?;
     let network = names::network(&settings.identity.device());
     let details = network_details(&docker, settings, &network)
@@ -40,6 +46,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<Ready, String> {
         })?),
     };
     Ok(Ready { docker, version: version.version.unwrap_or_default(), broker, network, own_mounts })
+}
+
+/// That it takes connections and does not answer.
+pub(super) fn silent() -> String {
+    errors::unreachable(&host(), &Error::RequestTimeoutError)
 }
 
 /// `DOCKER_HOST`, or Docker's socket, or Podman's where Docker has none.

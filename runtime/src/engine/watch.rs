@@ -2,12 +2,14 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bollard::{models::EventMessage, query_parameters::EventsOptions};
 use futures_util::StreamExt;
+use tokio::time::timeout;
 use wayside_actors::{
     device::{module, reconciler, wiring},
     report::Health,
@@ -20,6 +22,9 @@ use super::{Ready, Shared, health, link, names};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Between two questions whether it still answers.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -28,7 +33,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 tracing::info!(version = ready.version, broker = %ready.broker.address(), "engine answers");
                 shared.now(Ok(ready.clone()));
                 pause = FIRST_PAUSE;
-                follow(&shared, &ready).await;
+                tokio::select! {
+                    () = follow(&shared, &ready) => {}
+                    never = ask(&shared, &ready) => match never {},
+                }
                 tracing::warn!("the engine's event stream ended; connecting again");
             }
             Err(problem) => {
@@ -81,6 +89,27 @@ async fn follow(shared: &Shared, ready: &Ready) {
                 tracing::debug!(%error, "the engine's event stream failed");
                 return;
             }
+        }
+    }
+}
+
+/// Asks the engine now and then: one that hangs ends no stream. Tells when it does not answer, and when it does again.
+async fn ask(shared: &Shared, ready: &Ready) -> Infallible {
+    let mut hangs = false;
+    loop {
+        tokio::time::sleep(ASK_EVERY).await;
+        let answered = timeout(link::ANSWER, ready.docker.ping()).await.is_ok();
+        if answered == hangs {
+            hangs = !answered;
+            let event = if hangs {
+                let problem = link::silent();
+                tracing::error!(problem, "no container engine");
+                reconciler::Event::EngineLost { problem }
+            } else {
+                tracing::info!("engine answers again");
+                reconciler::Event::EngineBack
+            };
+            shared.tell(wiring::Event::Reconciler(event)).await;
         }
     }
 }

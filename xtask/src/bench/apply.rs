@@ -1,9 +1,8 @@
 //! From `wayside apply` to the container running, beside a bare `docker run` of the same image.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 use wayside_tests::{
     build::{Binaries, WEATHER_IMAGE},
     cloud::Cloud,
@@ -52,10 +51,10 @@ fn applied(lab: &Lab, cloud: &Cloud, device: &Device, run: usize) -> Result<f64>
         "name: {name}\nservices:\n  one:\n    image: {WEATHER_IMAGE}\n    command: [/weather-detector]\n"
     );
     let file = lab.compose(&name, &text)?;
-    let begun = now_s()?;
+    let begun = host::now_s()?;
     lab.operator().at(cloud, &["apply", "--no-wait", &file])?;
     let module = format!("{name}/one");
-    let started = until(&module, LIMIT, || started_s(&device.module(&module)?))?;
+    let started = until(&module, LIMIT, || host::started_s(&device.module(&module)?))?;
     lab.operator().at(cloud, &["remove", &name])?;
     device.wait_gone(&module)?;
     Ok((started - begun) * 1000.0)
@@ -64,7 +63,7 @@ fn applied(lab: &Lab, cloud: &Cloud, device: &Device, run: usize) -> Result<f64>
 fn bare_run(lab: &Lab, run: usize) -> Result<f64> {
     let name = lab.name(&format!("bare{run}"));
     let (label, network) = (lab.label(), lab.name("lan"));
-    let begun = now_s()?;
+    let begun = host::now_s()?;
     docker([
         "run",
         "--detach",
@@ -77,20 +76,7 @@ fn bare_run(lab: &Lab, run: usize) -> Result<f64> {
         WEATHER_IMAGE,
         "/weather-sensor",
     ])?;
-    let started = started_s(&engine::inspect(&name)?)?.context("it did not start")?;
+    let started = host::started_s(&engine::inspect(&name)?)?.context("it did not start")?;
     docker(["rm", "--force", &name])?;
     Ok((started - begun) * 1000.0)
-}
-
-/// When the process of a container began, if it runs.
-fn started_s(container: &Value) -> Result<Option<f64>> {
-    let state = &container["State"];
-    match state["StartedAt"].as_str() {
-        Some(time) if state["Running"] == true => host::epoch_s(time).map(Some),
-        _ => Ok(None),
-    }
-}
-
-fn now_s() -> Result<f64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }

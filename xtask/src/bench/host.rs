@@ -1,8 +1,13 @@
 //! What the kernel and the engine say of a host.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use wayside_tests::{command::run, device::Device, engine};
 
 /// The daemon's process, as this machine numbers it.
@@ -33,4 +38,18 @@ pub(super) fn cpu_time(process: u64) -> Result<Duration> {
 pub(super) fn epoch_s(time: &str) -> Result<f64> {
     let seconds = run(Command::new("date").args(["--date", time, "+%s.%N"]))?;
     seconds.parse().with_context(|| format!("`{time}` is not a time"))
+}
+
+/// When the process of a container began, if it runs, in seconds since the Unix epoch.
+pub(super) fn started_s(container: &Value) -> Result<Option<f64>> {
+    let state = &container["State"];
+    match state["StartedAt"].as_str() {
+        Some(time) if state["Running"] == true => epoch_s(time).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn now_s() -> Result<f64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
