@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    command::{run, run_within, watch},
+    command::{cargo, run, run_within, watch},
     engine,
 };
 
@@ -42,9 +42,8 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub fn build(release: bool) -> Result<Self> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.current_dir(workspace()).args(["build", "--quiet", "--workspace", "--bins"]);
+        let mut build = cargo();
+        build.args(["build", "--quiet", "--workspace", "--bins"]);
         if atty() {
             build.args(["--config", "term.quiet=false"]);
         }

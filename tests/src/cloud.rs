@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt, fs,
+    env, fmt, fs,
     io::Read,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::build::workspace;
+
 /// More than any command here takes on a busy machine, unless it says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
@@ -20,6 +22,21 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// How long a program that has ended may leave its output open to somebody else.
 const LEFTOVER: Duration = Duration::from_secs(2);
+
+/// Cargo, on the workspace, without what another cargo told the program that runs this: build scripts look at it, and what
+/// changes for them is built again, with all that stands on it.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
+    for (name, _) in env::vars_os() {
+        if told.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
 
 /// How a program ended and what it said.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! Everything that has to hold before a change is good. Continues after a failure, so that one run shows all.
 
 use std::{
-    env,
     process::Command,
     time::{Duration, Instant},
 };
@@ -9,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use wayside_tests::{
-    command::{capture, watch},
+    command::{self, capture, watch},
     ensure::{container_engine, find, program},
 };
 
@@ -36,14 +35,19 @@ type Check = (&'static str, fn() -> Result<()>);
 const CHECKS: [Check; 5] = [
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("tidy", tidy::run),
-    ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])),
+    ("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--test", TESTS, "--", "--deny", "warnings"])
+    }),
     ("deny", deny),
-    ("unit tests", || cargo(&["test", "--workspace", "--exclude", "wayside-tests"])),
+    ("unit tests", || cargo(&["test", "--workspace", "--no-fail-fast"])),
 ];
 
-/// Two at a time: most of the time they wait.
+/// The tests of `tests/`, which have a check of their own and so are in no other choice.
+const TESTS: &str = "end_to_end";
+
+/// Two at a time: most of the time they wait. With the whole workspace, or they would be built with other features.
 const END_TO_END: Check =
-    ("end-to-end tests", || cargo(&["test", "--package", "wayside-tests", "--", "--test-threads=2"]));
+    ("end-to-end tests", || cargo(&["test", "--workspace", "--test", TESTS, "--", "--test-threads=2"]));
 
 /// Each point of a kill twice.
 const KILLS: Check = ("kills", || faults::kill9(14, 1));
@@ -102,13 +106,11 @@ fn deny() -> Result<()> {
 
 /// Whether cargo, told this and kept quiet, succeeds.
 fn cargo_succeeds(arguments: &[&str]) -> bool {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    capture(Command::new(cargo).args(arguments)).is_ok_and(|ended| ended.code == 0)
+    capture(command::cargo().args(arguments)).is_ok_and(|ended| ended.code == 0)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    watch(command.args(arguments), CHECK_LIMIT)
+    watch(command::cargo().args(arguments), CHECK_LIMIT)
 }
 
 fn seconds(took: Duration) -> String {

@@ -357,6 +357,7 @@ mod tests {
         };
         let queue = QueueStatus { depth: 3, bytes: 2048, appended: 9, dropped: 0, expired: 0 };
         Status {
+            copies: Default::default(),
             device: DeviceId::from_bytes([0; 32]),
             name: "ewr".into(),
             labels: BTreeMap::from([("plant".into(), "p7".into())]),

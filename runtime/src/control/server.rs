@@ -131,6 +131,7 @@ mod tests {
                     | Ask::Admit { .. }
                     | Ask::Versions
                     | Ask::Apply { .. }
+                    | Ask::Keep { .. }
                     | Ask::Call { .. }
                     | Ask::Twin { .. }
                     | Ask::SetTwin { .. }

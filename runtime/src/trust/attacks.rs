@@ -3,6 +3,7 @@
 //!
 //! The attacker has the cloud and its key, and everything on the wire, in every one of them.
 
+mod copies;
 pub(super) mod device;
 mod joining;
 mod secrets;

@@ -65,3 +65,55 @@ fn a_stranger_is_refused_by_the_cloud_and_by_devices() -> Result<()> {
     devices[0].wait_running("ours/idle")?;
     Ok(())
 }
+
+#[test]
+fn a_device_that_was_away_gets_what_was_applied_from_its_neighbours() -> Result<()> {
+    let lab = Lab::open()?;
+    let options = Options { no_wan: true, ..Options::obeying(&lab)? };
+    let devices =
+        ["a", "b", "c"].iter().map(|name| lab.device(name, &options)).collect::<Result<Vec<Device>>>()?;
+    for device in &devices {
+        device.wait_up()?;
+    }
+    let [a, b, c] = devices.as_slice() else { unreachable!("three devices") };
+    let apply = |name: &str, text: &str| {
+        let file = lab.compose(name, text)?;
+        lab.on_lan(lab.operator(), &file, &["apply", "/compose.yaml", "--lan"])
+    };
+    apply("first", &idle("first"))?;
+    apply("second", &idle("second"))?;
+    c.wait_running("first/idle")?;
+    c.wait_running("second/idle")?;
+    let before = c.module("first/idle")?["Id"].clone();
+    c.signal("KILL")?;
+    until_true("the others to miss it", Duration::from_secs(60), || {
+        Ok(a.status()?["peers"].as_array().is_some_and(|peers| peers.len() == 1))
+    })?;
+    // Two times, with a restart of those who keep it in between: one workload changes, one goes, and one comes.
+    let changed = idle("second").replace("EWR", "JFK");
+    assert_ne!(changed, idle("second"));
+    let said = apply("second", &changed)?;
+    assert!(said.contains("is on 2 device(s); 1 away") && said.contains(": c"), "{said}");
+    for keeper in [a, b] {
+        keeper.signal("KILL")?;
+        keeper.start_again()?;
+        keeper.wait_up()?;
+    }
+    apply("third", &idle("third"))?;
+    let said =
+        lab.on_lan(lab.operator(), &lab.compose("third", &idle("third"))?, &["remove", "first", "--lan"])?;
+    assert!(said.contains("1 away") && said.contains(": c"), "{said}");
+    assert_eq!(c.module("first/idle")?["Id"], before, "it changed while the daemon was away");
+    c.start_again()?;
+    c.wait_running("third/idle")?;
+    c.wait_gone("first/idle")?;
+    until_true("the version that it missed", Duration::from_secs(30), || {
+        let entries = c.module("second/idle")?["Config"]["Env"].to_string();
+        Ok(entries.contains("STATION=JFK"))
+    })?;
+    // And once more while it is there: the numbers go on where they were.
+    apply("third", &idle("third").replace("EWR", "JFK"))?;
+    until_true("the next version", Duration::from_secs(30), || {
+        Ok(c.module("third/idle")?["Config"]["Env"].to_string().contains("STATION=JFK"))
+    })
+}

@@ -1,13 +1,10 @@
 //! Programs that measure a part of the product from inside: bench targets of its crates, built as a release is.
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use wayside_tests::{
-    build::workspace,
-    command::{run_within, watch},
-};
+use wayside_tests::command::{cargo, run_within, watch};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(90 * 60);
 
@@ -15,8 +12,8 @@ const BUILD_LIMIT: Duration = Duration::from_secs(90 * 60);
 pub(super) fn build(name: &str) -> Result<PathBuf> {
     eprintln!("building the benchmark `{name}`");
     let cargo = || {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace()).args(["bench", "--no-run", "--quiet", "--bench", name]);
+        let mut cargo = cargo();
+        cargo.args(["bench", "--no-run", "--quiet", "--bench", name]);
         cargo.args(["--workspace", "--exclude", "wayside-tests"]);
         cargo
     };

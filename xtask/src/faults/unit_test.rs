@@ -1,12 +1,12 @@
 //! Runs one unit test with a count and a seed. It says what came of it in a line of its output.
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wayside_tests::{
     build::workspace,
-    command::{capture_within, run_within, watch},
+    command::{capture_within, cargo, run_within, watch},
 };
 
 use super::Outcome;
@@ -36,9 +36,8 @@ pub(super) fn run(package: &str, test: &str, count: u64, seed: u64) -> Result<Ou
 /// The package's unit tests. The whole workspace is chosen, so that nothing is built with other features than its tests are.
 pub(super) fn binary(package: &str) -> Result<PathBuf> {
     let cargo = || {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace()).args(["test", "--no-run", "--quiet", "--lib"]);
-        cargo.args(["--workspace", "--exclude", "wayside-tests"]);
+        let mut cargo = cargo();
+        cargo.args(["test", "--no-run", "--quiet", "--lib", "--workspace"]);
         cargo
     };
     // Once for a person, who sees what is wrong, and once for its path.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use wayside_tests::{build::workspace, command::run};
+use wayside_tests::command::{cargo, run};
 
 use super::Source;
 
@@ -73,9 +73,8 @@ struct Dependency {
 }
 
 pub(super) fn check(files: &[Source]) -> Result<Vec<String>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.current_dir(workspace()).args(["metadata", "--format-version", "1", "--no-deps", "--locked"]);
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1", "--no-deps", "--locked"]);
     let metadata: Metadata = serde_json::from_str(&run(&mut command)?).context("cargo metadata")?;
     let mut wrong = Vec::new();
     let rules: BTreeMap<&str, &[&str]> = MAY_KNOW.into_iter().collect();
