@@ -38,6 +38,9 @@ const LOOK: Duration = Duration::from_millis(2500);
 /// For devices that were admitted to link.
 const LINK: Duration = Duration::from_secs(20);
 
+/// For devices that say to be there and whose mesh does not answer yet: they have only just started.
+const START: Duration = Duration::from_secs(4);
+
 /// Addresses of members that are tried, at most.
 const TRIED: usize = 8;
 
@@ -53,13 +56,16 @@ pub(super) struct Site {
     devices: Vec<Neighbour>,
     /// What is granted to them, in the operator's fleet.
     grants: BTreeMap<DeviceId, Grant>,
+    /// Until when the mesh may be tried again.
+    patient_until: Option<Instant>,
 }
 
 impl Site {
     /// Finds the devices: through the daemon on this machine, or by listening.
     pub(super) fn new(local: Option<Client>, key_file: KeyFile) -> Result<Self, Failure> {
         let (lobby, devices, grants) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut site = Self { local, mesh: None, key_file, key: None, lobby, devices, grants };
+        let patient_until = None;
+        let mut site = Self { local, mesh: None, key_file, key: None, lobby, devices, grants, patient_until };
         site.key = site.key_file.existing()?;
         site.look()?;
         if site.lobby.is_empty() {
@@ -162,6 +168,20 @@ impl Site {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// As [`Self::open_mesh`], some times: those that only just started listen soon, and elsewhere than before.
+    fn open_mesh_soon(&mut self) -> Result<Mesh, Failure> {
+        let until = *self.patient_until.get_or_insert_with(|| Instant::now() + START);
+        loop {
+            match self.open_mesh() {
+                Err(Failure::Unreachable(_)) if self.key.is_some() && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(200));
+                    self.look()?;
+                }
+                opened => return opened,
+            }
         }
     }
 
@@ -291,7 +311,7 @@ impl Site {
         let mesh = match &self.mesh {
             Some(mesh) => mesh,
             None => {
-                let opened = self.open_mesh()?;
+                let opened = self.open_mesh_soon()?;
                 self.mesh.insert(opened)
             }
         };

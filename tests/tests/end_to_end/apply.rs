@@ -99,6 +99,9 @@ fn a_device_that_was_away_gets_what_was_applied_from_its_neighbours() -> Result<
         keeper.start_again()?;
         keeper.wait_up()?;
     }
+    until_true("them to find each other again", Duration::from_secs(30), || {
+        Ok(a.status()?["peers"].as_array().is_some_and(|peers| peers.len() == 1))
+    })?;
     apply("third", &idle("third"))?;
     let said =
         lab.on_lan(lab.operator(), &lab.compose("third", &idle("third"))?, &["remove", "first", "--lan"])?;

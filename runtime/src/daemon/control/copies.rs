@@ -62,8 +62,8 @@ impl Control {
 
     /// Takes what a neighbour kept for this device while it was away.
     pub(in crate::daemon) async fn kept_by(&self, from: DeviceId, desired: Desired) {
-        // Several have kept it, and bring it at once.
-        let _one_by_one = self.taking.lock().await;
+        // Several have kept it, and bring it at once; those that come meanwhile take no room, and are brought again.
+        let Ok(_taking) = self.taking.try_lock() else { return };
         let peeked = cosign::peek::<Assignment>(Kind::Assignment, &desired.assignment);
         let newest = self.view.held().borrow().version;
         let Some(version) = peeked.ok().map(|peeked| peeked.version).filter(|version| *version > newest)
