@@ -1,20 +1,18 @@
 //! The devices of this LAN: the one on this machine over its socket, others over the mesh, signed.
 
+mod asking;
 mod proof;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use wayside_config::{document::Grant, identity::DeviceId, signer::Signer};
 use wayside_mesh::{
-    circle::circle_of,
-    client::{Answers, Client as Mesh, ClientError as MeshError},
+    client::Client as Mesh,
     lobby::{LOBBY, hand, look},
-    session::SCOUTING,
 };
 
 pub(in crate::cli) use self::proof::{Proven, Standing};
@@ -37,12 +35,6 @@ const LOOK: Duration = Duration::from_millis(2500);
 
 /// For devices that were admitted to link.
 const LINK: Duration = Duration::from_secs(20);
-
-/// For devices that say to be there and whose mesh does not answer yet: they have only just started.
-const START: Duration = Duration::from_secs(4);
-
-/// Addresses of members that are tried, at most.
-const TRIED: usize = 8;
 
 /// Whom one can ask on this LAN.
 pub(super) struct Site {
@@ -171,47 +163,6 @@ impl Site {
         }
     }
 
-    /// As [`Self::open_mesh`], some times: those that only just started listen soon, and elsewhere than before.
-    fn open_mesh_soon(&mut self) -> Result<Mesh, Failure> {
-        let until = *self.patient_until.get_or_insert_with(|| Instant::now() + START);
-        loop {
-            match self.open_mesh() {
-                Err(Failure::Unreachable(_)) if self.key.is_some() && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(200));
-                    self.look()?;
-                }
-                opened => return opened,
-            }
-        }
-    }
-
-    fn open_mesh(&self) -> Result<Mesh, Failure> {
-        let Some(key) = &self.key else {
-            return Err(Failure::Unreachable(
-                "no operator's key is here, and devices link with nobody else: name one with --operator-key"
-                    .into(),
-            ));
-        };
-        let circle = circle_of(Arc::clone(key)).map_err(|error| Failure::Failed(error.to_string()))?;
-        let own = self.own().map(|own| own.device);
-        let members = || {
-            let is_member = |device: &&Present| self.grants.contains_key(&device.device);
-            let (own, others): (Vec<_>, Vec<_>) =
-                self.lobby.iter().filter(is_member).partition(|device| Some(device.device) == own);
-            own.into_iter().chain(others)
-        };
-        circle.admit(members().map(|device| *device.device.as_bytes()).collect());
-        let addresses: Vec<SocketAddr> =
-            members().flat_map(|device| &device.mesh).take(TRIED).map(|address| (*address).into()).collect();
-        if addresses.is_empty() {
-            return Err(Failure::Unreachable(format!(
-                "no device of your fleet is on this LAN; {} say to be there: see `wayside devices`, and admit those that wait with `wayside approve`",
-                self.lobby.len()
-            )));
-        }
-        Mesh::open(circle, SCOUTING, &addresses).map_err(|error| failure(&error))
-    }
-
     /// Everyone there, the device on this machine first.
     pub(super) fn devices(&self) -> &[Neighbour] {
         &self.devices
@@ -277,48 +228,6 @@ impl Site {
         Ok(text)
     }
 
-    /// Asks one device. An answer that it did not sign is dropped, and the next one awaited.
-    pub(super) fn ask(&mut self, device: DeviceId, ask: &Ask) -> Result<Answer, Failure> {
-        self.ask_within(device, ask, PATIENCE)
-    }
-
-    /// As [`Self::ask`], for an answer that may take longer.
-    pub(super) fn ask_within(
-        &mut self,
-        device: DeviceId,
-        ask: &Ask,
-        patience: Duration,
-    ) -> Result<Answer, Failure> {
-        let is_own = self.own().is_some_and(|own| own.device == device);
-        if let Some(client) = self.local.as_mut().filter(|_| is_own) {
-            return Ok(client.ask_within(ask, patience)?);
-        }
-        let key = self.key()?;
-        match self.send(&*key, device, ask, patience)?.first().map_err(|error| failure(&error))? {
-            Reply::Ok(answer) => Ok(answer),
-            Reply::Error(reason) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
-        }
-    }
-
-    fn send(
-        &mut self,
-        key: &dyn Signer,
-        device: DeviceId,
-        ask: &Ask,
-        patience: Duration,
-    ) -> Result<Sent, Failure> {
-        let request = seal(key, device, ask)?;
-        let mesh = match &self.mesh {
-            Some(mesh) => mesh,
-            None => {
-                let opened = self.open_mesh_soon()?;
-                self.mesh.insert(opened)
-            }
-        };
-        let answers = mesh.ask(&device, request.clone(), patience).map_err(|error| failure(&error))?;
-        Ok(Sent { device, name: self.name(device), request, answers })
-    }
-
     /// Follows what modules on this machine publish.
     pub(super) fn messages(
         self,
@@ -337,32 +246,6 @@ impl Site {
     }
 }
 
-/// A question on its way.
-struct Sent {
-    device: DeviceId,
-    name: String,
-    request: Vec<u8>,
-    answers: Answers,
-}
-
-impl Sent {
-    /// The first answer that the device itself gave.
-    fn first(self) -> Result<Reply, MeshError> {
-        let Self { device, name, request, answers } = self;
-        let mut warned = false;
-        answers.first(|sealed| match open_reply(&sealed, device, &request) {
-            Ok(reply) => Some(reply),
-            Err(error) => {
-                if !warned {
-                    eprintln!("warning: an answer in the name of {name} was dropped: {error}");
-                }
-                warned = true;
-                None
-            }
-        })
-    }
-}
-
 /// A question to `device` as the operator's signed request.
 pub(super) fn seal(key: &dyn Signer, device: DeviceId, ask: &Ask) -> Result<Vec<u8>, Failure> {
     let nonce = getrandom::u64()
@@ -378,18 +261,6 @@ fn nobody() -> Failure {
     Failure::Unreachable(
         "no device answers on this LAN: is `wayside up` running on one, and does the network carry multicast?".into(),
     )
-}
-
-fn failure(error: &MeshError) -> Failure {
-    match error {
-        // What Zenoh says of it is no help.
-        MeshError::Nobody(_) => Failure::Unreachable(
-            "no device of your fleet takes this key on this LAN: does its root name it in the role `assign`?"
-                .into(),
-        ),
-        MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
-        MeshError::Failed(_) => Failure::Failed(error.to_string()),
-    }
 }
 
 pub(super) fn unexpected() -> Failure {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Failure, Neighbour, Sent, Site, output};
+use super::{Failure, Neighbour, Site, asking::Sent, output};
 use crate::control::Ask;
 
 /// How long a device may take to prove its key.
