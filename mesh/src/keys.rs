@@ -1,6 +1,5 @@
-//! The key space of the mesh. Who may write where is not proven by Zenoh yet: the sender's key in
-//! `to/.../<from>` is a claim, until links carry certificates. What is signed
-//! (requests and replies) does not depend on it.
+//! The key space of the mesh. Links prove that members are at both ends, and not which of them wrote what goes over: the
+//! sender's key in `to/.../<from>` is a member's claim. What is signed (requests, replies, desired state) does not depend on it.
 //!
 //! ```text
 //! wayside/v1/alive/<device>/<name>         liveliness token

@@ -1,5 +1,7 @@
 //! `wayside remove`: takes a workload off the devices that run it.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use wayside_config::cosign::Kind;
@@ -123,7 +125,7 @@ pub(super) fn hand_over(
         signed.push(Signed { change, assignment });
     }
     let is_here = |change: &Change| here.iter().any(|there| there.device == change.assignment.device);
-    let mut refused = Vec::new();
+    let (mut refused, mut untaken) = (Vec::new(), BTreeSet::new());
     for Signed { change, assignment } in signed.iter().filter(|one| is_here(one.change)) {
         let releases = if change.runs { releases } else { &[] };
         let ask = Ask::Apply {
@@ -136,12 +138,15 @@ pub(super) fn hand_over(
             Ok(_) => {}
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
                 refused.push(format!("{}: {reason}", change.name));
+                untaken.insert(change.assignment.device);
             }
             Err(other @ (Failure::Usage(_) | Failure::File(_) | Failure::Told | Failure::Enough)) => {
                 return Err(other);
             }
         }
     }
+    // What a device refused nobody brings it again.
+    signed.retain(|one| !untaken.contains(&one.change.assignment.device));
     let unkept = hand_copies(site, operator, here, &signed, releases)?;
     let away = changes.iter().filter(|change| !is_here(change));
     let (kept, lost): (Vec<&Change>, Vec<&Change>) =
