@@ -7,20 +7,16 @@
 //! or in another fleet. Every signature that is there has to hold, whether it counts or not. Whatever else COSE allows is
 //! refused.
 
-use coset::{
-    CborSerializable, CoseSign, CoseSignBuilder, CoseSignature, CoseSignatureBuilder, TaggedCborSerializable,
-};
+use coset::{CoseSign, CoseSignBuilder, CoseSignature, CoseSignatureBuilder, TaggedCborSerializable};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    cbor,
+    cbor, cose,
     envelope::header,
     hash::sha256,
     identity::{FleetId, PublicKey},
-    limits::{
-        GRANT_BYTES, JOINING_BYTES, ROOT_BYTES, RULE_BYTES, SEALED_BYTES, SECRET_SEALED_BYTES, SIGNERS,
-    },
+    limits::{GRANT_BYTES, JOINING_BYTES, ROOT_BYTES, RULE_BYTES, SEALED_BYTES, SECRET_SEALED_BYTES},
     quorum::Quorum,
     signer::{SignError, Signer},
 };
@@ -254,30 +250,14 @@ impl Read {
         if sealed.len() > limit {
             return Err(CosignError::TooLarge { bytes: sealed.len(), limit });
         }
-        let message = CoseSign::from_tagged_slice(sealed)
-            .map_err(|error| malformed(&format!("not a tagged COSE_Sign: {error}")))?;
-        if !message.protected.original_data.as_ref().is_some_and(Vec::is_empty)
-            || !message.unprotected.is_empty()
-        {
-            return Err(malformed("it has a header as a whole"));
-        }
-        if message.payload.is_none() {
-            return Err(malformed("it has no payload"));
-        }
-        if message.signatures.is_empty() || message.signatures.len() > SIGNERS {
-            return Err(malformed(&format!(
-                "it has {} signatures: 1 to {SIGNERS} are right",
-                message.signatures.len()
-            )));
-        }
-        let signers = message.signatures.iter().map(signer).collect::<Result<Vec<_>, _>>()?;
-        if !signers.is_sorted_by(|before, after| before < after) {
-            return Err(malformed("its signers are not in ascending order, or one has signed twice"));
-        }
-        // The frame around what is signed has one form too.
-        if message.clone().to_tagged_vec().ok().as_deref() != Some(sealed) {
-            return Err(malformed("its encoding is not the shortest one"));
-        }
+        let (payload, signatures) = cose::several(sealed).map_err(malformed)?;
+        let signers = signatures.iter().map(|signature| signature.signer).collect();
+        let signed = signatures.iter().map(|signature| CoseSignature {
+            signature: signature.bytes.to_vec(),
+            ..unsigned(signature.signer)
+        });
+        let builder = CoseSignBuilder::new().payload(payload.to_vec());
+        let message = signed.fold(builder, CoseSignBuilder::add_signature).build();
         Ok(Self { message, signers })
     }
 
@@ -314,20 +294,6 @@ impl Read {
         }
         Ok(document)
     }
-}
-
-fn signer(signature: &CoseSignature) -> Result<PublicKey, CosignError> {
-    let signer = <[u8; 32]>::try_from(signature.protected.header.key_id.as_slice())
-        .map(PublicKey::from_bytes)
-        .map_err(|_| malformed("a key identifier is not an Ed25519 key"))?;
-    let expected = header(signer).to_vec().map_err(|error| malformed(&error.to_string()))?;
-    if signature.protected.original_data.as_ref() != Some(&expected) {
-        return Err(malformed("a signature's protected header is not exactly EdDSA and the signer's key"));
-    }
-    if !signature.unprotected.is_empty() {
-        return Err(malformed("a signature has an unprotected header"));
-    }
-    Ok(signer)
 }
 
 #[cfg(test)]

@@ -5,13 +5,11 @@
 //! unprotected header, CBOR payload. The external data names the kind, so that one kind of document
 //! never passes for another. Whatever else COSE allows is refused.
 
-use coset::{
-    CborSerializable, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana,
-};
+use coset::{CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable, iana};
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::{
-    cbor,
+    cbor, cose,
     identity::PublicKey,
     limits::{AUDIT_ENTRY_BYTES, HELLO_BYTES, REPLY_BYTES, SEALED_BYTES},
     signer::{SignError, Signer},
@@ -125,7 +123,9 @@ pub fn open<T: serde::de::DeserializeOwned>(
 /// # Errors
 /// [`EnvelopeError::TooLarge`] or [`EnvelopeError::Malformed`].
 pub fn claimed_signer(sealed: &[u8]) -> Result<PublicKey, EnvelopeError> {
-    read(sealed, SEALED_BYTES).map(|(signer, _)| signer)
+    check_size(sealed, SEALED_BYTES)?;
+    let (_, signature) = cose::one(sealed).map_err(|what| EnvelopeError::Malformed(what.to_owned()))?;
+    Ok(signature.signer)
 }
 
 /// What each signature of ours says of itself.
@@ -138,28 +138,14 @@ const fn check_size(sealed: &[u8], limit: usize) -> Result<(), EnvelopeError> {
 }
 
 fn read(sealed: &[u8], limit: usize) -> Result<(PublicKey, CoseSign1), EnvelopeError> {
-    let malformed = |what: &str| EnvelopeError::Malformed(what.to_owned());
     check_size(sealed, limit)?;
-    let message = CoseSign1::from_tagged_slice(sealed)
-        .map_err(|error| malformed(&format!("not a tagged COSE_Sign1: {error}")))?;
-    let signer = <[u8; 32]>::try_from(message.protected.header.key_id.as_slice())
-        .map(PublicKey::from_bytes)
-        .map_err(|_| malformed("its key identifier is not an Ed25519 key"))?;
-    let expected = header(signer).to_vec().map_err(|error| malformed(&error.to_string()))?;
-    if message.protected.original_data.as_ref() != Some(&expected) {
-        return Err(malformed("its protected header is not exactly EdDSA and the signer's key"));
-    }
-    if !message.unprotected.is_empty() {
-        return Err(malformed("it has an unprotected header"));
-    }
-    if message.payload.is_none() {
-        return Err(malformed("it has no payload"));
-    }
-    // The frame around what is signed has one form too, so that a document has one hash.
-    if message.clone().to_tagged_vec().ok().as_deref() != Some(sealed) {
-        return Err(malformed("its encoding is not the shortest one"));
-    }
-    Ok((signer, message))
+    let (payload, signature) = cose::one(sealed).map_err(|what| EnvelopeError::Malformed(what.to_owned()))?;
+    let message = CoseSign1Builder::new()
+        .protected(header(signature.signer))
+        .payload(payload.to_vec())
+        .signature(signature.bytes.to_vec())
+        .build();
+    Ok((signature.signer, message))
 }
 
 #[cfg(test)]
@@ -168,6 +154,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use coset::CborSerializable;
+
     use crate::{document::Request, hash};
 
     fn key(seed: u8) -> (SigningKey, PublicKey) {

@@ -8,6 +8,7 @@ pub mod blob;
 pub mod cbor;
 pub mod compose;
 pub mod condition;
+mod cose;
 pub mod cosign;
 pub mod diagnostic;
 pub mod document;

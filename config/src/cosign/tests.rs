@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     document::{Assignment, Release, Revocation},
     hash,
+    limits::SIGNERS,
 };
 
 const FLEET: FleetId = FleetId::from_bytes([7; 32]);
