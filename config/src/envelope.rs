@@ -22,6 +22,8 @@ pub enum Kind {
     Request,
     /// [`crate::document::Reply`].
     Reply,
+    /// [`crate::document::Reply`] to what anybody handed to a device in the lobby: never one to a request.
+    Handed,
     /// [`crate::audit::Entry`].
     Audit,
     /// [`crate::hello::Hello`].
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::Request => b"wayside/v1/request",
             Self::Reply => b"wayside/v1/reply",
+            Self::Handed => b"wayside/v1/handed",
             Self::Audit => b"wayside/v1/audit",
             Self::Hello => b"wayside/v1/hello",
         }
@@ -43,7 +46,7 @@ impl Kind {
     pub const fn max_bytes(self) -> usize {
         match self {
             Self::Request => SEALED_BYTES,
-            Self::Reply => REPLY_BYTES,
+            Self::Reply | Self::Handed => REPLY_BYTES,
             Self::Audit => AUDIT_ENTRY_BYTES,
             Self::Hello => HELLO_BYTES,
         }

@@ -135,15 +135,35 @@ async fn what_is_too_large_or_never_ends_is_not_handed_on() {
     let too_much = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.write_all(&u32::try_from(DOOR_BYTES + 1).unwrap().to_be_bytes()).unwrap();
-        // More of those who say nothing than are let in.
-        let idle: Vec<_> = (0..20).map(|_| TcpStream::connect(at).unwrap()).collect();
-        std::thread::sleep(Duration::from_secs(1));
-        drop(idle);
     });
     too_much.await.unwrap();
     assert!(of_a.deliveries.try_recv().is_err());
+    // More of those who say nothing than are let in, and they stay. The first of them is shown out soon.
+    let idle: Vec<_> = (0..20).map(|_| TcpStream::connect(at).unwrap()).collect();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     let handing = tokio::task::spawn_blocking(move || hand(&[at], b"a grant"));
     of_a.deliveries.recv().await.unwrap().answer.send(Vec::new()).unwrap();
     assert!(handing.await.unwrap().is_ok());
-    drop(a);
+    drop((a, idle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_a_byte_at_a_time_holds_nobody_for_long() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let slow = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Until the other has gone.
+        let begins = stream.write_all(&1000u32.to_be_bytes());
+        let mut goes_on = begins.is_ok();
+        while goes_on {
+            std::thread::sleep(Duration::from_millis(200));
+            goes_on = stream.write_all(b"x").is_ok();
+        }
+    });
+    let begun = Instant::now();
+    let handed = tokio::task::spawn_blocking(move || hand(&[at], b"a grant")).await.unwrap();
+    assert!(handed.is_err(), "{handed:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    slow.await.unwrap();
 }

@@ -20,6 +20,9 @@ const STRANGERS_PER_SECOND: u32 = 100;
 /// Of one address, so that one that says much leaves room for the others.
 const ADDRESS_PER_SECOND: u32 = 20;
 
+/// Of one member, from the address at which it was heard last, beside all those: it says no more than four.
+const MEMBER_PER_SECOND: u32 = 5;
+
 /// How often two runs with one key have to take turns until they count as two devices. One that was only started again takes one.
 const TURNS: u32 = 3;
 
@@ -62,6 +65,7 @@ struct Spent {
     members: u32,
     strangers: u32,
     addresses: BTreeMap<Ipv4Addr, u32>,
+    heard: BTreeMap<DeviceId, u32>,
 }
 
 impl Book {
@@ -77,6 +81,14 @@ impl Book {
             self.spent = Spent::default();
         }
         let is_member = self.members.contains(sender);
+        if is_member && self.entries.get(sender).is_some_and(|entry| entry.heard.from == from) {
+            // Never more of them than members.
+            let count = self.spent.heard.entry(*sender).or_default();
+            *count += 1;
+            if *count <= MEMBER_PER_SECOND {
+                return true;
+            }
+        }
         let has_room = is_member || self.entries.contains_key(sender) || self.has_room(now_ms);
         let spent = &mut self.spent;
         let (count, most) = match is_member {
@@ -95,6 +107,14 @@ impl Book {
             self.dropped += 1;
         }
         admits
+    }
+
+    /// Whether a member is heard from this address.
+    pub(super) fn is_members(&self, address: Ipv4Addr) -> bool {
+        self.members
+            .iter()
+            .filter_map(|member| self.entries.get(member))
+            .any(|entry| entry.heard.from == address)
     }
 
     fn has_room(&mut self, now_ms: u64) -> bool {
@@ -239,6 +259,24 @@ mod tests {
         // Those that are there already are heard on, and new ones when others have been silent.
         assert!(book.admits(&id(0), FROM, now_ms) && !book.admits(&id(5000), FROM, now_ms));
         assert!(book.admits(&id(5000), FROM, now_ms + SILENT_MS));
+    }
+
+    #[test]
+    fn a_member_is_heard_while_others_use_up_what_its_address_and_all_members_have() {
+        let mut book = Book::default();
+        let (victim, liar) = (id(1), id(2));
+        book.members([victim, liar].into());
+        book.hear(hello(1, 1, 1), None, FROM, 0);
+        let elsewhere = |number: u32| Ipv4Addr::from(0x0a00_0100 + number);
+        assert!(book.is_members(FROM) && !book.is_members(elsewhere(0)));
+        for number in 0..2000 {
+            book.admits(&liar, FROM, 0);
+            book.admits(&liar, elsewhere(number), 0);
+            book.admits(&id(3), FROM, 0);
+        }
+        assert!(!book.admits(&liar, FROM, 0) && !book.admits(&id(3), FROM, 0));
+        assert!((0..MEMBER_PER_SECOND).all(|_| book.admits(&victim, FROM, 0)));
+        assert!(!book.admits(&victim, FROM, 0));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod book;
 mod door;
 mod look;
+mod places;
 mod socket;
 mod talk;
 
@@ -29,6 +30,7 @@ pub use self::{
     book::Heard,
     door::{DOOR_BYTES, Delivery, hand},
     look::look,
+    places::{Place, Places},
 };
 use crate::session::Excluded;
 
@@ -38,8 +40,8 @@ pub const LOBBY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 0, 224),
 /// Devices with news that wait to be looked at.
 const NEWS: usize = 256;
 
-/// Deliveries that wait to be looked at.
-const DELIVERIES: usize = 8;
+/// Deliveries that wait to be looked at: as many as there are places at the door.
+const DELIVERIES: usize = 12;
 
 /// How this device takes part in the lobby.
 #[derive(Clone)]
@@ -147,6 +149,12 @@ impl Lobby {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.book().dropped
+    }
+
+    /// Whether a member is heard from this address.
+    #[must_use]
+    pub fn is_members(&self, address: Ipv4Addr) -> bool {
+        self.shared.book().is_members(address)
     }
 
     /// Why nobody can be heard, for a person.

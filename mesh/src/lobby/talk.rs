@@ -39,7 +39,7 @@ pub(super) async fn run(
     handed: mpsc::Sender<door::Delivery>,
 ) {
     let (open_on, allowed) = watch::channel(BTreeSet::new());
-    let port = door::open(&settings, allowed, handed).await;
+    let port = door::open(&settings, Arc::clone(&shared), allowed, handed).await;
     let mut run = Run { settings, shared, news, port, run: getrandom::u64().unwrap_or_default(), number: 0 };
     loop {
         let socket = GroupSocket::open(run.settings.group)

@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a device says of itself until somebody admits it.
 const WAITS: &str = "this device waits to be admitted";
 
+/// Grants that are handed over at once, in bytes: in base64, with the longest chain and the longest list, within what a device's door takes.
+const PIECE_BYTES: usize = 768 << 10;
+
 /// What is granted beside what devices say of themselves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Terms {
@@ -122,6 +125,23 @@ pub(super) fn sign_all(
     devices.iter().map(sign).collect()
 }
 
+/// Grants in pieces that a device takes at once. Its own comes first, for without it there is no other to it.
+fn pieces(own: &Vec<u8>, all: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
+    let mut pieces = vec![vec![own.clone()]];
+    let mut bytes = own.len();
+    for grant in all.iter().filter(|grant| *grant != own) {
+        bytes += grant.len();
+        if bytes > PIECE_BYTES {
+            bytes = grant.len();
+            pieces.push(Vec::new());
+        }
+        if let Some(last) = pieces.last_mut() {
+            last.push(grant.clone());
+        }
+    }
+    pieces
+}
+
 /// Admits devices of a LAN that wait, with these grants; and hands them those of the others there, so that they link at once.
 pub(super) fn admit(
     site: &mut Site,
@@ -137,10 +157,12 @@ pub(super) fn admit(
     let is_other = |member: &Present| devices.iter().all(|device| device.device != member.device);
     let members = site.members(operator).into_iter().filter(is_other);
     all.extend(members.filter_map(|device| Some(device.grant?.0)));
-    let ask = question(operator, &all, &[]);
     let mut refused = Vec::new();
-    for device in devices {
-        match site.hand(device, &ask) {
+    for (device, own) in devices.iter().zip(grants) {
+        let handed = pieces(own, &all)
+            .iter()
+            .try_for_each(|grants| site.hand(device, &question(operator, grants, &[])));
+        match handed {
             Ok(()) => {}
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
                 refused.push(format!("{}: {reason}", device.name));
@@ -309,6 +331,24 @@ mod tests {
             door: None,
             mesh: Vec::new(),
             is_cloned: false,
+        }
+    }
+
+    #[test]
+    fn the_grants_of_a_large_site_are_handed_over_in_pieces_that_have_room() {
+        use wayside_config::limits::{CHAIN_BYTES, GRANT_BYTES, MEMBERS, SEALED_BYTES};
+        let all: Vec<_> = (0..MEMBERS)
+            .map(|number| [number.to_be_bytes().to_vec(), vec![0; GRANT_BYTES - 8]].concat())
+            .collect();
+        let pieces = pieces(&all[700], &all);
+        assert_eq!(pieces[0][0], all[700]);
+        let mut handed: Vec<_> = pieces.iter().flatten().cloned().collect();
+        handed.sort();
+        assert_eq!(handed, all);
+        for piece in pieces {
+            let bytes: usize = piece.iter().map(Vec::len).sum();
+            let with_all = (bytes + CHAIN_BYTES + SEALED_BYTES) * 4 / 3 + 8 * MEMBERS;
+            assert!(with_all < wayside_mesh::lobby::DOOR_BYTES, "{with_all}");
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
     wait::now_ms,
 };
 use crate::control::{
-    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Reply, Status, Versions, open_reply,
+    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Reply, Status, Versions, open_handed,
     seal_ask,
 };
 
@@ -132,7 +132,7 @@ impl Site {
                 "it does not take grants at {door}: {error}; check the firewall for this TCP port"
             ))
         })?;
-        match open_reply(&answer, device.device, &question) {
+        match open_handed(&answer, device.device, &question) {
             Ok(Reply::Ok(_)) => Ok(()),
             Ok(Reply::Error(reason)) => Err(Failure::Failed(reason)),
             Err(error) => Err(Failure::Failed(format!("who answered at {door} is not the device: {error}"))),

@@ -16,6 +16,9 @@ pub use protocol::{
     Answer, Ask, Away, Called, MAX_LINE_BYTES, MessageLine, Reply, Sealed, SecretLine, Versions,
 };
 pub use server::{ControlHandler, bind, serve};
-pub use signed::{ReplyError, RequestError, encode_reply, open_ask, open_reply, seal_ask, seal_reply};
+pub use signed::{
+    ReplyError, RequestError, encode_reply, open_ask, open_handed, open_reply, seal_ask, seal_handed,
+    seal_reply,
+};
 pub use status::{CloudStatus, FleetStatus, LockStatus, MeshStatus, MqttStatus, Status, StoreStatus};
 pub use twin::TwinView;

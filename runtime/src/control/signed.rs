@@ -139,9 +139,19 @@ pub fn encode_reply(result: Result<Answer, String>) -> Vec<u8> {
 /// refusal that says so.
 #[must_use]
 pub fn seal_reply(key: &dyn Signer, request: &[u8], result: Result<Answer, String>) -> Vec<u8> {
+    seal_as(Kind::Reply, key, request, result)
+}
+
+/// Signs the answer to what anybody handed over in the lobby. It is no answer to a sealed question, whatever was handed over.
+#[must_use]
+pub fn seal_handed(key: &dyn Signer, handed: &[u8], result: Result<Answer, String>) -> Vec<u8> {
+    seal_as(Kind::Handed, key, handed, result)
+}
+
+fn seal_as(kind: Kind, key: &dyn Signer, request: &[u8], result: Result<Answer, String>) -> Vec<u8> {
     let seal = |result| {
         let body = String::from_utf8(encode_reply(result)).unwrap_or_default();
-        envelope::seal(key, Kind::Reply, &document::Reply { request: sha256(request), body })
+        envelope::seal(key, kind, &document::Reply { request: sha256(request), body })
     };
     seal(result)
         .or_else(|error| {
@@ -155,7 +165,19 @@ pub fn seal_reply(key: &dyn Signer, request: &[u8], result: Result<Answer, Strin
 /// # Errors
 /// See [`ReplyError`]: whoever sent it is not that device, or does not answer this.
 pub fn open_reply(sealed: &[u8], device: DeviceId, request: &[u8]) -> Result<Reply, ReplyError> {
-    let (_, reply) = envelope::open::<document::Reply>(sealed, Kind::Reply, &[device])?;
+    open_as(Kind::Reply, sealed, device, request)
+}
+
+/// The answer of `device` to what was handed to it in the lobby.
+///
+/// # Errors
+/// As [`open_reply`].
+pub fn open_handed(sealed: &[u8], device: DeviceId, handed: &[u8]) -> Result<Reply, ReplyError> {
+    open_as(Kind::Handed, sealed, device, handed)
+}
+
+fn open_as(kind: Kind, sealed: &[u8], device: DeviceId, request: &[u8]) -> Result<Reply, ReplyError> {
+    let (_, reply) = envelope::open::<document::Reply>(sealed, kind, &[device])?;
     if reply.request != sha256(request) {
         return Err(ReplyError::OtherRequest);
     }
@@ -257,6 +279,10 @@ mod tests {
         let open = |sealed: &[u8]| open_reply(sealed, device_id, &asked);
         let reply = Reply::Ok(Answer::Applied { version: 3 });
         assert_eq!(open(&seal_reply(&device, &asked, answer())).unwrap(), reply);
+        // Who hands the question over in the lobby gets no answer to it.
+        let handed = seal_handed(&device, &asked, Err("not understood".into()));
+        assert!(matches!(open(&handed), Err(ReplyError::Envelope(EnvelopeError::BadSignature))));
+        assert!(open_handed(&handed, device_id, &asked).is_ok());
         let forged = open(&seal_reply(&other, &asked, answer()));
         assert!(
             matches!(forged, Err(ReplyError::Envelope(EnvelopeError::Untrusted(who))) if who == other_id)

@@ -26,7 +26,7 @@ use wayside_config::{
 };
 use wayside_mesh::{
     circle::Circle,
-    lobby::{Delivery, Heard, LOBBY, Lobby, LobbyEvents, LobbySettings, Saying, hand},
+    lobby::{Delivery, Heard, LOBBY, Lobby, LobbyEvents, LobbySettings, Place, Places, Saying, hand},
     session::{Excluded, Mesh},
 };
 
@@ -103,6 +103,8 @@ pub(super) struct Site {
     pub(super) offers: RefCell<Offers>,
     /// When each was handed something last.
     pub(super) handed: RefCell<BTreeMap<DeviceId, Instant>>,
+    /// To whom something is being handed now.
+    pub(super) handing: Places,
 }
 
 /// The version of the assignment in desired state.
@@ -224,8 +226,8 @@ impl Site {
             }
         }
         let Some(news) = self.trust.news_for(hello.fleet, hello.root, hello.revocation) else { return };
-        if self.may_hand(hello.device) {
-            self.io.spawn_blocking(move || tell(&hello, from, &news));
+        if let Some(place) = self.place_to_hand(hello.device, from) {
+            self.io.spawn_blocking(move || tell(&hello, from, &news, place));
         }
     }
 
@@ -253,9 +255,10 @@ impl Site {
     fn receive(self: &Rc<Self>, heard: &Heard) {
         let may_come = heard.hello.fleet.is_none_or(|fleet| self.trust.standing().fleet == Some(fleet));
         let is_applied = may_come && !self.trust.rules().is_empty() && !heard.is_cloned;
-        if !is_applied || !self.may_hand(heard.hello.device) {
+        if !is_applied {
             return;
         }
+        let Some(place) = self.place_to_hand(heard.hello.device, heard.from) else { return };
         let (trust, audit, identity) =
             (Arc::clone(&self.trust), Arc::clone(&self.audit), self.identity.clone());
         let (hello, from) = (heard.hello.clone(), heard.from);
@@ -274,30 +277,33 @@ impl Site {
                         tracing::info!(name = hello.name, device = %hello.device, "a rule admits this device");
                         audit.received(hello.device, grant);
                     }
-                    tell(&hello, from, &news);
+                    tell(&hello, from, &news, place);
                 }
                 Err(error) => tracing::warn!(name = hello.name, device = %hello.device, %error, "a rule would admit this device, and does not"),
             }
         });
     }
 
-    /// Whether this device may be handed something now: not again and again.
-    fn may_hand(&self, device: DeviceId) -> bool {
+    /// A place to hand this device something now: not again and again, and not to many at a time, for those who listen slowly take
+    /// a thread each.
+    fn place_to_hand(&self, device: DeviceId, at: Ipv4Addr) -> Option<Place> {
         let mut handed = self.handed.borrow_mut();
         handed.retain(|_, at| at.elapsed() < HAND_EVERY);
         if handed.contains_key(&device) {
-            return false;
+            return None;
         }
+        let place = self.handing.take(at, self.lobby.is_members(at))?;
         handed.insert(device, Instant::now());
-        true
+        Some(place)
     }
 }
 
 /// Hands a neighbour what it has not heard.
-fn tell(hello: &Hello, from: Ipv4Addr, news: &News) {
+fn tell(hello: &Hello, from: Ipv4Addr, news: &News, place: Place) {
     if let Err(error) = hand(&[SocketAddr::from((from, hello.port))], &question(news)) {
         tracing::debug!(name = hello.name, %error, "a neighbour could not be told what is new of the fleet");
     }
+    drop(place);
 }
 
 /// Resolves when the mesh listens elsewhere.
@@ -325,6 +331,6 @@ fn question(news: &News) -> Vec<u8> {
 pub(super) async fn take(mut deliveries: mpsc::Receiver<Delivery>, control: Arc<Control>) {
     while let Some(Delivery { question, answer }) = deliveries.recv().await {
         // Who has gone does not hear it.
-        let _ = answer.send(control.handed(&question).await);
+        let _ = answer.send(control.handed(question).await);
     }
 }

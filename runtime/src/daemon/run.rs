@@ -21,7 +21,7 @@ use wayside_actors::{
 };
 use wayside_config::{audit::Way, identity::DeviceId};
 use wayside_host::{Clock, Host};
-use wayside_mesh::{circle::circle_of, lost::Lost, session::Excluded, store::StoreSettings};
+use wayside_mesh::{circle::circle_of, lobby::Places, lost::Lost, session::Excluded, store::StoreSettings};
 
 use super::{UpOptions, control, lobby, mesh, mqtt, relayed, secret, store, system, uplink};
 use crate::{
@@ -177,6 +177,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         copies,
         assigned,
         handed: RefCell::default(),
+        handing: Places::default(),
         offers: RefCell::default(),
     });
     actix::spawn(Rc::clone(&site).keep());

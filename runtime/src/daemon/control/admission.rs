@@ -2,26 +2,32 @@
 
 use std::sync::Arc;
 
-use wayside_config::audit::Way;
+use wayside_config::{
+    audit::Way,
+    limits::{MEMBERS, ROOTS, RULES},
+};
 use wayside_mesh::session::Mesh;
 
 use super::Control;
 use crate::{
-    control::{Answer, Ask, InLobby, Present, Sealed, seal_reply},
+    control::{Answer, Ask, InLobby, Present, Sealed, seal_handed},
     trust::{News, Standing},
 };
 
 impl Control {
     /// Takes what somebody handed to this device in the lobby.
-    pub(in crate::daemon) async fn handed(&self, question: &[u8]) -> Vec<u8> {
-        let answer = match serde_json::from_slice(question) {
+    pub(in crate::daemon) async fn handed(&self, question: Vec<u8>) -> Vec<u8> {
+        // What is read takes a multiple of its bytes, and a while.
+        let read = tokio::task::spawn_blocking(move || (read(&question), question)).await;
+        let Ok((ask, question)) = read else { return Vec::new() };
+        let answer = match ask {
             Ok(Ask::Admit { roots, revocation, grants, rules }) => {
                 self.admit(news(roots, revocation, grants, rules), Way::Lan).await
             }
             Ok(_) => Err("nothing but grants is taken here: ask over the mesh".into()),
-            Err(error) => Err(format!("not understood: {error}; use a `wayside` of the device's version")),
+            Err(reason) => Err(reason),
         };
-        seal_reply(&self.key, question, answer)
+        seal_handed(&self.key, &question, answer)
     }
 
     pub(super) async fn admit(&self, news: News, way: Way) -> Result<Answer, String> {
@@ -62,6 +68,18 @@ impl Control {
     }
 }
 
+/// Reads what anybody hands over. A document has no comma in its base64: so many parts have so many of them, and each takes memory however
+/// small it is.
+fn read(question: &[u8]) -> Result<Ask, String> {
+    const PARTS: usize = ROOTS + MEMBERS + RULES + 10;
+    let parts = question.iter().filter(|byte| **byte == b',').count();
+    if parts > PARTS {
+        return Err(format!("{parts} parts are too many: at most {PARTS} are taken at once"));
+    }
+    serde_json::from_slice(question)
+        .map_err(|error| format!("not understood: {error}; use a `wayside` of the device's version"))
+}
+
 /// What somebody hands over, as it is told apart.
 pub(super) fn news(
     roots: Vec<Sealed>,
@@ -72,4 +90,26 @@ pub(super) fn news(
     let all = |sealed: Vec<Sealed>| sealed.into_iter().map(|sealed| sealed.0.into()).collect();
     let revocation = revocation.map(|sealed| sealed.0.into());
     News { roots: all(roots), revocation, grants: all(grants), rules: all(rules) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_many_small_parts_is_not_even_read() {
+        let question = |count: usize| {
+            let ask = Ask::Admit {
+                roots: Vec::new(),
+                revocation: None,
+                grants: vec![Sealed(Vec::new()); count],
+                rules: Vec::new(),
+            };
+            serde_json::to_vec(&ask).unwrap()
+        };
+        assert!(read(&question(MEMBERS)).is_ok());
+        let refused = read(&question(1_000_000)).unwrap_err();
+        assert!(refused.contains("too many"), "{refused}");
+        assert!(read(b"{").unwrap_err().contains("not understood"));
+    }
 }
