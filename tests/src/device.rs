@@ -242,15 +242,20 @@ impl Device {
         engine::inspect(id)
     }
 
-    /// Identifiers of all containers of a module, `workload/module`, running or not.
+    /// Identifiers of all containers of a module, `workload/module`, running or not. One that has ended and gave its name to
+    /// the next while it is being removed is none of them.
     ///
     /// # Errors
     /// When the daemon or the engine does not answer.
     pub fn modules(&self, module: &str) -> Result<Vec<String>> {
         let key = self.key()?;
         let (mine, this) = (format!("label=wayside.device={key}"), format!("label=wayside.module={module}"));
-        let ids = docker(["ps", "--all", "--quiet", "--no-trunc", "--filter", &mine, "--filter", &this])?;
-        Ok(ids.lines().map(str::to_owned).collect())
+        let format = ["--format", "{{.ID}} {{.Names}}"];
+        let list = ["ps", "--all", "--no-trunc", "--filter", &mine, "--filter", &this];
+        let listed = docker([list.as_slice(), &format].concat())?;
+        let containers = listed.lines().filter_map(|line| line.split_once(' '));
+        let present = containers.filter(|(_, name)| !name.contains(".leaving-"));
+        Ok(present.map(|(id, _)| id.to_owned()).collect())
     }
 
     /// Waits until the container of a module runs. Returns what the engine says of it.

@@ -27,6 +27,18 @@ pub(super) fn container(device: &DeviceId, module: &ModuleId) -> String {
     format!("wayside-{}-{}.{}", device.short(), module.workload, module.module)
 }
 
+/// What stands after the name of a container that has ended and is being removed: the next one of its module has its name. As
+/// [`container`], no name of ours has it otherwise.
+const LEAVING: &str = ".leaving-";
+
+pub(super) fn leaving(device: &DeviceId, module: &ModuleId, id: &str) -> String {
+    format!("{}{LEAVING}{}", container(device, module), id.get(..12).unwrap_or(id))
+}
+
+pub(super) fn is_leaving(name: &str) -> bool {
+    name.contains(LEAVING)
+}
+
 pub(super) fn volume(device: &DeviceId, workload: &str, volume: &str) -> String {
     format!("wayside-{}-{workload}.{volume}", device.short())
 }

@@ -10,7 +10,8 @@ use bollard::{
     errors::Error,
     models::{ContainerSummary, ContainerSummaryStateEnum},
     query_parameters::{
-        CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
+        CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RenameContainerOptions,
+        StopContainerOptions,
     },
 };
 use futures_util::future::join_all;
@@ -72,7 +73,7 @@ fn subject(command: &io::Engine) -> String {
     }
 }
 
-async fn perform(shared: &Shared, command: io::Engine) {
+async fn perform(shared: &Arc<Shared>, command: io::Engine) {
     use module::Event;
     let answer = match command {
         io::Engine::List => {
@@ -132,7 +133,7 @@ async fn perform(shared: &Shared, command: io::Engine) {
             }
         }
         io::Engine::Remove { module, container } => {
-            let removed = remove(shared, &container).await;
+            let removed = leave(shared, &module, &container).await;
             (module, Some(container.clone()), removed.map(|()| Event::Removed { container }))
         }
     };
@@ -141,11 +142,13 @@ async fn perform(shared: &Shared, command: io::Engine) {
     shared.tell(wiring::Event::Module(module, event)).await;
 }
 
-async fn list(shared: &Shared) -> Result<reconciler::Event, String> {
+async fn list(shared: &Arc<Shared>) -> Result<reconciler::Event, String> {
     let ready = shared.engine()?;
     let credentials = &shared.settings.credentials;
     let (issued, made) = (credentials.count(), shared.settings.secrets.count());
-    let containers = containers(shared, &ready).await?;
+    let all = containers(shared, &ready).await?;
+    let (leaving, containers): (Vec<_>, Vec<_>) = all.into_iter().partition(is_leaving);
+    leaving.into_iter().filter_map(|summary| summary.id).for_each(|id| remove_soon(shared, id));
     credentials.listed(containers.iter().filter_map(listed).collect(), issued);
     shared.running.listed(&containers.iter().filter_map(running).collect::<Vec<_>>());
     let with_secrets = containers.iter().filter_map(secrets_of).collect();
@@ -327,6 +330,40 @@ async fn remove(shared: &Shared, container: &str) -> Result<(), String> {
     }
 }
 
+/// Removes the container of a module so that the next one may be made at once. One that has ended makes room by giving up its name, which is far
+/// quicker than its removal; that follows by itself, or with a later list.
+async fn leave(shared: &Arc<Shared>, module: &ModuleId, container: &str) -> Result<(), String> {
+    let ready = shared.engine()?;
+    let has_ended = ready.docker.inspect_container(container, None).await.is_ok_and(|found| {
+        found.state.is_some_and(|state| state.running == Some(false) && state.paused != Some(true))
+    });
+    let name = names::leaving(&shared.settings.identity.device(), module, container);
+    if has_ended && ready.docker.rename_container(container, RenameContainerOptions { name }).await.is_ok() {
+        shared.settings.credentials.gone(container);
+        remove_soon(shared, container.to_owned());
+        return Ok(());
+    }
+    remove(shared, container).await
+}
+
+/// Removes a container that nobody waits for.
+fn remove_soon(shared: &Arc<Shared>, container: String) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(problem) = remove(&shared, &container).await {
+            tracing::warn!(
+                container,
+                problem,
+                "a container that has ended is still there; it is tried again"
+            );
+        }
+    });
+}
+
+fn is_leaving(summary: &ContainerSummary) -> bool {
+    summary.names.iter().flatten().any(|name| names::is_leaving(name))
+}
+
 fn is_being_removed(error: &Error) -> bool {
     errors::is_conflict(error) && errors::said(error).contains("already in progress")
 }
@@ -352,7 +389,18 @@ pub(super) async fn stop_all(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use wayside_config::identity::DeviceId;
+
     use super::*;
+
+    #[test]
+    fn who_leaves_is_told_by_its_name() {
+        let (device, module) = (DeviceId::from_bytes([7; 32]), "weather/sensor".parse().unwrap());
+        let summary = |name: String| ContainerSummary { names: Some(vec![name]), ..Default::default() };
+        let id = "0123456789abcdef0123456789abcdef";
+        assert!(is_leaving(&summary(format!("/{}", names::leaving(&device, &module, id)))));
+        assert!(!is_leaving(&summary(format!("/{}", names::container(&device, &module)))));
+    }
 
     #[test]
     fn a_listed_container_says_how_it_ended() {
