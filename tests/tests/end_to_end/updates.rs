@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use wayside_tests::{build::WEATHER_IMAGE, device::Device, lab::Lab, wait::until};
+use wayside_tests::{build::WEATHER_IMAGE, device::Device, engine::docker, lab::Lab, wait::until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,10 +45,20 @@ fn an_update_whose_module_ends_is_taken_back_whole() -> Result<()> {
     })?;
     ensure!(told["versions"]["line"]["version"] == version, "{told}");
 
-    // Over a restart of the daemon it is not tried again.
+    // Over a restart of the daemon it is not tried again; and what a daemon before could not remove any more goes.
     device.signal("KILL")?;
+    let of_device = format!("wayside.device={}", device.key()?);
+    let left = lab.name("change.leaving-0123456789ab");
+    let labels = ["--label", &of_device, "--label", "wayside.module=line/change", "--label", &lab.label()];
+    docker([&["create", "--name", &left], labels.as_slice(), &[WEATHER_IMAGE]].concat())?;
     device.start_again()?;
     device.wait_up()?;
+    until("all that has ended to be removed", PATIENCE, || {
+        let names =
+            docker(["ps", "--all", "--filter", &format!("label={of_device}"), "--format", "{{.Names}}"])?;
+        ensure!(!names.contains(".leaving-") && names.lines().count() == 2, "{names}");
+        Ok(Some(()))
+    })?;
     wait_problem(device, "was taken back: change exited with 1 three times")?;
     ensure!(device.status()?["versions"]["line"]["version"] == version);
 
