@@ -6,7 +6,10 @@ use std::{
     net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -31,6 +34,24 @@ pub enum Mode {
     Gone,
 }
 
+/// On which side of a change at the engine the device is caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The engine has not heard of it.
+    Before,
+    /// The engine has done it, and the device has not heard so.
+    After,
+}
+
+/// Catches the device at the nth change that it asks for.
+#[derive(Clone, Copy, Debug)]
+struct Trap {
+    /// Changes until then, that one included.
+    left: u64,
+    side: Side,
+    has_caught: bool,
+}
+
 /// A socket `docker.sock` in a folder, behind which the engine is. Gone when dropped.
 #[derive(Debug)]
 pub struct Relay {
@@ -48,6 +69,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     mode: Mode,
+    trap: Option<Trap>,
+    /// Changes that were asked for.
+    changes: u64,
     /// Both ends of all connections.
     open: Vec<UnixStream>,
     is_over: bool,
@@ -61,7 +85,7 @@ impl Relay {
     pub fn start(folder: &Path) -> Result<Self> {
         let path = folder.join("docker.sock");
         let listener = listen(&path)?;
-        let state = State { mode: Mode::Passing, open: Vec::new(), is_over: false };
+        let state = State { mode: Mode::Passing, trap: None, changes: 0, open: Vec::new(), is_over: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = {
             let shared = Arc::clone(&shared);
@@ -85,6 +109,26 @@ impl Relay {
         }
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Changes that the device has asked the engine for: requests that are POST or DELETE.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.shared.state().changes
+    }
+
+    /// Catches the device at the nth change from now on, counted from 1. It waits there for an answer, until it is killed.
+    pub fn set_trap(&self, nth: u64, side: Side) {
+        self.shared.state().trap = Some(Trap { left: nth, side, has_caught: false });
+    }
+
+    /// Whether it is caught within this time. The trap is gone then.
+    #[must_use]
+    pub fn has_caught(&self, within: Duration) -> bool {
+        let is_waiting = |state: &mut State| state.trap.is_some_and(|trap| !trap.has_caught);
+        let waited = self.shared.changed.wait_timeout_while(self.shared.state(), within, is_waiting);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.trap.take().is_some_and(|trap| trap.has_caught)
     }
 }
 
@@ -174,18 +218,64 @@ impl Shared {
             }
         }
         let (shared, from, to) = (Arc::clone(self), engine.try_clone()?, device.try_clone()?);
-        let answers = thread::spawn(move || shared.carry(from, to));
-        self.carry(device.try_clone()?, engine);
+        let is_caught = Arc::new(AtomicBool::new(false));
+        let is_caught_too = Arc::clone(&is_caught);
+        let answers = thread::spawn(move || {
+            shared.carry(from, to, |_| {
+                let is_caught = is_caught_too.load(Ordering::SeqCst);
+                if is_caught {
+                    shared.caught();
+                }
+                !is_caught
+            });
+        });
+        self.carry(device.try_clone()?, engine, |part| match self.passing(part) {
+            None => true,
+            Some(Side::After) => {
+                is_caught.store(true, Ordering::SeqCst);
+                true
+            }
+            Some(Side::Before) => {
+                self.caught();
+                false
+            }
+        });
         // A panic there ends this connection as well.
         let _ = answers.join();
         Ok(())
     }
 
-    /// Carries what one says to the other until it says no more.
-    fn carry(&self, mut from: UnixStream, mut to: UnixStream) {
+    /// A part of what the device says goes by. Where it is caught, if it is there.
+    fn passing(&self, part: &[u8]) -> Option<Side> {
+        // A request is sent when the one before was answered: a head is at the beginning of what is read.
+        if ![&b"POST "[..], b"DELETE "].iter().any(|method| part.starts_with(method)) {
+            return None;
+        }
+        let mut state = self.state();
+        state.changes += 1;
+        let trap = state.trap.as_mut().filter(|trap| trap.left > 0)?;
+        trap.left -= 1;
+        (trap.left == 0).then_some(trap.side)
+    }
+
+    fn caught(&self) {
+        if let Some(trap) = &mut self.state().trap {
+            trap.has_caught = true;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Carries what one says to the other until it says no more, or is kept from going on.
+    fn carry(&self, mut from: UnixStream, mut to: UnixStream, passes: impl Fn(&[u8]) -> bool) {
         let mut part = [0; 16 * 1024];
         loop {
             match from.read(&mut part) {
+                Ok(len @ 1..) if !passes(&part[..len]) => {
+                    // The other hears nothing more, not even of an end, before this one has ended.
+                    while matches!(from.read(&mut part), Ok(1..)) {}
+                    let _ = to.shutdown(Shutdown::Both);
+                    return;
+                }
                 Ok(len @ 1..) if self.passes() && to.write_all(&part[..len]).is_ok() => {}
                 Ok(_) | Err(_) => break,
             }
