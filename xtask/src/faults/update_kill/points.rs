@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wayside_tests::{
     command::wait,
     device::Device,
@@ -26,7 +26,10 @@ const WRITES: u64 = 6;
 /// `strace` has found all threads of the daemon after this.
 const ATTACHED: Duration = Duration::from_millis(500);
 /// What the daemon writes its documents and journals with.
-const CALLS: [&str; 3] = ["fdatasync,fsync", "rename,renameat,renameat2", "pwrite64,write"];
+const CALLS: [&str; 3] = ["fdatasync,fsync", "rename,renameat,renameat2", "pwrite64"];
+
+/// The exit code of who ended by SIGKILL.
+const KILLED: i64 = 137;
 
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,9 @@ impl Strace {
     fn has_killed(&mut self, within: Duration) -> Result<bool> {
         let begun = Instant::now();
         while begun.elapsed() < within {
-            if engine::inspect(self.device.container())?["State"]["Running"] == false {
+            let state = &engine::inspect(self.device.container())?["State"];
+            if state["Running"] == false {
+                ensure!(state["ExitCode"] == KILLED, "the daemon ended by itself: {state}");
                 return Ok(true);
             }
             thread::sleep(Duration::from_millis(100));
