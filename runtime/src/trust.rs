@@ -179,17 +179,15 @@ impl Trust {
         let offered = self.learn(&known, &desired)?;
         let fleet = offered.fleet.as_ref().ok_or(TrustError::NoFleet)?;
         let belongs = known.fleet.is_some() || self.pinned.is_some();
-        if belongs && offered != *known {
-            offered.save(&self.state)?;
-            known.clone_from(&offered);
-            self.changed.send_modify(|changes| *changes += 1);
+        if belongs {
+            self.keep(&mut known, &offered)?;
         }
         let (assignment, by) = self.open_assignment(fleet, &desired.assignment)?;
         if assignment.device != self.device {
             return Err(TrustError::OtherDevice(assignment.device, self.device));
         }
         let revoked = offered.revocation.as_ref().map(|revoked| &revoked.list);
-        if revoked.is_some_and(|list| list.devices.binary_search(&self.device).is_ok()) {
+        if self.is_out_by(revoked) {
             return Err(TrustError::Out(fleet.id()));
         }
         let is_held = |sealed: &Bytes| holds.releases.contains(sealed);
@@ -235,6 +233,22 @@ impl Trust {
         Ok(Verified { sealed, assignment, releases, by })
     }
 
+    /// Keeps what was learned, before it counts.
+    fn keep(&self, known: &mut Known, offered: &Known) -> Result<(), TrustError> {
+        if offered != known {
+            offered.save(&self.state)?;
+            known.clone_from(offered);
+            self.changed.send_modify(|changes| *changes += 1);
+        }
+        Ok(())
+    }
+
+    /// Whether this list puts this device out: by its key, or with what it came in by.
+    fn is_out_by(&self, list: Option<&Revocation>) -> bool {
+        admission::is_out(list, &self.device)
+            || lock(&self.grants).get(&self.device).is_some_and(|own| own.is_void(list))
+    }
+
     /// What is known of the fleet with what comes: newer roots, and a newer list of what is revoked.
     fn learn(&self, known: &Known, desired: &Desired) -> Result<Known, TrustError> {
         let mut offered = known.clone();
@@ -260,12 +274,14 @@ impl Trust {
         {
             let peeked =
                 cosign::peek::<Revocation>(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
-            // An older list is no news, whoever may have signed it then. But a list that those who count now did not sign
-            // gives way to one that they did, whatever its number: or else keys that were stolen once used up all numbers.
+            // An older list is no news, whoever may have signed it then. But a list that those who count now did not sign gives way
+            // to one that they made with their root or since, whatever its number: or else keys that were stolen once used up all numbers.
             let is_newer = |revoked: &Revoked| revoked.list.version < peeked.version;
             let counts =
                 |revoked: &Revoked| fleet.verify::<Revocation>(Kind::Revocation, &revoked.sealed).is_ok();
-            if known.revocation.as_ref().is_none_or(|revoked| is_newer(revoked) || !counts(revoked)) {
+            let is_since = peeked.issued_ms >= fleet.root().issued_ms;
+            let gives_way = |revoked: &Revoked| is_newer(revoked) || (is_since && !counts(revoked));
+            if known.revocation.as_ref().is_none_or(gives_way) {
                 let (_, list) = fleet.verify(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
                 offered.revocation = Some(Revoked { sealed: sealed.clone(), list });
             }
@@ -293,6 +309,9 @@ impl Trust {
         let known = lock(&self.known);
         let fleet =
             known.fleet.as_ref().ok_or("this device belongs to no fleet yet: apply a workload first")?;
+        if self.is_out_by(known.revocation.as_ref().map(|revoked| &revoked.list)) {
+            return Err(TrustError::Out(fleet.id()).to_string());
+        }
         let opened = fleet.verify::<TwinChange>(Kind::TwinChange, sealed);
         let (_, change) = opened.map_err(|error| {
             format!(

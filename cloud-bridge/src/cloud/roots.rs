@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
-    cosign::{CosignError, Kind},
+    cosign::{self, CosignError, Kind},
     document::Revocation,
     fleet::{Fleet, FleetError, Pinned},
     identity::{DeviceId, FleetId},
@@ -40,7 +40,9 @@ pub struct Known {
     pub fleet: Option<Fleet>,
     /// The sealed list of what does not count any more, and its version.
     pub revocation: Option<(Bytes, u64)>,
-    /// Devices that are out of the fleet, in ascending order: what that list says of them.
+    /// The sealed list before it, where there is none: those who count now did not sign it, and no device would take it.
+    pub before: Option<Bytes>,
+    /// Devices that are out of the fleet, in ascending order: what either list says of them.
     pub out: Arc<[DeviceId]>,
     /// Whether there was a fleet, and its roots are lost.
     pub is_damaged: bool,
@@ -50,6 +52,8 @@ pub struct Known {
 struct Written {
     roots: Vec<Bytes>,
     revocation: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Bytes>,
 }
 
 /// Why a fleet was not taken.
@@ -128,11 +132,10 @@ impl Roots {
         match &known.fleet {
             Some(fleet) => {
                 if let Some(newer) = fleet.follow(roots)? {
-                    // Signed by those who might before, no new device would take it.
-                    next.revocation =
-                        next.revocation.filter(|(sealed, _)| versioned(&newer, sealed.clone()).is_ok());
-                    if next.revocation.is_none() {
-                        next.out = Arc::default();
+                    // Signed by those who might before, no new device would take it. Who is out by it stays out.
+                    let counts = |(sealed, _): &mut (Bytes, u64)| versioned(&newer, sealed.clone()).is_ok();
+                    if next.revocation.as_mut().is_some_and(|list| !counts(list)) {
+                        next.before = next.revocation.take().map(|(sealed, _)| sealed);
                     }
                     next.fleet = Some(newer);
                 }
@@ -148,9 +151,15 @@ impl Roots {
             }
         }
         if let (Some(fleet), Some(sealed)) = (&next.fleet, revocation) {
-            let (offered, out) = versioned(fleet, sealed).map_err(Refused::Revocation)?;
-            if next.revocation.as_ref().is_none_or(|(_, version)| *version < offered.1) {
-                (next.revocation, next.out) = (Some(offered), out);
+            let (_, list) =
+                fleet.verify::<Revocation>(Kind::Revocation, &sealed).map_err(Refused::Revocation)?;
+            // As devices take it: an older list is no news, unless those who count now made it since they do.
+            let before = next.before.as_ref().and_then(|sealed| inspected(fleet, sealed));
+            let is_since = list.issued_ms >= fleet.root().issued_ms;
+            let is_newer = next.revocation.as_ref().is_none_or(|(_, version)| *version < list.version);
+            if is_newer && before.is_none_or(|before| is_since || before.version < list.version) {
+                (next.revocation, next.before) = (Some((sealed, list.version)), None);
+                next.out = list.devices.into();
             }
         }
         if next != *known {
@@ -163,7 +172,8 @@ impl Roots {
     fn save(&self, known: &Known) -> Result<(), StateError> {
         let roots = known.fleet.iter().flat_map(Fleet::roots).map(|root| Bytes::copy_from_slice(root));
         let revocation = known.revocation.as_ref().map(|(sealed, _)| sealed.clone());
-        let bytes = statefile::encode(KIND, VERSION, &Written { roots: roots.collect(), revocation });
+        let written = Written { roots: roots.collect(), revocation, before: known.before.clone() };
+        let bytes = statefile::encode(KIND, VERSION, &written);
         self.copies.iter().try_for_each(|path| write(path, &bytes))
     }
 
@@ -181,6 +191,11 @@ fn versioned(fleet: &Fleet, sealed: Bytes) -> Result<Listed, CosignError> {
     Ok(((sealed, list.version), list.devices.into()))
 }
 
+/// A list that was verified when it came; who may sign has changed since.
+fn inspected(fleet: &Fleet, sealed: &[u8]) -> Option<Revocation> {
+    cosign::inspect::<Revocation>(Kind::Revocation, &fleet.id(), sealed).ok().map(|(_, list)| list)
+}
+
 /// What a file says, or what is wrong with it; `None` when there is none.
 fn read(path: &Path) -> Result<Option<Result<Known, String>>, StateError> {
     let bytes = match fs::read(path) {
@@ -188,15 +203,18 @@ fn read(path: &Path) -> Result<Option<Result<Known, String>>, StateError> {
         read => read.map_err(|source| StateError::Io { path: path.to_owned(), source })?,
     };
     let written = statefile::decode::<Written>(KIND, VERSION, &bytes).map_err(|error| error.to_string());
-    Ok(Some(written.and_then(|Written { roots, revocation }| {
+    Ok(Some(written.and_then(|Written { roots, revocation, before }| {
         // Lost before, and not found since.
         if roots.is_empty() {
             return Ok(Known { is_damaged: true, ..Known::default() });
         }
         let fleet = Fleet::open(&roots).map_err(|error| error.to_string())?;
         let list = revocation.and_then(|sealed| versioned(&fleet, sealed).ok());
-        let (revocation, out) = list.map_or_else(Default::default, |(list, out)| (Some(list), out));
-        Ok(Known { fleet: Some(fleet), revocation, out, is_damaged: false })
+        let (revocation, mut out) = list.map_or_else(Default::default, |(list, out)| (Some(list), out));
+        if let Some(list) = before.as_ref().and_then(|sealed| inspected(&fleet, sealed)) {
+            out = list.devices.into();
+        }
+        Ok(Known { fleet: Some(fleet), revocation, before, out, is_damaged: false })
     })))
 }
 
@@ -220,7 +238,7 @@ fn set_aside(path: &Path, damaged: &Path, reason: &str) -> Result<(), StateError
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use wayside_config::{cosign, fleet::Roles, quorum::Quorum, signer::Signer};
+    use wayside_config::{fleet::Roles, quorum::Quorum, signer::Signer};
 
     use super::*;
 
@@ -270,6 +288,28 @@ mod tests {
             assert_eq!(now.revocation.unwrap().1, known);
         }
         assert!(matches!(roots.introduce(&chain(&ours), list(4, 2)), Err(Refused::Revocation(_))));
+    }
+
+    #[test]
+    fn who_was_put_out_stays_out_over_a_rotation_and_no_older_list_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, out) = (Fleet::of_one(&key(1)).unwrap(), [key(9).key()]);
+        let list = |version, issued_ms, devices: &[DeviceId], seed| -> Option<Bytes> {
+            let list = Revocation { version, issued_ms, devices: devices.to_vec(), documents: Vec::new() };
+            Some(cosign::seal(Kind::Revocation, &ours.id(), &list, &key(seed)).unwrap().into())
+        };
+        open(folder.path(), None).introduce(&chain(&ours), list(5, 500, &out, 1)).unwrap();
+        // Key 3 takes the place of key 1 at 1000, and had signed a list before.
+        let next = ours.next(Roles::all(&Quorum::one(key(3).key())), 1000, None);
+        let next = cosign::seal(Kind::Root, &ours.id(), &next, &key(1)).unwrap();
+        let next: Bytes = cosign::add(Kind::Root, &ours.id(), &next, &key(3)).unwrap().into();
+        let longer = [chain(&ours), vec![next]].concat();
+        for old in [None, list(3, 300, &[], 3)] {
+            let known = open(folder.path(), None).introduce(&longer, old).unwrap();
+            assert_eq!((known.revocation, &known.out[..]), (None, &out[..]));
+        }
+        let known = open(folder.path(), None).introduce(&longer, list(1, 1000, &[], 3)).unwrap();
+        assert_eq!((known.revocation.unwrap().1, known.before, known.out.len()), (1, None, 0));
     }
 
     #[test]

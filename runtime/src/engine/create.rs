@@ -22,7 +22,7 @@ const LOG_FILE: &str = "10m";
 const LOG_FILES: &str = "3";
 
 /// Part of [`additions`]; raised when containers are made in another way from the same things.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What the daemon adds to every container, as text: a container that was made with other additions
 /// is made again.
@@ -198,8 +198,10 @@ fn secrets_mount(folder: &str) -> Mount {
     }
 }
 
+/// 1 and not 0: Linux does not ask the limit of a core that goes to a program, except whether it is 1 (`core(5)`, `fs/coredump.c`). No file is so
+/// short.
 fn no_core() -> ResourcesUlimits {
-    ResourcesUlimits { name: Some("core".into()), soft: Some(0), hard: Some(0) }
+    ResourcesUlimits { name: Some("core".into()), soft: Some(1), hard: Some(1) }
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -14,6 +14,9 @@ use wayside_config::{
 use super::{Granted, Trust, TrustError, lock};
 use crate::control::Now;
 
+/// Grants of others that nobody who may has signed, after which no more of the same delivery are looked at.
+const FALSE_GRANTS: u32 = 8;
+
 /// What may come to a device at any time, from anybody: it proves itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
@@ -67,10 +70,8 @@ impl Trust {
         let offered = self.learn(&known, &Desired { roots, revocation, ..Desired::default() })?;
         let fleet = offered.fleet.as_ref().ok_or(TrustError::NoFleet)?;
         let belongs = known.fleet.is_some() || self.pinned.is_some();
-        if belongs && offered != *known {
-            offered.save(&self.state)?;
-            known.clone_from(&offered);
-            self.changed.send_modify(|changes| *changes += 1);
+        if belongs {
+            self.keep(&mut known, &offered)?;
         }
         let time_ms = lock(&self.lived).time_ms(now);
         let mut grants = lock(&self.grants);
@@ -78,12 +79,19 @@ impl Trust {
         let list = offered.revocation.as_ref().map(|revoked| &revoked.list);
         // Its own is kept: that it was put out is known by it.
         next.forget(&fleet.id(), |granted| granted.is_void(list) && granted.grant.device != self.device);
-        let mut own = Ok(());
+        let (mut own, mut refused) = (Ok(()), 0);
         for sealed in &news.grants {
             match next.take(fleet, list, sealed, time_ms) {
                 Ok(_) => {}
                 Err(error) if is_for(sealed, &self.device) => own = Err(error),
-                Err(error) => tracing::debug!(%error, "a grant of another device was not taken"),
+                Err(error) => {
+                    tracing::debug!(%error, "a grant of another device was not taken");
+                    refused += u32::from(matches!(error, TrustError::Grant(_)));
+                }
+            }
+            // Who hands over what nobody signed has more of it: each takes time.
+            if refused == FALSE_GRANTS {
+                break;
             }
         }
         let granted = next.get(&self.device).filter(|own| !own.is_void(list)).map(|own| &own.grant);
@@ -173,9 +181,7 @@ impl Trust {
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         let known = lock(&self.known);
-        let list = known.revocation.as_ref().map(|revoked| &revoked.list);
-        is_out(list, &self.device)
-            || lock(&self.grants).get(&self.device).is_some_and(|own| own.is_void(list))
+        self.is_out_by(known.revocation.as_ref().map(|revoked| &revoked.list))
     }
 
     /// What a device of this fleet has not heard yet that knows so much; `None` when it knows all.

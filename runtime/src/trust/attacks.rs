@@ -256,6 +256,29 @@ fn a_list_of_stolen_keys_is_over_after_a_rotation_however_high_its_number() {
 }
 
 #[test]
+fn a_rotation_brings_no_older_list_back() {
+    let mut ours = Operators::of_three();
+    let mut device = Device::of(&ours);
+    let at = |ours: &Operators, version| {
+        desired(ours, public(DEVICE), version, &[ours.release(version)], &[CLOUD])
+    };
+    device.takes(&at(&ours, 1));
+    // Operators 2 and 3 had signed a list before the one that puts the device out, and go on without operator 1.
+    let before = ours.revoke_at(3, NOW_MS - DAY_MS, &[], &[2, 3]);
+    let list = ours.revoke_at(5, NOW_MS - 1, &[public(DEVICE)], &[1, 2]);
+    device.refuses(&Desired { revocation: Some(list), ..at(&ours, 2) }, "is revoked from fleet");
+    ours.rotate(&[2, 3, 4], 2);
+    for _ in 0..2 {
+        device
+            .refuses(&Desired { revocation: Some(before.clone()), ..at(&ours, 2) }, "is revoked from fleet");
+        device.restart();
+    }
+    // Those who count now say it anew.
+    let now = ours.revoke_at(6, NOW_MS, &[], &[2, 3]);
+    device.takes(&Desired { revocation: Some(now), ..at(&ours, 2) });
+}
+
+#[test]
 fn a_revoked_release_is_taken_by_nobody_whoever_signs_it_again() {
     let ours = Operators::of_three();
     let mut device = Device::of(&ours);

@@ -31,11 +31,7 @@ impl Trust {
         let Some(fleet) = offered.fleet.as_ref().filter(|_| known.fleet.is_some()) else {
             return Err(TrustError::NoFleet);
         };
-        if offered != *known {
-            offered.save(&self.state)?;
-            known.clone_from(&offered);
-            self.changed.send_modify(|changes| *changes += 1);
-        }
+        self.keep(&mut known, &offered)?;
         let (_, assignment) = fleet
             .verify::<Assignment>(Kind::Assignment, &desired.assignment)
             .map_err(TrustError::Assignment)?;

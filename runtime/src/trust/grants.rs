@@ -95,7 +95,8 @@ impl Grants {
 
     /// Takes a grant in that is newer than what is known of its device, and that counts by this list of what is revoked.
     /// `None` when that is known already. What operators granted gives way to their own word alone, and comes before what a device granted by a
-    /// rule, whatever the versions: those who have that device's key would else take places away from others, or keep them for ever.
+    /// rule; what was granted by a rule gives way to no other rule as long as it counts; all that whatever the versions: those who have the key of a
+    /// device that applies a rule would else take places away from others, or keep them for ever.
     pub(super) fn take(
         &mut self,
         fleet: &Fleet,
@@ -105,14 +106,21 @@ impl Grants {
     ) -> Result<Option<DeviceId>, TrustError> {
         let wrong = |error| TrustError::Grant(GrantError::Grant(error));
         let peeked = cosign::peek::<Grant>(Kind::Grant, sealed).map_err(wrong)?;
-        let by_rule = peeked.under.is_some();
+        // What is not a rule is refused below.
+        let rule = peeked
+            .under
+            .as_ref()
+            .map(|under| cosign::payload_hash(Kind::Rule, &under.0).map(DocumentId).ok());
+        let is_other =
+            |known: &Granted| rule.is_some() && rule != Some(known.under.as_ref().map(|(rule, _)| *rule));
         match self.0.get(&peeked.device) {
             Some(known) if known.sealed == *sealed => return Ok(None),
-            Some(known) if known.under.is_some() && !by_rule => {}
-            Some(known) if known.under.is_none() && by_rule && known.counts(list, time_ms) => {
+            // By operators.
+            Some(known) if known.under.is_some() && rule.is_none() => {}
+            Some(known) if is_other(known) && known.counts(list, time_ms) => {
                 return Err(TrustError::Approved);
             }
-            Some(known) if known.under.is_none() && by_rule => {}
+            Some(known) if is_other(known) || known.is_void(list) => {}
             Some(known) if known.grant.version >= peeked.version => {
                 return Err(TrustError::OlderGrant(peeked.version, known.grant.version));
             }

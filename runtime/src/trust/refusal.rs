@@ -40,8 +40,10 @@ pub enum TrustError {
     /// There is no room for one more.
     #[error("this device applies {RULES} rules already: revoke one with `wayside revoke --rule ID`")]
     TooManyRules,
-    /// Operators have granted the device a place, and a rule takes that away from nobody.
-    #[error("the device was approved by operators, and no rule changes that: let it be approved again")]
+    /// Operators, or another rule, have given the device its place, and a rule takes that away from nobody.
+    #[error(
+        "the device was approved by operators or came in by another rule, and no rule changes that: let it be approved again"
+    )]
     Approved,
     /// The rule under which this device was admitted counts no more.
     #[error("the rule that admitted this device is revoked: let it be approved")]

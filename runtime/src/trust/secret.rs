@@ -12,8 +12,7 @@ impl Trust {
     pub fn verify_secret(&self, sealed: &[u8]) -> Result<(SecretChange, FleetId), String> {
         let known = lock(&self.known);
         let fleet = known.fleet.as_ref().ok_or("this device belongs to no fleet yet: approve it first")?;
-        let revoked = known.revocation.as_ref();
-        if revoked.is_some_and(|revoked| revoked.list.devices.binary_search(&self.device).is_ok()) {
+        if self.is_out_by(known.revocation.as_ref().map(|revoked| &revoked.list)) {
             return Err(TrustError::Out(fleet.id()).to_string());
         }
         let opened = fleet.verify::<SecretChange>(Kind::Secret, sealed);

@@ -295,6 +295,19 @@ impl Operators {
         seal(Kind::Secret, &self.fleet.id(), &change, signers)
     }
 
+    /// A list that these made at this time.
+    pub(crate) fn revoke_at(
+        &self,
+        version: u64,
+        issued_ms: u64,
+        devices: &[PublicKey],
+        signers: &[u8],
+    ) -> Bytes {
+        let devices = devices.to_vec();
+        let list = Revocation { version, issued_ms, devices, documents: Vec::new() };
+        seal(Kind::Revocation, &self.fleet.id(), &list, signers).into()
+    }
+
     pub(crate) fn revoke_devices(&self, version: u64, devices: &[PublicKey]) -> Bytes {
         let devices = devices.to_vec();
         let list = Revocation { version, issued_ms: NOW_MS, devices, documents: Vec::new() };

@@ -47,6 +47,18 @@ fn refuses(device: &Device, news: &News, why: &str) {
 }
 
 #[test]
+fn false_grants_cost_no_more_than_a_few_of_them() {
+    let ours = Operators::of_three();
+    let device = Device::of(&ours);
+    let mut all = vec![ours.grant(&grant(DEVICE, 1))];
+    all.extend((1..100).map(|seed| ours.grant_by(&grant(seed, 1), &[9])));
+    all.push(ours.grant(&grant(150, 1)));
+    // The good one after them is not come to; it is by itself.
+    assert_eq!(admit(&device, &news(&ours, &all)), Ok(1));
+    assert_eq!(admit(&device, &news(&ours, &all[100..])), Ok(2));
+}
+
+#[test]
 fn a_stranger_admits_nobody() {
     let ours = Operators::of_three();
     let device = Device::of(&ours);

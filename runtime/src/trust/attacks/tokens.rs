@@ -221,6 +221,43 @@ fn a_device_that_admits_takes_no_place_away_from_who_was_approved() {
 }
 
 #[test]
+fn a_device_that_admits_takes_no_place_away_from_who_came_in_by_another_rule() {
+    let ours = Operators::of_three();
+    // The attacker has the key of device 5 and its rule; the others came in by that of device 6.
+    let under = |keeper: u8, plant: &str| Rule {
+        by: public(keeper),
+        labels: BTreeMap::from([("plant".into(), plant.into())]),
+        ..rule(&ours)
+    };
+    let given = |keeper: u8, plant: &str, device, version| {
+        let rule = under(keeper, plant);
+        let under = Some(Blob(ours.rule(&rule)));
+        ours.grant_by(&Grant { labels: rule.given(), under, ..grant(device, version) }, &[keeper])
+    };
+    let device = Device::of(&ours);
+    let first = [given(6, "p7", DEVICE, 1), given(6, "p7", 7, 1)];
+    assert_eq!(admit(&device, &news(&ours, &first)), Ok(2));
+    let highest = wayside_config::limits::VERSION_MAX;
+    assert!(admit(&device, &news(&ours, &[given(5, "theirs", DEVICE, highest)])).is_err());
+    assert_eq!(admit(&device, &news(&ours, &[given(5, "theirs", 7, highest)])), Ok(2));
+    let plant = |of| device.trust().member(&public(of)).unwrap().grant.labels["plant"].clone();
+    assert_eq!((plant(DEVICE), plant(7)), ("p7".to_owned(), "p7".to_owned()));
+    // With the attacker's rule its own devices are out, and nobody else.
+    let list = ours.revoke_devices(1, &[public(5)]);
+    assert_eq!(admit(&device, &News { revocation: Some(list), ..news(&ours, &[]) }), Ok(2));
+    assert!(!device.trust().is_revoked());
+
+    // Who had come in by the attacker's rule, with the highest version, comes in by another when that is revoked.
+    let other = Device::of(&ours);
+    assert_eq!(admit(&other, &news(&ours, &[given(5, "theirs", DEVICE, highest)])), Ok(1));
+    let list = ours.revoke_devices(1, &[public(5)]);
+    assert_eq!(admit(&other, &News { revocation: Some(list), ..news(&ours, &[]) }), Ok(0));
+    assert!(other.trust().is_revoked());
+    assert_eq!(admit(&other, &news(&ours, &[given(6, "p7", DEVICE, 1)])), Ok(1));
+    assert!(!other.trust().is_revoked());
+}
+
+#[test]
 fn a_device_that_came_in_by_a_rule_that_is_revoked_knows_that_it_is_out_until_it_is_approved() {
     let ours = Operators::of_three();
     let mut device = Device::of(&ours);
@@ -228,10 +265,17 @@ fn a_device_that_came_in_by_a_rule_that_is_revoked_knows_that_it_is_out_until_it
     let under = Some(Blob(ours.rule(&rule)));
     let own = ours.grant_by(&Grant { labels: rule.given(), under, ..grant(DEVICE, 1) }, &[5]);
     assert_eq!(admit(&device, &news(&ours, &[own])), Ok(1));
+    device.takes(&desired(&ours, public(DEVICE), 1, &[ours.release(1)], &[CLOUD]));
     let list = ours.revoke_devices(1, &[public(5)]);
     assert_eq!(admit(&device, &News { revocation: Some(list), ..news(&ours, &[]) }), Ok(0));
     for _ in 0..2 {
         assert!(device.trust().is_revoked());
+        // It takes nothing any more, and no secret.
+        device.refuses(
+            &desired(&ours, public(DEVICE), 2, &[ours.release(2)], &[CLOUD]),
+            "is revoked from fleet",
+        );
+        assert!(device.trust().verify_secret(&ours.secret_by(public(DEVICE), &[1])).is_err());
         device.restart();
     }
     assert_eq!(admit(&device, &news(&ours, &[ours.grant(&grant(DEVICE, 1))])), Ok(1));
