@@ -129,7 +129,7 @@ pub struct ModuleSpec {
     pub cpu_millis: Option<u64>,
     /// Process limit.
     pub pids: Option<u32>,
-    /// Named volumes: volume name to mount.
+    /// Named volumes and where they are mounted.
     pub volumes: Vec<VolumeMount>,
     /// Published ports.
     pub ports: Vec<PortMapping>,
@@ -145,6 +145,18 @@ pub struct ModuleSpec {
     /// What has to be there before it is started, by module of the same workload.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub depends_on: BTreeMap<String, Dependency>,
+}
+
+impl ModuleSpec {
+    /// What its container is made of: two with the same are one container. Where in the file something is asked for changes nothing
+    /// of what it is, and whom it waits for is not in it.
+    #[must_use]
+    pub fn of_container(&self) -> Self {
+        let mut spec = self.clone();
+        spec.privileges.iter_mut().for_each(|asked| asked.line = 0);
+        spec.depends_on.clear();
+        spec
+    }
 }
 
 /// How the engine finds out whether a module is well. What is `None`, and an empty test, is as the image says, else as the engine has it.

@@ -3,13 +3,13 @@
 mod admission;
 #[cfg(test)]
 mod attacks;
+mod changes;
 mod copies;
 mod grants;
 mod kept;
 mod lived;
 mod refusal;
 mod rules;
-mod secret;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use wayside_actors::{device::reconciler::Assigner, frame::Desired};
 use wayside_config::{
     cosign::{self, CosignError, Kind},
-    document::{Assignment, DocumentId, Release, Revocation, TwinChange},
+    document::{Assignment, DocumentId, Release, Revocation},
     fleet::{Fleet, FleetError, Pinned},
     hash::sha256,
     identity::{DeviceId, FleetId, PublicKey},
@@ -299,35 +299,6 @@ impl Trust {
             None => (fleet.verify(Kind::Assignment, sealed), Assigner::Operator),
         };
         opened.map(|(_, assignment)| (assignment, by)).map_err(TrustError::Assignment)
-    }
-
-    /// Checks who signed a change of a twin, and for whom: `name` is what this device is called.
-    ///
-    /// # Errors
-    /// In words, with what to do.
-    pub fn verify_twin(&self, sealed: &[u8], name: &str) -> Result<TwinChange, String> {
-        let known = lock(&self.known);
-        let fleet =
-            known.fleet.as_ref().ok_or("this device belongs to no fleet yet: apply a workload first")?;
-        if self.is_out_by(known.revocation.as_ref().map(|revoked| &revoked.list)) {
-            return Err(TrustError::Out(fleet.id()).to_string());
-        }
-        let opened = fleet.verify::<TwinChange>(Kind::TwinChange, sealed);
-        let (_, change) = opened.map_err(|error| {
-            format!(
-                "the change: {error}; let it be signed by enough of those who may in the fleet of this device"
-            )
-        })?;
-        if change.device != self.device {
-            let (theirs, ours) = (change.device.short(), self.device.short());
-            return Err(format!("the change is for device {theirs}, and this one is {ours}"));
-        }
-        match &change.name {
-            Some(meant) if meant != name => {
-                Err(format!("the change is for {meant}, and this device is called {name}"))
-            }
-            Some(_) | None => Ok(change),
-        }
     }
 
     /// Keeps how much time was lived through. To be called every [`KEEP_MS`].

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     command::{cargo, run, run_within, watch},
     engine,
+    ensure::bring,
 };
 
 /// The whole workspace from nothing takes ten minutes on two cores that have nothing else to do.
@@ -24,6 +25,9 @@ pub const HOST_IMAGE: &str = "wayside-lab:dev";
 
 /// The image that `examples/weather/compose.yaml` names.
 pub const WEATHER_IMAGE: &str = "wayside-weather:demo";
+
+/// A shell and what it calls, for what people write into their own Compose files.
+pub const SHELL_IMAGE: &str = "wayside-shell:dev";
 
 /// Images of the laboratory carry it.
 const IMAGE_LABEL: &str = "wayside.lab.image";
@@ -106,6 +110,29 @@ impl Binaries {
         }
         Ok(stamp.trim_end().replace(' ', "-"))
     }
+}
+
+/// Makes [`SHELL_IMAGE`] of Debian's static BusyBox.
+///
+/// # Errors
+/// When that cannot be installed, or the engine fails.
+pub fn shell_image() -> Result<()> {
+    if engine::try_docker(["image", "inspect", SHELL_IMAGE])?.code == 0 {
+        return Ok(());
+    }
+    // The other package of this program needs libraries, and gives way to this one.
+    bring("busybox", &["busybox-static"])?;
+    let context = tempfile::tempdir()?;
+    fs::copy("/bin/busybox", context.path().join("busybox")).context("/bin/busybox")?;
+    let programs = ["sh", "sleep", "date"].map(|name| format!("COPY busybox /bin/{name}\n"));
+    fs::write(
+        context.path().join("Dockerfile"),
+        format!("FROM scratch\n{}ENV PATH=/bin\n", programs.concat()),
+    )?;
+    let label = format!("{IMAGE_LABEL}=shell");
+    let folder = context.path().to_string_lossy();
+    let mut build = engine::command(["build", "--quiet", "--label", &label, "--tag", SHELL_IMAGE, &folder]);
+    run_within(&mut build, IMAGE_LIMIT).map(drop)
 }
 
 /// The root of the repository.

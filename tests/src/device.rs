@@ -23,6 +23,8 @@ pub struct Options {
     pub engine_folder: Option<String>,
     /// Not on `wan`.
     pub no_wan: bool,
+    /// A folder of this machine that is its state directory.
+    pub state: Option<String>,
     /// A folder of this machine that it sees as `/run/wayside`.
     pub memory: Option<String>,
 }
@@ -62,7 +64,7 @@ impl Device {
     pub(crate) fn start(lab: &Lab, name: &str, options: &Options) -> Result<Self> {
         let volume = lab.name(name);
         docker(["volume", "create", "--label", &lab.label(), &volume])?;
-        let state = format!("{volume}:/var/lib/wayside");
+        let state = format!("{}:/var/lib/wayside", options.state.as_ref().unwrap_or(&volume));
         let socket = match &options.engine_folder {
             Some(folder) => format!("{folder}:/var/run"),
             None => format!("{SOCKET}:{SOCKET}"),

@@ -1,6 +1,7 @@
 //! Stands between a device and the container engine, so that an engine can hang or be gone for one device alone.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{ErrorKind, Read, Write},
     net::Shutdown,
@@ -72,8 +73,10 @@ struct State {
     trap: Option<Trap>,
     /// Changes that were asked for.
     changes: u64,
-    /// Both ends of all connections.
-    open: Vec<UnixStream>,
+    /// Both ends of all connections, by their number.
+    open: BTreeMap<u64, [UnixStream; 2]>,
+    /// How many there were.
+    connections: u64,
     is_over: bool,
 }
 
@@ -85,7 +88,14 @@ impl Relay {
     pub fn start(folder: &Path) -> Result<Self> {
         let path = folder.join("docker.sock");
         let listener = listen(&path)?;
-        let state = State { mode: Mode::Passing, trap: None, changes: 0, open: Vec::new(), is_over: false };
+        let state = State {
+            mode: Mode::Passing,
+            trap: None,
+            changes: 0,
+            open: BTreeMap::new(),
+            connections: 0,
+            is_over: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = {
             let shared = Arc::clone(&shared);
@@ -144,7 +154,7 @@ impl Drop for Relay {
 
 impl State {
     fn end_all(&mut self) {
-        for stream in self.open.drain(..) {
+        for stream in std::mem::take(&mut self.open).into_values().flatten() {
             // One that has ended by itself is as good.
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -210,13 +220,16 @@ impl Shared {
             return Ok(());
         }
         let engine = UnixStream::connect(SOCKET)?;
-        {
+        let number = {
             let mut state = self.state();
-            state.open.extend([device.try_clone()?, engine.try_clone()?]);
+            let number = state.connections;
+            state.connections += 1;
+            state.open.insert(number, [device.try_clone()?, engine.try_clone()?]);
             if matches!(state.mode, Mode::Refusing | Mode::Gone) {
                 state.end_all();
             }
-        }
+            number
+        };
         let (shared, from, to) = (Arc::clone(self), engine.try_clone()?, device.try_clone()?);
         let is_caught = Arc::new(AtomicBool::new(false));
         let is_caught_too = Arc::clone(&is_caught);
@@ -242,6 +255,7 @@ impl Shared {
         });
         // A panic there ends this connection as well.
         let _ = answers.join();
+        self.state().open.remove(&number);
         Ok(())
     }
 

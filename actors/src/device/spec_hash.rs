@@ -8,11 +8,8 @@ use wayside_config::workload::ModuleSpec;
 #[must_use]
 pub fn spec_hash(spec: &ModuleSpec, additions: &str) -> String {
     let mut bytes = Vec::new();
-    let mut spec = spec.clone();
-    // Where in the file something is asked for changes nothing of what it is, and whom it waits for is not in its container.
-    spec.privileges.iter_mut().for_each(|asked| asked.line = 0);
-    spec.depends_on.clear();
-    ciborium::into_writer(&(&spec, additions), &mut bytes).expect("a specification is writable to memory");
+    ciborium::into_writer(&(&spec.of_container(), additions), &mut bytes)
+        .expect("a specification is writable to memory");
     Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -7,6 +7,7 @@
 mod exactly_once;
 mod flight;
 mod lane;
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +24,10 @@ pub(super) use self::exactly_once::Receipt;
 use self::{
     flight::{InFlight, KeptQueue, Stage, name},
     lane::Lane,
+    live::Live,
 };
 use super::subscription::Grant;
 use crate::lost::Lost;
-
-/// Messages of best-effort routes that wait for the client to read, at most; and their bytes.
-const LIVE_MESSAGES: usize = 1024;
-const LIVE_BYTES: usize = 1 << 20;
 
 /// Unacknowledged messages by queue. Bounded by the windows of the queues' deliveries.
 #[derive(Debug, Default)]
@@ -44,9 +42,8 @@ pub(super) struct Outbox {
     turn: Option<Queue>,
     /// Queues whose progress is to be told.
     progress: BTreeSet<Queue>,
-    /// Messages of best-effort routes, each with its route, oldest first, and their bytes.
-    live: VecDeque<(String, Parcel)>,
-    live_bytes: usize,
+    /// Messages of best-effort routes.
+    live: Live,
     is_lives_turn: bool,
     /// What is retained and not sent yet, with its QoS, by topic: no more than the device retains.
     retained: BTreeMap<Text, (Parcel, u8)>,
@@ -122,10 +119,9 @@ impl Outbox {
 
     /// Takes a message that nobody stores; the oldest ones make room for it.
     pub(super) fn take_live(&mut self, route: String, parcel: Parcel) {
-        self.live_bytes += parcel.cost_bytes();
-        self.live.push_back((route, parcel));
-        while self.live.len() > LIVE_MESSAGES || (self.live_bytes > LIVE_BYTES && self.live.len() > 1) {
-            self.lose_live();
+        self.live.push(route, parcel);
+        while let Some((route, _)) = self.live.pop_beyond() {
+            self.lose(&route);
         }
     }
 
@@ -178,19 +174,6 @@ impl Outbox {
         self.lost.add(route, 1);
     }
 
-    fn next_live(&mut self) -> Option<(String, Parcel)> {
-        let (route, parcel) = self.live.pop_front()?;
-        self.live_bytes -= parcel.cost_bytes();
-        Some((route, parcel))
-    }
-
-    /// Drops the oldest of those that wait; false when there is none.
-    fn lose_live(&mut self) -> bool {
-        let Some((route, _)) = self.next_live() else { return false };
-        self.lose(&route);
-        true
-    }
-
     /// Forgets a queue. What its client has at QoS 2, or may have, is still released.
     pub(super) fn forget(&mut self, queue: &Queue) {
         self.lanes.remove(queue);
@@ -225,7 +208,9 @@ impl Outbox {
     pub(super) fn restart(&mut self) {
         self.inflight.clear();
         self.due.clear();
-        while self.lose_live() {}
+        while let Some((route, _)) = self.live.pop() {
+            self.lose(&route);
+        }
         self.retained.clear();
         self.restored.clear();
         self.keeping = None;
@@ -249,7 +234,7 @@ impl Outbox {
             self.is_lives_turn = !self.is_lives_turn;
             let chosen = self.choose(window, &grant);
             if self.is_lives_turn || chosen.is_none() {
-                while let Some((route, parcel)) = self.next_live() {
+                while let Some((route, parcel)) = self.live.pop() {
                     match grant(&parcel) {
                         Grant::Send(_) => {
                             return Some(Outgoing::Publish {

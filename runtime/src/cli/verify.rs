@@ -6,10 +6,11 @@ use clap::Args;
 use serde::Serialize;
 use wayside_config::{
     cosign::{self, Kind},
-    document::{Release, Revocation},
+    document::{Assignment, Release, Revocation, TwinChange},
     fleet::{Fleet, Root},
     identity::{FleetId, PublicKey},
     rule::{Rule, verify_grant},
+    secret::SecretChange,
 };
 
 use super::{
@@ -98,7 +99,15 @@ pub(super) fn judge(path: &Path, bytes: &[u8], key: &KeyFile) -> Result<Vec<Verd
         Kind::Revocation => fleet.verify::<Revocation>(kind, bytes).err().map(|error| error.to_string()),
         Kind::Grant => verify_grant(&fleet, bytes).err().map(|error| error.to_string()),
         Kind::Rule => fleet.verify::<Rule>(kind, bytes).err().map(|error| error.to_string()),
-        Kind::Root | Kind::Assignment | Kind::TwinChange | Kind::Secret | Kind::Joining => None,
+        Kind::TwinChange => fleet.verify::<TwinChange>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Secret => fleet.verify::<SecretChange>(kind, bytes).err().map(|error| error.to_string()),
+        // A cloud may sign it alone, and which one a device obeys only that device knows.
+        Kind::Assignment => fleet
+            .verify::<Assignment>(kind, bytes)
+            .err()
+            .map(|error| format!("{error}; a device takes it if that is its cloud")),
+        Kind::Root => Some("a root counts with the chain before it alone: verify the fleet file".into()),
+        Kind::Joining => Some("it shows that a device has a join token, which only the rule can tell".into()),
     };
     let signers = cosign::claimed_signers(kind, bytes).map_err(|error| failed(path, &error))?;
     Ok(vec![Verdict { what, fleet: fleet.id(), signers, lacks }])

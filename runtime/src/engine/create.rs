@@ -131,7 +131,7 @@ fn host_config(
         port_bindings: Some(port_bindings),
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only),
-        tmpfs: Some(spec.tmpfs.iter().map(|path| tmpfs(path)).collect()),
+        tmpfs: Some(spec.tmpfs.iter().map(|path| (path.clone(), String::new())).collect()),
         memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
         nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
         pids_limit: Some(spec.pids.unwrap_or(PIDS).into()),
@@ -212,12 +212,6 @@ fn port_name(port: &wayside_config::workload::PortMapping) -> String {
     format!("{}/{}", port.container_port, if port.udp { "udp" } else { "tcp" })
 }
 
-/// `/path` or `/path:options`.
-fn tmpfs(entry: &str) -> (String, String) {
-    let (path, options) = entry.split_once(':').unwrap_or((entry, ""));
-    (path.to_owned(), options.to_owned())
-}
-
 fn mount(settings: &Settings, module: &ModuleId, volume: &wayside_config::workload::VolumeMount) -> Mount {
     let device = settings.identity.device();
     let labels = HashMap::from([(names::DEVICE.to_owned(), device.to_string())]);
@@ -274,7 +268,7 @@ mod tests {
                 .into(),
             stop_grace_ms: 1500,
             cpu_millis: Some(500),
-            tmpfs: vec!["/tmp".into(), "/run:size=1m".into()],
+            tmpfs: vec!["/tmp".into(), "/run".into()],
             volumes: vec![VolumeMount { volume: "data".into(), path: "/data".into(), read_only: false }],
             ports: vec![PortMapping { host_ip: None, host_port: 8080, container_port: 80, udp: false }],
             ..Default::default()
@@ -295,7 +289,7 @@ mod tests {
         assert_eq!((host.pids_limit, host.memory, host.privileged), (Some(512), None, None));
         assert_eq!(host.nano_cpus, Some(500_000_000));
         assert_eq!(host.extra_hosts, Some(vec!["wayside:172.18.0.1".into()]));
-        assert_eq!(host.tmpfs.unwrap()["/run"], "size=1m");
+        assert_eq!(host.tmpfs.unwrap()["/run"], "");
         assert_eq!(body.stop_timeout, Some(2));
         let device = settings.identity.device().short();
         assert_eq!(host.mounts.unwrap()[0].source, Some(format!("wayside-{device}-weather.data")));

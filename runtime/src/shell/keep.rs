@@ -1,4 +1,4 @@
-//! Persist effects: one commit of the store for a whole group, and the desired state's file.
+//! Persist effects: one commit of the store for a whole group, and state files. While the disk is full whoever wants something kept waits.
 
 use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 
@@ -71,7 +71,7 @@ impl ToKeep {
 pub(super) async fn commit(device: &Rc<Device>, sorted: ToKeep) -> Result<(), CommitError> {
     let ToKeep { ops, twins, locks, files } = sorted;
     for file in files {
-        write(device, file)?;
+        write(device, file).await?;
     }
     if !twins.is_empty() {
         let save = move |state: &StateFolder| crate::twins::save(state, twins.clone());
@@ -86,29 +86,51 @@ pub(super) async fn commit(device: &Rc<Device>, sorted: ToKeep) -> Result<(), Co
     if ops.is_empty() { Ok(()) } else { commit_ops(device, ops).await }
 }
 
-fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
-    let (what, written) = match file {
-        StateFile::Versions(floors) => ("the highest versions", device.adapters.save_floors(floors)),
-        StateFile::Desired(desired) => {
-            let written = device.adapters.save_desired(&desired);
-            if written.is_ok() {
-                device.problem(DESIRED, None);
-            }
-            ("the desired state", written)
+async fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
+    let adapters = &device.adapters;
+    loop {
+        let (source, what, written) = match &file {
+            StateFile::Versions(floors) => (
+                "versions on the disk, to write",
+                "the highest versions",
+                adapters.save_floors(floors.clone()),
+            ),
+            StateFile::Desired(desired) => (DESIRED, "the desired state", adapters.save_desired(desired)),
+            StateFile::Pulled(pulled) => (
+                "images on the disk, to write",
+                "which images were got",
+                crate::pulled::save(&adapters.state, pulled),
+            ),
+            StateFile::Life(workload, life) => (
+                "workloads on the disk, to write",
+                "the versions of a workload",
+                crate::lives::save(&adapters.state, workload, life.as_deref()),
+            ),
+        };
+        if !no_room(device, (source, what), written)? {
+            return Ok(());
         }
-        StateFile::Pulled(pulled) => {
-            ("which images were got", crate::pulled::save(&device.adapters.state, &pulled))
-        }
-        StateFile::Life(workload, life) => (
-            "the versions of a workload",
-            crate::lives::save(&device.adapters.state, &workload, life.as_deref()),
-        ),
+        tokio::time::sleep(NO_ROOM).await;
+    }
+}
+
+/// Says how it went. Whether there was no room: then it is to be tried again, for what is written twice is the same, and a
+/// full disk holds up who wants something kept and nobody else.
+fn no_room(
+    device: &Rc<Device>,
+    (source, what): (&str, &str),
+    written: io::Result<()>,
+) -> Result<bool, CommitError> {
+    let Err(error) = written else {
+        device.problem(source, None);
+        return Ok(false);
     };
-    written.map_err(|error| {
-        let problem = format!("{what} could not be written: {error}");
-        device.problem(DESIRED, Some(problem.clone()));
-        CommitError(problem)
-    })
+    let problem = format!("{what} could not be written: {error}; make room on the disk");
+    device.problem(source, Some(problem.clone()));
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(true),
+        _ => Err(CommitError(problem)),
+    }
 }
 
 /// On a thread of its own: several files may have to be synced, as often as modules say something.
@@ -120,15 +142,9 @@ async fn commit_files(
     loop {
         let (state, save) = (Arc::clone(&device.adapters.state), save.clone());
         let writing = device.adapters.blocking.spawn_blocking(move || save(&state)).await;
-        let Err(error) = writing.unwrap_or_else(|error| Err(io::Error::other(error))) else {
-            device.problem(source, None);
+        let written = writing.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if !no_room(device, (source, what), written)? {
             return Ok(());
-        };
-        let problem = format!("{what} could not be written: {error}; make room on the disk");
-        device.problem(source, Some(problem.clone()));
-        // What is written twice is the same: a full disk holds up who reports, and nobody else.
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Err(CommitError(problem));
         }
         tokio::time::sleep(NO_ROOM).await;
     }

@@ -11,7 +11,7 @@ use wayside_config::{
     identity::{DeviceId, FleetId},
 };
 
-use super::{Granted, Trust, TrustError, lock};
+use super::{Granted, Trust, TrustError, lock, refusal::not_expired};
 use crate::control::Now;
 
 /// Grants of others that nobody who may has signed, after which no more of the same delivery are looked at.
@@ -74,6 +74,9 @@ impl Trust {
             self.keep(&mut known, &offered)?;
         }
         let time_ms = lock(&self.lived).time_ms(now);
+        if !(news.grants.is_empty() && news.rules.is_empty()) {
+            not_expired("the fleet's root", fleet.root().expires_ms, time_ms)?;
+        }
         let mut grants = lock(&self.grants);
         let mut next = grants.clone();
         let list = offered.revocation.as_ref().map(|revoked| &revoked.list);

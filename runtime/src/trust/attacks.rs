@@ -99,6 +99,42 @@ fn indefinite_freeze() {
 }
 
 #[test]
+fn who_holds_a_rotation_back_has_nothing_new_taken_after_the_root_has_expired() {
+    let mut ours = Operators::of_three();
+    ours.rotate_until(&[1, 2, 3], 2, Some(NOW_MS + 30 * DAY_MS));
+    let mut device = Device::of(&ours);
+    let news = |operators: &Operators, grants: &[Vec<u8>]| News {
+        roots: operators.roots(),
+        grants: grants.iter().cloned().map(Bytes::from).collect(),
+        ..News::default()
+    };
+    let own = ours.grant(&joining::grant(DEVICE, 1));
+    assert!(device.trust().admit_at(&news(&ours, &[own]), device.now).is_ok());
+    let takes = |device: &Device, operators: &Operators| {
+        let (trust, now) = (device.trust(), device.now);
+        let grant = operators.grant(&joining::grant(7, 1));
+        [
+            trust.verify_twin_at(&operators.twin_by(public(DEVICE), &[1]), "d200", now).map(drop),
+            trust.verify_secret_at(&operators.secret_by(public(DEVICE), &[1]), now).map(drop),
+            trust.admit_at(&news(operators, &[grant]), now).map(drop).map_err(|error| error.to_string()),
+        ]
+    };
+    assert!(takes(&device, &ours).iter().all(Result::is_ok), "{:?}", takes(&device, &ours));
+    device.live(31 * DAY_MS);
+    for refused in takes(&device, &ours) {
+        assert!(refused.as_ref().is_err_and(|reason| reason.contains("root expired")), "{refused:?}");
+    }
+    // A list of what is revoked is taken at any time, and newer roots are; with them all is well again.
+    let list = ours.revoke_devices(1, &[public(9)]);
+    let told = News { revocation: Some(list), ..news(&ours, &[]) };
+    assert!(device.trust().admit_at(&told, device.now).is_ok());
+    assert_eq!(device.trust().standing().revocation, 1);
+    ours.rotate(&[1, 2, 3], 2);
+    assert!(device.trust().admit_at(&news(&ours, &[]), device.now).is_ok());
+    assert!(takes(&device, &ours).iter().all(Result::is_ok), "{:?}", takes(&device, &ours));
+}
+
+#[test]
 fn fast_forward() {
     let ours = Operators::of_three();
     let mut device = Device::of(&ours);

@@ -208,6 +208,7 @@ impl Trust {
         next_rules.forget(list, time_ms);
         let is_out = super::admission::is_out(list, &newcomer.device);
         let Some(kept) = next_rules.find(&fleet.id(), newcomer).filter(|_| !is_out) else { return Ok(None) };
+        super::not_expired("the fleet's root", fleet.root().expires_ms, time_ms)?;
         let has_name = |granted: &&Granted| granted.grant.name == newcomer.name && counts(granted);
         if grants.all().any(|granted| has_name(&granted)) {
             return Err(TrustError::NameTaken(newcomer.name.to_owned()));

@@ -1,4 +1,4 @@
-use wayside_config::identity::DeviceId;
+use wayside_config::{document::TwinChange, identity::DeviceId};
 
 use super::{
     attacks::device::{DEVICE, Operators, desired, key, public},

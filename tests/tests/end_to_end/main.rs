@@ -28,5 +28,6 @@ mod templates;
 mod twins;
 mod updates;
 mod uplink;
+mod walkthrough;
 mod weather;
 mod workloads;

@@ -58,10 +58,13 @@ fn check_purity(file: &Source, wrong: &mut Vec<String>) {
     }
 }
 
-/// The lines with their numbers up to the file's own tests.
+/// The lines with their numbers up to the file's own tests. Where those have a file of their own it is all lines.
 fn before_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-    lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+    let next = text.lines().skip(1).chain([""]);
+    let lines = text.lines().zip(next).enumerate();
+    let before =
+        lines.take_while(|(_, (line, next))| !line.starts_with("#[cfg(test)]") || next.ends_with(';'));
+    before.map(|(index, (line, _))| (index + 1, line))
 }
 
 fn check_marks(file: &Source, wrong: &mut Vec<String>) {
@@ -135,6 +138,10 @@ mod tests {
             source("ARCHITECTURE.md", ""),
             source("actors/src/a.rs", "use std::time::Instant;\n"),
             source("mesh/src/long.rs", &long),
+            source(
+                "actors/src/b.rs",
+                "//! Why.\n#[cfg(test)]\nmod tests;\nuse std::time::Instant;\n#[cfg(test)]\nmod more {\nuse std::fs;\n",
+            ),
             source("mesh/src/mark.rs", concat!("//! Why.\nto", "do!()\n")),
             source("mesh/fuzz/fuzz_targets/x.rs", "//! Why.\n"),
         ];
@@ -142,6 +149,7 @@ mod tests {
         for part in [
             "actors/src/a.rs:1: the first line",
             "actors/src/a.rs:1: `std::time` in a pure crate",
+            "actors/src/b.rs:4: `std::time` in a pure crate",
             "mesh/src/long.rs: 401 lines",
             "mesh/src/mark.rs:2:",
             "does not mention `mesh/`",
@@ -149,5 +157,6 @@ mod tests {
         ] {
             assert!(said.contains(part), "no `{part}` in\n{said}");
         }
+        assert!(!said.contains("b.rs:7"), "{said}");
     }
 }

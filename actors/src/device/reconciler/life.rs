@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wayside_config::document::Release;
+use wayside_config::{document::Release, workload::ModuleSpec};
 
 /// All of it that is persisted: it is written before anything is done about it, so whichever version it says runs,
 /// runs whole, whenever the daemon ends.
@@ -58,13 +58,15 @@ impl Version {
         self.release == other.release
     }
 
-    /// Its modules that are not the same in `before`.
+    /// Its modules whose containers are not the same in `before`.
     pub(super) fn changed_from(&self, before: Option<&Self>) -> BTreeSet<String> {
         let before = before.map(|version| &version.release.workload.modules);
         let modules = &self.release.workload.modules;
-        let changed = modules
-            .iter()
-            .filter(|(name, spec)| before.is_none_or(|before| before.get(*name) != Some(*spec)));
+        let is_same = |name: &String, spec: &ModuleSpec| {
+            let before = before.and_then(|before| before.get(name));
+            before.is_some_and(|before| before == spec || before.of_container() == spec.of_container())
+        };
+        let changed = modules.iter().filter(|(name, spec)| !is_same(name, spec));
         changed.map(|(name, _)| name.clone()).collect()
     }
 
@@ -72,5 +74,45 @@ impl Version {
     pub(super) fn images(&self) -> Vec<String> {
         let images: BTreeSet<_> = self.release.workload.modules.values().map(|spec| &spec.image).collect();
         images.into_iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use wayside_config::{
+        privilege::{Privilege, Right},
+        workload::Workload,
+    };
+
+    use super::*;
+
+    fn workload() -> Workload {
+        Workload {
+            name: "w".into(),
+            target: Default::default(),
+            modules: BTreeMap::new(),
+            leaves: Default::default(),
+            twins: Default::default(),
+            update: Default::default(),
+            priority: Workload::PRIORITY,
+            routes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_module_that_only_moved_in_its_file_has_not_changed() {
+        let version = |image: &str, line| {
+            let privileges = vec![Privilege { right: Right::HostNetwork, line }];
+            let spec = ModuleSpec { image: image.into(), privileges, ..Default::default() };
+            let workload = Workload { modules: BTreeMap::from([("m".into(), spec)]), ..workload() };
+            let release = Release { version: 1, issued_ms: 0, expires_ms: None, workload };
+            Version { sealed: Bytes::new(), release }
+        };
+        let before = version("a", 7);
+        assert!(version("a", 9).changed_from(Some(&before)).is_empty());
+        assert_eq!(version("b", 7).changed_from(Some(&before)).len(), 1);
+        assert_eq!(version("a", 7).changed_from(None).len(), 1);
     }
 }

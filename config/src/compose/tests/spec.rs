@@ -117,3 +117,17 @@ fn every_key_of_the_specification_is_read_or_refused_with_a_way_out() {
         }
     }
 }
+
+#[test]
+fn every_key_that_is_said_to_be_supported_is_read() {
+    for key in keys::SERVICE.supported {
+        // No key takes this for a value; what is wrong with it is said by whoever reads the key.
+        let image = if *key == "image" { "" } else { "    image: a\n" };
+        let text = format!("name: w\nservices:\n  a:\n{image}    {key}: {{ no: {{ such: [value] }} }}\n");
+        let refused = parse("compose.yaml", &text).err().map(|report| report.findings()).unwrap_or_default();
+        for error in refused.into_iter().map(|finding| finding.message) {
+            assert!(!error.contains("unknown key `") || !error.contains(&format!("`{key}`")), "{error}");
+            assert!(!error.contains(&format!("`{key}` is not supported")), "{error}");
+        }
+    }
+}

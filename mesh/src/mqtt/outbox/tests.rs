@@ -39,7 +39,7 @@ fn what_a_best_effort_route_does_not_deliver_is_counted() {
     let mut outbox = Outbox::default();
     outbox.count_lost_in(lost.clone());
     let counted = |of: &str| lost.take().remove(of).unwrap_or(0);
-    for parcel in messages(1..=LIVE_MESSAGES as u64 + 3) {
+    for parcel in messages(1..=live::MESSAGES as u64 + 3) {
         outbox.take_live("w/r".into(), parcel);
     }
     assert_eq!(counted("w/r"), 3, "the oldest made room");
@@ -47,7 +47,7 @@ fn what_a_best_effort_route_does_not_deliver_is_counted() {
     let only_even =
         |parcel: &Parcel| if parcel.topic.ends_with("t0") { Grant::Send(0) } else { Grant::Nothing };
     while outbox.next(1, only_even).is_some() {}
-    assert_eq!(counted("w/r"), LIVE_MESSAGES as u64 / 2);
+    assert_eq!(counted("w/r"), live::MESSAGES as u64 / 2);
     outbox.take_live("w/s".into(), Parcel::default());
     outbox.restart();
     assert_eq!(counted("w/s"), 1, "the session ended");

@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf};
 
 use wayside_actors::{
-    device::twins::{self, Twin},
+    device::{
+        twins::{self, Twin},
+        wiring::Out,
+    },
     frame::{Answer, ToCloud},
     message::Batch,
     report::Report,
@@ -11,18 +14,23 @@ use wayside_actors::{
 use wayside_config::workload::ModuleId;
 
 use super::*;
-use crate::shell::ROOM_OF_OTHERS;
+use crate::shell::{ROOM_OF_OTHERS, keep};
 
 fn sensor() -> ModuleId {
     "w/sensor".parse().unwrap()
 }
 
-/// The disk has no room for the sensor's twin until this is dropped.
+/// The disk has no room for one file until this is dropped.
 struct FullDisk(PathBuf);
 
 impl FullDisk {
+    /// For the sensor's twin.
     fn of(fixture: &Fixture) -> Self {
-        let path = fixture.device.adapters().state.path().join("twins/w.sensor.new");
+        Self::of_file(fixture, "twins/w.sensor")
+    }
+
+    fn of_file(fixture: &Fixture, name: &str) -> Self {
+        let path = fixture.device.adapters().state.path().join(format!("{name}.new"));
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         Self(path)
     }
@@ -92,6 +100,25 @@ fn twins_wait_while_the_disk_is_full_and_nobody_else_does() {
         drop(full);
         fixture.until(|fixture| fixture.on_disk() == 2 && fixture.problems().is_empty()).await;
         assert_eq!(fixture.look().await.unwrap().reported.properties, "{\"n\":2}");
+    });
+}
+
+#[test]
+fn versions_wait_while_the_disk_is_full_and_what_was_wrong_is_forgotten_then() {
+    on_actix(|| async {
+        let fixture = Fixture::boot();
+        fixture.device.adapters().state.folder("workloads").unwrap();
+        let full = FullDisk::of_file(&fixture, "workloads/w");
+        let save = Out::Io(io::Io::SaveLife("w".into(), Box::default()));
+        let committing = keep::commit(&fixture.device, keep::ToKeep::sorted([save].into_iter()).unwrap());
+        tokio::pin!(committing);
+        timeout(Duration::from_secs(1), &mut committing).await.expect_err("there is no room");
+        fixture
+            .until(|fixture| fixture.problems().contains("the versions of a workload could not be written"))
+            .await;
+        drop(full);
+        timeout(Duration::from_secs(5), committing).await.unwrap().unwrap();
+        fixture.until(|fixture| fixture.problems().is_empty()).await;
     });
 }
 

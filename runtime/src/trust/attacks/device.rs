@@ -10,7 +10,7 @@ use wayside_actors::{
 };
 use wayside_config::{
     cbor,
-    document::{Grant, Member, ReleaseRef},
+    document::{Grant, Member, ReleaseRef, TwinChange},
     fleet::{Roles, Root},
     rule::Rule,
     secret::{Ciphertext, SealedValue, SecretChange, SecretName},
@@ -285,6 +285,13 @@ impl Operators {
         let documents = documents.to_vec();
         let list = Revocation { version, issued_ms: NOW_MS, devices: Vec::new(), documents };
         seal(Kind::Revocation, &self.fleet.id(), &list, &self.enough()).into()
+    }
+
+    /// A change of a twin of the device.
+    pub(crate) fn twin_by(&self, device: PublicKey, signers: &[u8]) -> Vec<u8> {
+        let module = "w/m".parse().unwrap();
+        let change = TwinChange { device, name: None, module, life: 1, version: 1, patch: "{}".into() };
+        seal(Kind::TwinChange, &self.fleet.id(), &change, signers)
     }
 
     /// A change of a secret of the device, with a value that is no matter here.
