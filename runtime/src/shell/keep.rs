@@ -127,10 +127,8 @@ fn no_room(
     };
     let problem = format!("{what} could not be written: {error}; make room on the disk");
     device.problem(source, Some(problem.clone()));
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(true),
-        _ => Err(CommitError(problem)),
-    }
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    if is_full { Ok(true) } else { Err(CommitError(problem)) }
 }
 
 /// On a thread of its own: several files may have to be synced, as often as modules say something.
