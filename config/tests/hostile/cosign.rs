@@ -2,10 +2,11 @@
 
 use wayside_config::{
     cosign::{Kind, claimed_signers, inspect, peek},
-    document::{Assignment, Grant, Release, Revocation},
+    document::{Assignment, Grant, Release, Revocation, TwinChange},
     fleet::{Fleet, Root},
     identity::{FleetId, PublicKey},
-    rule::{Rule, Signed, proves},
+    rule::{Joining, Rule, Signed, proves},
+    secret::SecretChange,
 };
 
 const FLEET: FleetId = FleetId::from_bytes([3; 32]);
@@ -21,6 +22,9 @@ pub(crate) fn read(bytes: &[u8]) {
     let _ = peek::<Grant>(Kind::Grant, bytes);
     let _ = peek::<Revocation>(Kind::Revocation, bytes);
     let _ = peek::<Rule>(Kind::Rule, bytes);
+    let _ = peek::<TwinChange>(Kind::TwinChange, bytes);
+    let _ = peek::<Joining>(Kind::Joining, bytes);
+    let _ = peek::<SecretChange>(Kind::Secret, bytes);
     assert!(Signed::inspect(&FLEET, bytes).is_err());
     assert!(!proves(&FLEET, PublicKey::from_bytes([2; 32]), PublicKey::from_bytes([9; 32]), bytes));
     let (first, second) = bytes.split_at(bytes.len() / 2);
