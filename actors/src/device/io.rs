@@ -75,6 +75,13 @@ pub enum Io {
         /// In words.
         why: String,
     },
+    /// Tell whoever offered it that desired state with an assignment of this version is not taken.
+    NotTaken {
+        /// The version.
+        version: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Say what time it is by the wall clock; answered by `reconciler::Event::Time`.
     AskTime,
     /// Read the persisted desired state; answered by `reconciler::Event::Desired` with `restored`,

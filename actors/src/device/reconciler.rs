@@ -284,6 +284,13 @@ pub enum Effect {
     Twins(Vec<(ModuleId, Option<Properties>)>),
     /// The version of the assignment that holds now.
     Assigned(u64),
+    /// Desired state with an assignment of this version is not taken.
+    NotTaken {
+        /// The version.
+        version: u64,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// How a workload is doing.
     Workload(String, WorkloadStatus),
     /// A workload is not on the device any more.

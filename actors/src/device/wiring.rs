@@ -9,7 +9,7 @@
 //! | reconciler | `Routes`; `Twins` | router; twins |
 //! | reconciler | `Assigned`, `Problems`, `Workload`, `WorkloadGone`, `Drift` | health |
 //! | reconciler | `SaveFloors`, `Save`, `SaveLife`, `DropLife`, `SaveLocks`, `SavePulled`, `List`, `Look`, `Pull`, `Space`, `RemoveImage`, `RemoveOrphan`, `Names`, `Clients`, `LockTaken`, `LockRefused` | state files, engine, MQTT |
-//! | reconciler | `AskTime`; `TakenBack` | the clock; the audit log |
+//! | reconciler | `AskTime`; `TakenBack`; `NotTaken` | the clock; the audit log; whoever offered it |
 //! | module | `Report` | health, calls, reconciler |
 //! | module | `Gone` | reconciler, health, calls; the actor ends |
 //! | module | the rest | engine |

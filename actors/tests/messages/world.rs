@@ -208,6 +208,7 @@ impl World {
                 | Io::SavePulled(_)
                 | Io::AskTime
                 | Io::TakenBack { .. }
+                | Io::NotTaken { .. }
                 | Io::LoadDesired
                 | Io::Verify(_)
                 | Io::Answer(_)

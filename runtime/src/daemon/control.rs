@@ -51,9 +51,6 @@ use crate::{
 /// How long desired state may take from its reception to the disk.
 const APPLY: Duration = Duration::from_secs(5);
 
-/// Between two looks at whether the reconciler refused.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Messages that wait for one watcher.
 const WATCH: usize = 256;
 
@@ -289,16 +286,24 @@ impl Control {
             ));
         }
         self.audit.offered(version, way);
+        let mut refused = self.view.not_taken();
         self.hand_over(verified).await?;
         let taken = async {
-            while held.borrow_and_update().version < version {
-                if timeout(LOOK, held.changed()).await.is_err()
-                    && let Some(refusal) = self.refusal()
-                {
-                    return Err(refusal);
+            loop {
+                tokio::select! {
+                    changed = held.changed() => match changed {
+                        Ok(()) if held.borrow_and_update().version >= version => return Ok(Answer::Applied { version }),
+                        Ok(()) => {}
+                        Err(_) => return Err("the daemon is stopping".to_owned()),
+                    },
+                    Ok(()) = refused.changed() => {
+                        let refusal = refused.borrow_and_update().clone().filter(|(of, _)| *of == version);
+                        if let Some((_, reason)) = refusal {
+                            return Err(reason);
+                        }
+                    }
                 }
             }
-            Ok(Answer::Applied { version })
         };
         let late = |_| "the device did not write it in time: see `wayside status` and its log".to_owned();
         timeout(APPLY, taken).await.map_err(late)?
@@ -325,11 +330,6 @@ impl Control {
         };
         let reconciler = self.reconciler.as_ref().ok_or("the daemon is stopping")?;
         reconciler.send(event, 0).await.map_err(|error| error.to_string())
-    }
-
-    fn refusal(&self) -> Option<String> {
-        let problems = self.view.report().problems.unwrap_or_default();
-        problems.into_iter().find(|problem| problem.contains("desired state was refused"))
     }
 }
 

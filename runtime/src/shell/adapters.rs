@@ -123,6 +123,7 @@ impl Device {
                 tracing::warn!(workload, version, why, "a version was taken back; the one before runs again");
                 adapters.audit.taken_back(&workload, version, &why);
             }
+            Io::NotTaken { version, reason } => adapters.view.does_not_take(version, reason),
             Io::AskTime => {
                 self.tell(Event::Reconciler(reconciler::Event::Time { wall_ms: wall_ms() }));
             }

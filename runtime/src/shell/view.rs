@@ -38,6 +38,8 @@ pub struct View {
     locks: watch::Sender<Locks>,
     /// What the device has been told to run.
     held: watch::Sender<Held>,
+    /// The version of the assignment that was refused last, and why.
+    not_taken: watch::Sender<Option<(u64, String)>>,
     cloud_connected: watch::Sender<bool>,
     tap: broadcast::Sender<Tapped>,
     /// The queues, once they are open.
@@ -88,6 +90,7 @@ impl Default for View {
             taken: Mutex::default(),
             locks: watch::Sender::new(Locks::default()),
             held: watch::Sender::new(Held::default()),
+            not_taken: watch::Sender::new(None),
             cloud_connected: watch::Sender::new(false),
             tap: broadcast::Sender::new(TAP),
             store: OnceLock::new(),
@@ -166,6 +169,16 @@ impl View {
     #[must_use]
     pub fn held(&self) -> watch::Receiver<Held> {
         self.held.subscribe()
+    }
+
+    /// The version of the assignment that was refused last, and why; changes with each that is.
+    #[must_use]
+    pub fn not_taken(&self) -> watch::Receiver<Option<(u64, String)>> {
+        self.not_taken.subscribe()
+    }
+
+    pub(super) fn does_not_take(&self, version: u64, reason: String) {
+        self.not_taken.send_replace(Some((version, reason)));
     }
 
     pub(super) fn holds(&self, held: Held) {

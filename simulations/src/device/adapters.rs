@@ -42,7 +42,7 @@ impl Daemon {
                 self.answer(nature.now(), Event::Reconciler(event), nature);
             }
             // One clock tells all of this world the time.
-            Io::Publish(_) | Io::Clock { .. } | Io::TakenBack { .. } => {}
+            Io::Publish(_) | Io::Clock { .. } | Io::TakenBack { .. } | Io::NotTaken { .. } => {}
             Io::TwinShown { question, result } => {
                 let (next, broken) = nature.twins.shown(self.index, question, result);
                 nature.broken.extend(broken);

@@ -287,6 +287,7 @@ impl Disk {
             | Io::LoadDesired
             | Io::AskTime
             | Io::TakenBack { .. }
+            | Io::NotTaken { .. }
             | Io::Verify(_)
             | Io::Answer(_)
             | Io::Called { .. }

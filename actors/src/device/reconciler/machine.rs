@@ -258,8 +258,10 @@ impl Reconciler {
             check(self.device, &self.floors, &offered, by)
         };
         if let Err(refusal) = checked {
-            self.problems.refusal = Some(format!("desired state was refused: {refusal}"));
-            return;
+            let (version, reason) =
+                (offered.assignment.version, format!("desired state was refused: {refusal}"));
+            self.problems.refusal = Some(reason.clone());
+            return out.push(Effect::NotTaken { version, reason });
         }
         self.problems.refusal = None;
         let before = self.floors.clone();

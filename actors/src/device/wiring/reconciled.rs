@@ -45,6 +45,7 @@ pub fn reconciler(effect: reconciler::Effect) -> Outs {
         E::Workload(name, status) => to_health(health::Event::Workload(name, status)),
         E::Drift(what, lag) => to_health(health::Event::Drift(what, lag)),
         E::WorkloadGone(name) => to_health(health::Event::WorkloadGone(name)),
+        E::NotTaken { version, reason } => Out::Io(Io::NotTaken { version, reason }),
         E::Assigned(version) => to_health(health::Event::Assignment(version)),
         E::Problems(problems) => to_health(health::Event::Problems { source: "workloads".into(), problems }),
     }]
