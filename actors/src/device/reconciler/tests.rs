@@ -285,9 +285,13 @@ fn what_may_not_replace_the_held_state_is_a_problem_and_changes_nothing() {
     ] {
         let mut reconciler = fresh();
         at(&mut reconciler, 0, event(document(5, &[plant(5)]), true));
+        let offered = bad.assignment.version;
         let effects = done(&mut reconciler, 0, event(bad, false));
-        let [Effect::Problems(problems)] = &effects[..] else { panic!("{effects:?}") };
-        assert!(problems[0].contains(words), "{problems:?}");
+        let [Effect::NotTaken { version, reason }, Effect::Problems(problems)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        assert!(problems[0].contains(words) && *reason == problems[0], "{problems:?}");
+        assert_eq!(*version, offered);
         // What is held, once more, changes nothing but that nothing is refused any more.
         let again = done(&mut reconciler, 0, event(document(5, &[plant(5)]), false));
         assert_eq!(again, [Effect::Problems(vec![])]);
