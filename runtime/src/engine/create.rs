@@ -132,7 +132,7 @@ fn host_config(
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only),
         tmpfs: Some(spec.tmpfs.iter().map(|path| (path.clone(), String::new())).collect()),
-        memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+        memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()).or(ready.module_memory),
         nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
         pids_limit: Some(spec.pids.unwrap_or(PIDS).into()),
         mounts: Some(
@@ -286,7 +286,7 @@ mod tests {
         let host = body.host_config.unwrap();
         assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges".into()]));
-        assert_eq!((host.pids_limit, host.memory, host.privileged), (Some(512), None, None));
+        assert_eq!((host.pids_limit, host.memory, host.privileged), (Some(512), Some(3 << 30), None));
         assert_eq!(host.nano_cpus, Some(500_000_000));
         assert_eq!(host.extra_hosts, Some(vec!["wayside:172.18.0.1".into()]));
         assert_eq!(host.tmpfs.unwrap()["/run"], "");

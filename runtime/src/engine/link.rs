@@ -45,7 +45,12 @@ pub(super) async fn connect(settings: &Settings) -> Result<Ready, String> {
             format!("the network {network} has no IPv4 gateway: remove it with `docker network rm {network}`, and it is made anew")
         })?),
     };
-    Ok(Ready { docker, version: version.version.unwrap_or_default(), broker, network, own_mounts })
+    // An engine that does not tell sets no limit.
+    let machine = docker.info().await.unwrap_or_default();
+    let memory_bytes = machine.mem_total.filter(|_| machine.memory_limit == Some(true));
+    let module_memory = memory_bytes.map(|bytes| bytes / 4 * 3).filter(|bytes| *bytes > 0);
+    let version = version.version.unwrap_or_default();
+    Ok(Ready { docker, version, broker, network, module_memory, own_mounts })
 }
 
 /// That it takes connections and does not answer.
@@ -167,7 +172,8 @@ pub(super) mod tests {
     /// An engine that nobody asks anything.
     pub(in crate::engine) fn ready(broker: Broker) -> Ready {
         let docker = Docker::connect_with_http("127.0.0.1:1", 1, bollard::API_DEFAULT_VERSION).unwrap();
-        Ready { docker, version: "1".into(), broker, network: "wayside-abc".into(), own_mounts: None }
+        let network = "wayside-abc".into();
+        Ready { docker, version: "1".into(), broker, network, module_memory: Some(3 << 30), own_mounts: None }
     }
 
     #[test]

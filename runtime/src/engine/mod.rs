@@ -79,6 +79,8 @@ pub struct Ready {
     pub broker: Broker,
     /// The network of the device's modules.
     network: String,
+    /// What a module may hold that names no limit, in bytes; `None` where the engine can set none.
+    module_memory: Option<i64>,
     /// Which folders of the host the daemon's own container sees, and where; `None` where the daemon runs on the host.
     own_mounts: Option<Vec<(PathBuf, PathBuf)>>,
 }

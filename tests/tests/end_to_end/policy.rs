@@ -40,6 +40,11 @@ fn a_module_has_what_it_asks_for_where_the_device_allows_it() -> Result<()> {
     let host = &container["HostConfig"];
     assert_eq!((&host["CapDrop"], &host["CapAdd"]), (&json!(["ALL"]), &json!(["NET_ADMIN"])));
     assert_eq!(host["Devices"][0]["PathInContainer"], "/dev/nothing");
+    // It names no limit: one is there all the same, where the engine can set any.
+    let told = docker(["info", "--format", "{{.MemoryLimit}} {{.MemTotal}}"])?;
+    let (can, total) = told.trim().split_once(' ').context("two words")?;
+    let limit = if can == "true" { total.parse::<u64>()? / 4 * 3 } else { 0 };
+    assert_eq!(host["Memory"], limit, "{told}");
     let mount = &container["Mounts"][0];
     assert_eq!(
         (&mount["Type"], &mount["Source"], &mount["RW"]),
