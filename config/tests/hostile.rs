@@ -78,8 +78,9 @@ fn forged() -> Vec<u8> {
     let device = PublicKey::from_bytes([2; 32]);
     let request = Request { device, issued_ms: 7, nonce: 7, body: "{}".into() };
     let mut sealed = wayside_config::envelope::seal(&key, Kind::Request, &request).unwrap();
-    let last = sealed.len() - 1;
-    sealed[last] ^= 1;
+    // Half of the signature: a single bit could be put right by chance.
+    let half = sealed.len() - 32;
+    sealed[half..].fill(0);
     sealed
 }
 
