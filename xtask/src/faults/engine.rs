@@ -11,15 +11,14 @@ use serde::Serialize;
 use serde_json::Value;
 use wayside_tests::{
     command::capture_within,
-    device::{Device, Options},
+    device::Device,
     engine,
     lab::Lab,
     relay::{Mode, Relay},
-    wait::until_true,
 };
 
 use super::{
-    line::{is_good, settled, workload},
+    line::{behind, is_good, settled, workload},
     random::Random,
 };
 
@@ -87,14 +86,7 @@ struct Loop<'a> {
 pub(super) fn run(count: u64, seed: u64) -> Result<()> {
     let lab = Lab::open()?;
     let relay = Relay::start(&lab.folder()?)?;
-    let cloud = lab.cloud()?;
-    let options =
-        Options { engine_folder: Some(relay.folder()), ..Options::joining(&lab, cloud.join_link())? };
-    let device = lab.device("a", &options)?;
-    device.wait_up()?;
-    until_true("the device at the cloud", Duration::from_secs(60), || {
-        Ok(cloud.get("/api/v1/devices")?.as_array().is_some_and(|known| known.len() == 1))
-    })?;
+    let (cloud, device) = behind(&lab, &relay)?;
     let apply = |release: u64| {
         let file = lab.compose("line", &workload(release))?;
         lab.operator().at(&cloud, &["apply", "--no-wait", &file]).map(drop)

@@ -4,13 +4,33 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use wayside_tests::{build::WEATHER_IMAGE, device::Device, wait::until};
+use wayside_tests::{
+    build::WEATHER_IMAGE,
+    cloud::Cloud,
+    device::{Device, Options},
+    lab::Lab,
+    relay::Relay,
+    wait::{until, until_true},
+};
 
 /// For one version to run again, however it came about.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The modules that change with each version; `keep` is always the same.
 const CHANGED: [&str; 2] = ["line/first", "line/second"];
+
+/// A cloud, and a device that has joined it and has its engine behind this relay.
+pub(super) fn behind(lab: &Lab, relay: &Relay) -> Result<(Cloud, Device)> {
+    let cloud = lab.cloud()?;
+    let joining = Options::joining(lab, cloud.join_link())?;
+    let options = Options { engine_folder: Some(relay.folder()), ..joining };
+    let device = lab.device("a", &options)?;
+    device.wait_up()?;
+    until_true("the device at the cloud", Duration::from_secs(60), || {
+        Ok(cloud.get("/api/v1/devices")?.as_array().is_some_and(|known| known.len() == 1))
+    })?;
+    Ok((cloud, device))
+}
 
 /// Waits until the device says that a version runs, and that is release `expected`, whole; and that version `bad` was
 /// taken back.

@@ -14,16 +14,15 @@ use serde::Serialize;
 use serde_json::Value;
 use wayside_tests::{
     cloud::Cloud,
-    device::{Device, Options},
+    device::Device,
     ensure::program,
     lab::Lab,
     relay::{Relay, Side},
-    wait::until_true,
 };
 
 use self::points::{Point, all, kill_at};
 use super::{
-    line::{is_good, settled, workload},
+    line::{behind, is_good, settled, workload},
     random::Random,
 };
 
@@ -140,14 +139,7 @@ impl Fleet<'_> {
     fn run(number: u64, count: u64, seed: u64, mut told: impl FnMut()) -> Result<Line> {
         let lab = Lab::open()?;
         let relay = Relay::start(&lab.folder()?)?;
-        let cloud = lab.cloud()?;
-        let joining = Options::joining(&lab, cloud.join_link())?;
-        let options = Options { engine_folder: Some(relay.folder()), ..joining };
-        let device = lab.device("a", &options)?;
-        device.wait_up()?;
-        until_true("the device at the cloud", Duration::from_secs(60), || {
-            Ok(cloud.get("/api/v1/devices")?.as_array().is_some_and(|known| known.len() == 1))
-        })?;
+        let (cloud, device) = behind(&lab, &relay)?;
         let mut fleet = Fleet {
             lab: &lab,
             cloud: &cloud,
@@ -177,11 +169,9 @@ impl Fleet<'_> {
         (fleet.line.steps_good, fleet.line.steps_bad) = (good, bad);
         let (good, bad) = (all(good), all(bad));
         // Each fleet has every so manieth of each.
-        let (mut of_good, mut of_bad) = (good.iter().cycle(), bad.iter().cycle());
-        let skipped = usize::try_from(number)?;
-        let step = usize::try_from(AT_ONCE)?;
-        let (mut of_good, mut of_bad) =
-            (of_good.by_ref().skip(skipped).step_by(step), of_bad.by_ref().skip(skipped).step_by(step));
+        let (skipped, step) = (usize::try_from(number)?, usize::try_from(AT_ONCE)?);
+        let mut of_good = good.iter().cycle().skip(skipped).step_by(step);
+        let mut of_bad = bad.iter().cycle().skip(skipped).step_by(step);
         for _ in 0..count {
             let release = fleet.applied + 1;
             let points = if is_good(release) { &mut of_good } else { &mut of_bad };
