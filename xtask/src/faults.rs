@@ -12,6 +12,8 @@ mod random;
 mod unit_test;
 mod update_kill;
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,9 @@ pub(crate) struct Arguments {
     /// The same seed makes the same faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// After the others of `engine`, two updates with an engine that is gone for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    away: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -72,7 +77,7 @@ struct Line {
 /// # Errors
 /// As [`run`].
 pub(crate) fn kill9(count: u64, seed: u64) -> Result<()> {
-    run(&Arguments { name: Fault::Kill9, count, seed })
+    run(&Arguments { name: Fault::Kill9, count, seed, away: 0 })
 }
 
 /// Does it and prints the line.
@@ -80,14 +85,14 @@ pub(crate) fn kill9(count: u64, seed: u64) -> Result<()> {
 /// # Errors
 /// When it cannot be done, or anything was lost, doubled or out of order.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let Arguments { name, count, seed } = *arguments;
+    let Arguments { name, count, seed, away } = *arguments;
     let outcome = match name {
         Fault::Kill9 => kill9::run(count, seed),
         Fault::PowerLoss => power_loss::run(count, seed),
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),
         Fault::UpdateKill => return update_kill::run(count, seed),
-        Fault::Engine => return engine::run(count, seed),
+        Fault::Engine => return engine::run(count, seed, Duration::from_secs(away)),
         Fault::Attacks => return attacks::run(),
     }?;
     let name = name.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

@@ -158,10 +158,10 @@ pub(super) fn admit(
     let members = site.members(operator).into_iter().filter(is_other);
     all.extend(members.filter_map(|device| Some(device.grant?.0)));
     let mut refused = Vec::new();
-    for (device, own) in devices.iter().zip(grants) {
-        let handed = pieces(own, &all)
-            .iter()
-            .try_for_each(|grants| site.hand(device, &question(operator, grants, &[])));
+    let asks = |place: usize| {
+        pieces(&grants[place], &all).iter().map(|grants| question(operator, grants, &[])).collect()
+    };
+    for (device, handed) in devices.iter().zip(site.hand_each(devices, asks)) {
         match handed {
             Ok(()) => {}
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {

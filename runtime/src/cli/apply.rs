@@ -279,9 +279,8 @@ impl ApplyArgs {
             let mut held = BTreeSet::new();
             wait(Duration::from_secs(self.timeout), || {
                 let mut missing = Vec::new();
-                for device in &targets {
-                    let view: DeviceView = site.status(*device)?.into();
-                    missing.extend(missing_on(&view, &name, version, &modules, &mut held)?);
+                for status in site.statuses(&targets) {
+                    missing.extend(missing_on(&status?.into(), &name, version, &modules, &mut held)?);
                 }
                 Ok(missing)
             })?;

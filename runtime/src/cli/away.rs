@@ -93,22 +93,26 @@ pub(super) fn hand_copies(
             of_keeper.entry(keeper).or_default().push(one);
         }
     }
+    let together: Vec<(DeviceId, &[&Signed<'_>])> = of_keeper
+        .iter()
+        .flat_map(|(keeper, copies)| chunks(copies).into_iter().map(|together| (*keeper, together)))
+        .collect();
+    let asks = together.iter().map(|(keeper, copies)| (*keeper, question(operator, copies, releases)));
+    let answers = site.ask_each(asks);
     let (mut kept, mut refused) = (BTreeSet::new(), BTreeMap::new());
-    for (keeper, copies) in of_keeper {
-        for together in chunks(&copies) {
-            let devices = together.iter().map(|one| one.change.assignment.device);
-            match site.ask(keeper, &question(operator, together, releases)) {
-                Ok(Answer::Kept { refused: not }) => {
-                    kept.extend(devices.filter(|device| !not.contains_key(device)));
-                    refused.extend(not);
-                }
-                Ok(_) => return Err(super::site::unexpected()),
-                Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
-                    refused.extend(devices.map(|device| (device, reason.clone())));
-                }
-                Err(other @ (Failure::Usage(_) | Failure::File(_) | Failure::Told | Failure::Enough)) => {
-                    return Err(other);
-                }
+    for ((_, copies), answer) in together.into_iter().zip(answers) {
+        let devices = copies.iter().map(|one| one.change.assignment.device);
+        match answer {
+            Ok(Answer::Kept { refused: not }) => {
+                kept.extend(devices.filter(|device| !not.contains_key(device)));
+                refused.extend(not);
+            }
+            Ok(_) => return Err(super::site::unexpected()),
+            Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
+                refused.extend(devices.map(|device| (device, reason.clone())));
+            }
+            Err(other @ (Failure::Usage(_) | Failure::File(_) | Failure::Told | Failure::Enough)) => {
+                return Err(other);
             }
         }
     }

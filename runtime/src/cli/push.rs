@@ -30,10 +30,11 @@ pub(super) fn tell(place: &PlaceArgs) -> Result<String, Failure> {
 }
 
 fn tell_site(site: &mut Site, operator: &Operator) -> Result<String, Failure> {
-    let (ask, mut heard) = (question(operator, &[], &[]), 0);
+    let mut heard = 0;
     let devices = site.of_fleet(operator);
-    for device in &devices {
-        match site.hand(device, &ask) {
+    let told = site.hand_each(&devices, |_| vec![question(operator, &[], &[])]);
+    for (device, told) in devices.iter().zip(told) {
+        match told {
             Ok(()) => heard += 1,
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
                 output::note(&format!("warning: {} was not told: {reason}", device.name));

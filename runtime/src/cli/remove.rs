@@ -16,7 +16,7 @@ use super::{
     place::{Place, PlaceArgs},
     site::Site,
 };
-use crate::control::{Ask, Sealed, Versions};
+use crate::control::{Answer, Ask, Sealed, Versions};
 
 /// Take a workload off the devices that run it
 #[derive(Debug, Args)]
@@ -73,19 +73,21 @@ impl RemoveArgs {
 /// What each device of the site has been told to run; and who did not say.
 pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for device in site.devices().to_vec() {
-        match site.versions(device.device) {
-            Ok(versions) if versions.device != device.device => {
-                let name = &device.name;
-                output::note(&format!("warning: {name} is left out: another device answered for it"));
-                unknown.push(device.name);
-            }
-            Ok(mut versions) => {
+    let devices = site.devices().to_vec();
+    let answers = site.ask_each(devices.iter().map(|device| (device.device, Ask::Versions)));
+    for (device, answer) in devices.into_iter().zip(answers) {
+        match answer {
+            Ok(Answer::Versions(mut versions)) if versions.device == device.device => {
                 // What operators called it, and the labels that they gave it, count; not what it says.
                 if let Some(grant) = site.grant_of(&device.device) {
                     (versions.name, versions.labels) = (grant.name.clone(), grant.labels.clone());
                 }
                 known.push(versions);
+            }
+            Ok(_) => {
+                let name = &device.name;
+                output::note(&format!("warning: {name} is left out: another device, or one of another version, answered for it"));
+                unknown.push(device.name);
             }
             Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
                 output::note(&format!("warning: {} is left out: {reason}", device.name));
@@ -126,15 +128,16 @@ pub(super) fn hand_over(
     }
     let is_here = |change: &Change| here.iter().any(|there| there.device == change.assignment.device);
     let (mut refused, mut untaken) = (Vec::new(), BTreeSet::new());
-    for Signed { change, assignment } in signed.iter().filter(|one| is_here(one.change)) {
-        let releases = if change.runs { releases } else { &[] };
-        let ask = Ask::Apply {
-            roots: operator.fleet.roots().iter().cloned().map(Sealed).collect(),
-            revocation: operator.revocation.clone().map(Sealed),
-            assignment: Sealed(assignment.clone()),
-            releases: releases.iter().cloned().map(Sealed).collect(),
-        };
-        match site.ask(change.assignment.device, &ask) {
+    let question = |Signed { change, assignment }: &Signed<'_>| Ask::Apply {
+        roots: operator.fleet.roots().iter().cloned().map(Sealed).collect(),
+        revocation: operator.revocation.clone().map(Sealed),
+        assignment: Sealed(assignment.clone()),
+        releases: if change.runs { releases.iter().cloned().map(Sealed).collect() } else { Vec::new() },
+    };
+    let told: Vec<&Signed<'_>> = signed.iter().filter(|one| is_here(one.change)).collect();
+    let answers = site.ask_each(told.iter().map(|one| (one.change.assignment.device, question(one))));
+    for (Signed { change, .. }, answer) in told.into_iter().zip(answers) {
+        match answer {
             Ok(_) => {}
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
                 refused.push(format!("{}: {reason}", change.name));

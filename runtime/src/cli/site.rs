@@ -1,6 +1,7 @@
 //! The devices of this LAN: the one on this machine over its socket, others over the mesh, signed.
 
 mod asking;
+mod handing;
 mod proof;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use wayside_config::{document::Grant, identity::DeviceId, signer::Signer};
 use wayside_mesh::{
     client::Client as Mesh,
-    lobby::{LOBBY, hand, look},
+    lobby::{LOBBY, look},
 };
 
 pub(in crate::cli) use self::proof::{Proven, Standing};
@@ -23,12 +24,14 @@ use super::{
     wait::now_ms,
 };
 use crate::control::{
-    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Reply, Status, Versions, open_handed,
-    seal_ask,
+    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Status, seal_ask,
 };
 
 /// How long a device on the mesh may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Devices that are asked at once, each up to some MiB.
+const ABREAST: usize = 32;
 
 /// For devices to say that they are there.
 const LOOK: Duration = Duration::from_millis(2500);
@@ -120,25 +123,6 @@ impl Site {
         self.grants.get(device)
     }
 
-    /// Hands something that proves itself to a device, member or not.
-    pub(super) fn hand(&mut self, device: &Present, ask: &Ask) -> Result<(), Failure> {
-        let Some(door) = device.door else {
-            let Some(client) = &mut self.local else { return Err(unexpected()) };
-            return client.ask(ask).map(drop).map_err(Into::into);
-        };
-        let question = serde_json::to_vec(ask).expect("a question is plain JSON");
-        let answer = hand(&[door], &question).map_err(|error| {
-            Failure::Unreachable(format!(
-                "it does not take grants at {door}: {error}; check the firewall for this TCP port"
-            ))
-        })?;
-        match open_handed(&answer, device.device, &question) {
-            Ok(Reply::Ok(_)) => Ok(()),
-            Ok(Reply::Error(reason)) => Err(Failure::Failed(reason)),
-            Err(error) => Err(Failure::Failed(format!("who answered at {door} is not the device: {error}"))),
-        }
-    }
-
     /// Waits until these devices are members.
     pub(super) fn await_members(&mut self, operator: &Operator, devices: &[DeviceId]) -> Result<(), Failure> {
         let begun = Instant::now();
@@ -216,10 +200,18 @@ impl Site {
         Ok(*status)
     }
 
-    /// What a device has been told to run.
-    pub(super) fn versions(&mut self, device: DeviceId) -> Result<Versions, Failure> {
-        let Answer::Versions(versions) = self.ask(device, &Ask::Versions)? else { return Err(unexpected()) };
-        Ok(versions)
+    /// How several devices are.
+    pub(super) fn statuses(&mut self, devices: &[DeviceId]) -> Vec<Result<Status, Failure>> {
+        let answers = self.ask_each(devices.iter().map(|device| (*device, Ask::Status)));
+        let status = |(device, answer): (&DeviceId, Result<Answer, Failure>)| match answer {
+            Ok(Answer::Status(status)) => Ok(*status),
+            Ok(_) => Err(unexpected()),
+            Err(Failure::Failed(reason)) => {
+                Err(Failure::Failed(format!("{}: {reason}", self.name(*device))))
+            }
+            Err(other) => Err(other),
+        };
+        devices.iter().zip(answers).map(status).collect()
     }
 
     /// What a module wrote.

@@ -39,6 +39,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const NAMED: Duration = Duration::from_secs(20);
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(500);
+/// Looks at the status in a fault that lasts longer than so many [`LOOK`]s.
+const LOOKS: u32 = 720;
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
@@ -56,6 +58,9 @@ struct Line {
     taken_back: u64,
     /// Updates after which something else was found, or in which the daemon did not answer, named nothing, or ended.
     broken: u64,
+    /// How long the engine was gone in one piece at the end, and how long after that the newest version ran whole.
+    away_s: u64,
+    recovered_ms: u64,
     /// Answers of the daemon while the engine was away, and the slowest of them.
     answers: u64,
     slowest_answer_ms: u64,
@@ -79,11 +84,12 @@ struct Loop<'a> {
     since: Value,
 }
 
-/// Updates `count` times, one in three to a version that ends at once, with one fault for each.
+/// Updates `count` times, one in three to a version that ends at once, with one fault for each; then twice with an engine
+/// that is gone for `away`, if that is any time: in the middle of the first, and before the second begins.
 ///
 /// # Errors
 /// When it cannot be done, or it was not as it should be after each; all of them are said.
-pub(super) fn run(count: u64, seed: u64) -> Result<()> {
+pub(super) fn run(count: u64, seed: u64, away: Duration) -> Result<()> {
     let lab = Lab::open()?;
     let relay = Relay::start(&lab.folder()?)?;
     let (cloud, device) = behind(&lab, &relay)?;
@@ -116,6 +122,14 @@ pub(super) fn run(count: u64, seed: u64) -> Result<()> {
             all.line.kept += 1;
         } else {
             all.line.taken_back += 1;
+        }
+    }
+    if !away.is_zero() {
+        // The first of two that are good, after all that were.
+        let release = count + 3 - count % 3;
+        if let Err(error) = all.long_away(away, release, &apply) {
+            all.line.broken += 1;
+            eprintln!("away for {} s: {error:#}", away.as_secs());
         }
     }
     let line = all.line;
@@ -177,6 +191,27 @@ impl Loop<'_> {
         Ok(())
     }
 
+    /// An update, an engine that is gone before that is done, and another update half way to its return.
+    fn long_away(&mut self, away: Duration, release: u64, apply: &impl Fn(u64) -> Result<()>) -> Result<()> {
+        let half = |part: &str| eprintln!("{part} of {} s without an engine", away.as_secs());
+        apply(release)?;
+        let begun = Instant::now();
+        self.relay.seem(Mode::Gone);
+        half("the first half");
+        self.answers_until(begun, away / 2)?;
+        apply(release + 1)?;
+        half("the second half");
+        self.answers_until(begun, away)?;
+        self.line.away_s = begun.elapsed().as_secs();
+        self.relay.seem(Mode::Passing);
+        let back = Instant::now();
+        settled(self.device, release + 1, None)?;
+        self.line.recovered_ms = u64::try_from(back.elapsed().as_millis())?;
+        self.line.updates += 2;
+        self.line.gone += 1;
+        self.never_ended()
+    }
+
     /// The daemon answers all the time, and soon says what is wrong.
     fn answers_until(&mut self, begun: Instant, lasts: Duration) -> Result<()> {
         loop {
@@ -195,7 +230,7 @@ impl Loop<'_> {
             if begun.elapsed() >= lasts {
                 return Ok(());
             }
-            thread::sleep(LOOK.min(lasts.saturating_sub(begun.elapsed())));
+            thread::sleep(LOOK.max(lasts / LOOKS).min(lasts.saturating_sub(begun.elapsed())));
         }
     }
 

@@ -13,7 +13,7 @@ use wayside_mesh::{
     session::SCOUTING,
 };
 
-use super::{PATIENCE, Site, seal};
+use super::{ABREAST, PATIENCE, Site, seal};
 use crate::{
     cli::failure::Failure,
     control::{Answer, Ask, Present, Reply, open_reply},
@@ -41,25 +41,82 @@ impl Site {
         ask: &Ask,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        let is_own = self.own().is_some_and(|own| own.device == device);
-        if let Some(client) = self.local.as_mut().filter(|_| is_own) {
-            return Ok(client.ask_within(ask, patience)?);
+        match self.ask_abreast(&[(device, ask)], patience).pop() {
+            Some(Heard::Answer(answer)) => answer,
+            Some(Heard::Refusal(reason)) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
+            Some(Heard::Silence(error)) => Err(failure(&error)),
+            None => Err(super::unexpected()),
         }
-        let key = self.key()?;
-        let first = if may_repeat(ask) { patience.min(FIRST) } else { patience };
-        let answered = match self.send(&*key, device, ask, first)?.first() {
-            // A device between this one and that may have lost its link: another way may be open.
-            Err(MeshError::NoAnswer(_)) if may_repeat(ask) => {
-                self.mesh = None;
-                self.look()?;
-                self.send(&*key, device, ask, patience.saturating_sub(first).max(FIRST))?.first()
+    }
+
+    /// Asks several at once, so that who is silent is waited for once and not once each. Gives their answers in the same order;
+    /// the reasons in them do not name the device.
+    pub(in crate::cli) fn ask_each(
+        &mut self,
+        asks: impl IntoIterator<Item = (DeviceId, Ask)>,
+    ) -> Vec<Result<Answer, Failure>> {
+        let (mut asks, mut answers) = (asks.into_iter(), Vec::new());
+        loop {
+            let abreast: Vec<(DeviceId, Ask)> = asks.by_ref().take(ABREAST).collect();
+            if abreast.is_empty() {
+                return answers;
             }
-            answered => answered,
-        };
-        match answered.map_err(|error| failure(&error))? {
-            Reply::Ok(answer) => Ok(answer),
-            Reply::Error(reason) => Err(Failure::Failed(format!("{}: {reason}", self.name(device)))),
+            let abreast: Vec<(DeviceId, &Ask)> = abreast.iter().map(|(device, ask)| (*device, ask)).collect();
+            answers.extend(self.ask_abreast(&abreast, PATIENCE).into_iter().map(|heard| match heard {
+                Heard::Answer(answer) => answer,
+                Heard::Refusal(reason) => Err(Failure::Failed(reason)),
+                Heard::Silence(error) => Err(failure(&error)),
+            }));
         }
+    }
+
+    /// All of them at once, and those that are silent a second time where that does no harm.
+    fn ask_abreast(&mut self, asks: &[(DeviceId, &Ask)], patience: Duration) -> Vec<Heard> {
+        let first = |ask: &Ask| if may_repeat(ask) { patience.min(FIRST) } else { patience };
+        let mut heard = self.ask_once(asks, first);
+        let is_silent = |heard: &Heard| matches!(heard, Heard::Silence(MeshError::NoAnswer(_)));
+        let again: Vec<usize> =
+            (0..asks.len()).filter(|at| is_silent(&heard[*at]) && may_repeat(asks[*at].1)).collect();
+        if again.is_empty() {
+            return heard;
+        }
+        // A device between this one and those may have lost its link: another way may be open.
+        self.mesh = None;
+        if self.look().is_err() {
+            return heard;
+        }
+        let silent: Vec<(DeviceId, &Ask)> = again.iter().map(|at| asks[*at]).collect();
+        let answers = self.ask_once(&silent, |_| patience.saturating_sub(FIRST).max(FIRST));
+        for (at, answer) in again.into_iter().zip(answers) {
+            heard[at] = answer;
+        }
+        heard
+    }
+
+    /// Every question is on its way before the first answer is waited for.
+    fn ask_once(&mut self, asks: &[(DeviceId, &Ask)], patience: impl Fn(&Ask) -> Duration) -> Vec<Heard> {
+        let own = self.own().map(|own| own.device);
+        let mut sent = Vec::with_capacity(asks.len());
+        for (device, ask) in asks {
+            let is_own = own == Some(*device);
+            sent.push((!is_own).then(|| {
+                let key = self.key()?;
+                self.send(&*key, *device, ask, patience(ask))
+            }));
+        }
+        let wait = |((_, ask), sent): (&(DeviceId, &Ask), Option<Result<Sent, Failure>>)| match sent {
+            None => Heard::Answer(match &mut self.local {
+                Some(client) => client.ask_within(ask, patience(ask)).map_err(Into::into),
+                None => Err(super::unexpected()),
+            }),
+            Some(Err(error)) => Heard::Answer(Err(error)),
+            Some(Ok(sent)) => match sent.first() {
+                Ok(Reply::Ok(answer)) => Heard::Answer(Ok(answer)),
+                Ok(Reply::Error(reason)) => Heard::Refusal(reason),
+                Err(error) => Heard::Silence(error),
+            },
+        };
+        asks.iter().zip(sent).map(wait).collect()
     }
 
     pub(super) fn send(
@@ -145,6 +202,14 @@ const fn may_repeat(ask: &Ask) -> bool {
         | Ask::Unlock { .. }
         | Ask::Messages => false,
     }
+}
+
+/// What came of a question.
+enum Heard {
+    Answer(Result<Answer, Failure>),
+    /// In the device's own words.
+    Refusal(String),
+    Silence(MeshError),
 }
 
 /// A question on its way.
