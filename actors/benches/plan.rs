@@ -20,7 +20,7 @@ use wayside_actors::{
     time::Time,
 };
 use wayside_config::{
-    cosign::{self, Kind},
+    cosign,
     document::{Assignment, Member, Release, ReleaseRef},
     fleet::Fleet,
     hash::sha256,
@@ -60,11 +60,11 @@ fn desired(key: &SigningKey, fleet: &Fleet, modules: usize, version: u64) -> Des
         priority: Workload::PRIORITY,
     };
     let release = Release { version, issued_ms: 1, expires_ms: None, workload };
-    let release = cosign::seal(Kind::Release, &fleet.id(), &release, key).expect("it is signed");
+    let release = cosign::seal(&fleet.id(), &release, key).expect("it is signed");
     let members = vec![Member { device: ME, name: "ewr".into(), labels: BTreeMap::new() }];
     let reference = ReleaseRef { workload: "plant".into(), version, sha256: sha256(&release), members };
     let assignment = Assignment { device: ME, version, releases: vec![reference] };
-    let assignment = cosign::seal(Kind::Assignment, &fleet.id(), &assignment, key).expect("it is signed");
+    let assignment = cosign::seal(&fleet.id(), &assignment, key).expect("it is signed");
     Desired {
         roots: fleet.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
         revocation: None,
@@ -76,13 +76,9 @@ fn desired(key: &SigningKey, fleet: &Fleet, modules: usize, version: u64) -> Des
 /// Every signature, as a device asks for them.
 fn verified(desired: &Desired) -> Event {
     let fleet = Fleet::open(&desired.roots).expect("a good chain");
-    let (_, assignment) =
-        fleet.verify::<Assignment>(Kind::Assignment, &desired.assignment).expect("a good assignment");
-    let releases: Vec<Release> = desired
-        .releases
-        .iter()
-        .map(|release| fleet.verify(Kind::Release, release).expect("a good release").1)
-        .collect();
+    let (_, assignment) = fleet.verify::<Assignment>(&desired.assignment).expect("a good assignment");
+    let releases: Vec<Release> =
+        desired.releases.iter().map(|release| fleet.verify(release).expect("a good release").1).collect();
     let (sealed, assignment) = (desired.clone(), Box::new(assignment));
     Event::Desired { sealed, assignment, releases, by: Assigner::Operator, restored: false }
 }

@@ -39,7 +39,7 @@ fn release(version: u64) -> Release {
 
 fn sealed(operator: &SigningKey, version: u64) -> Vec<u8> {
     let fleet = Fleet::of_one(operator).unwrap();
-    seal(Kind::Release, &fleet.id(), &release(version), operator).unwrap()
+    seal(&fleet.id(), &release(version), operator).unwrap()
 }
 
 /// Tells the cloud the fleet of one operator.
@@ -52,7 +52,7 @@ fn introduce(cloud: &Cloud, operator: &SigningKey) -> (u16, String) {
 fn assignment(cloud: &Cloud, operator: &SigningKey, got: &Desired) -> Assignment {
     let fleet = Fleet::open(&got.roots).unwrap();
     assert_eq!(fleet, Fleet::of_one(operator).unwrap());
-    open(Kind::Assignment, &fleet.id(), &got.assignment, &Quorum::one(cloud.join.key)).unwrap().1
+    open(&fleet.id(), &got.assignment, &Quorum::one(cloud.join.key)).unwrap().1
 }
 
 fn operator(seed: u8) -> (SigningKey, PublicKey) {
@@ -85,8 +85,7 @@ async fn what_is_applied_reaches_the_device_and_verifies() {
     assert_eq!((assigned.device, assigned.version), (device.id(), 1));
     assert_eq!(assigned.releases[0].sha256, sha256(&bytes));
     assert_eq!(got.releases, [bytes.as_slice()]);
-    let (signers, named) =
-        Fleet::of_one(&key).unwrap().verify::<Release>(Kind::Release, &got.releases[0]).unwrap();
+    let (signers, named) = Fleet::of_one(&key).unwrap().verify::<Release>(&got.releases[0]).unwrap();
     assert_eq!((signers, named), (vec![public], release(1)));
 
     let listed: serde_json::Value = serde_json::from_str(&cloud.get("/api/v1/workloads").1).unwrap();
@@ -162,13 +161,13 @@ fn what_has_expired_or_is_revoked_is_not_taken() {
     assert_eq!(introduce(&cloud, &key).0, 200);
     let fleet = Fleet::of_one(&key).unwrap();
     let expired = Release { expires_ms: Some(1), ..release(1) };
-    let expired = seal(Kind::Release, &fleet.id(), &expired, &key).unwrap();
+    let expired = seal(&fleet.id(), &expired, &key).unwrap();
     let (status, body) = cloud.post("/api/v1/workloads", &expired);
     assert_eq!((status, body.contains("has expired")), (409, true), "{body}");
     let bad = sealed(&key, 1);
     let documents = vec![DocumentId(payload_hash(Kind::Release, &bad).unwrap())];
     let list = Revocation { version: 1, issued_ms: 0, devices: Vec::new(), documents };
-    let list = Bytes::from(seal(Kind::Revocation, &fleet.id(), &list, &key).unwrap());
+    let list = Bytes::from(seal(&fleet.id(), &list, &key).unwrap());
     let roots: Vec<Bytes> = fleet.roots().iter().cloned().map(Bytes::from).collect();
     assert_eq!(cloud.put("/api/v1/fleet", &cbor::encode(&(roots, Some(list)))).0, 200);
     let (status, body) = cloud.post("/api/v1/workloads", &bad);
@@ -188,7 +187,7 @@ async fn a_revoked_device_hears_it_is_put_out_and_stays_out_and_others_hear_it_t
     }
     let fleet = Fleet::of_one(&key).unwrap();
     let list = Revocation { version: 1, issued_ms: 0, devices: vec![out.id()], documents: Vec::new() };
-    let list = Bytes::from(seal(Kind::Revocation, &fleet.id(), &list, &key).unwrap());
+    let list = Bytes::from(seal(&fleet.id(), &list, &key).unwrap());
     let roots: Vec<Bytes> = fleet.roots().iter().cloned().map(Bytes::from).collect();
     assert_eq!(cloud.put("/api/v1/fleet", &cbor::encode(&(roots, Some(list)))).0, 200);
     for device in [&mut out, &mut other] {

@@ -21,6 +21,12 @@ use crate::{
     signer::{SignError, Signer},
 };
 
+/// A document of a fleet, which is always signed and read as what it is.
+pub trait Document: Serialize + DeserializeOwned {
+    /// What it is.
+    const KIND: Kind;
+}
+
 /// What a document of a fleet is. Part of what is signed, so one kind never passes for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -130,15 +136,10 @@ pub enum CosignError {
 ///
 /// # Errors
 /// See [`CosignError`].
-pub fn seal<T: Serialize>(
-    kind: Kind,
-    fleet: &FleetId,
-    document: &T,
-    signer: &dyn Signer,
-) -> Result<Vec<u8>, CosignError> {
+pub fn seal<T: Document>(fleet: &FleetId, document: &T, signer: &dyn Signer) -> Result<Vec<u8>, CosignError> {
     let mut message = CoseSignBuilder::new().payload(cbor::encode(document)).build();
-    sign(&mut message, kind, fleet, signer)?;
-    encode(message, kind)
+    sign(&mut message, T::KIND, fleet, signer)?;
+    encode(message, T::KIND)
 }
 
 /// Adds a signature to a document whose others hold.
@@ -160,15 +161,14 @@ pub fn add(kind: Kind, fleet: &FleetId, sealed: &[u8], signer: &dyn Signer) -> R
 ///
 /// # Errors
 /// See [`CosignError`]; the document is not decoded before the signatures hold.
-pub fn open<T: Serialize + DeserializeOwned>(
-    kind: Kind,
+pub fn open<T: Document>(
     fleet: &FleetId,
     sealed: &[u8],
     quorum: &Quorum,
 ) -> Result<(Vec<PublicKey>, T), CosignError> {
-    let read = Read::new(sealed, kind.max_bytes())?;
+    let read = Read::new(sealed, T::KIND.max_bytes())?;
     read.check(quorum)?;
-    read.verify(kind, fleet)?;
+    read.verify(T::KIND, fleet)?;
     let document = read.document()?;
     Ok((read.signers, document))
 }
@@ -177,13 +177,9 @@ pub fn open<T: Serialize + DeserializeOwned>(
 ///
 /// # Errors
 /// See [`CosignError`].
-pub fn inspect<T: Serialize + DeserializeOwned>(
-    kind: Kind,
-    fleet: &FleetId,
-    sealed: &[u8],
-) -> Result<(Vec<PublicKey>, T), CosignError> {
-    let read = Read::new(sealed, kind.max_bytes())?;
-    read.verify(kind, fleet)?;
+pub fn inspect<T: Document>(fleet: &FleetId, sealed: &[u8]) -> Result<(Vec<PublicKey>, T), CosignError> {
+    let read = Read::new(sealed, T::KIND.max_bytes())?;
+    read.verify(T::KIND, fleet)?;
     let document = read.document()?;
     Ok((read.signers, document))
 }
@@ -192,8 +188,8 @@ pub fn inspect<T: Serialize + DeserializeOwned>(
 ///
 /// # Errors
 /// [`CosignError::TooLarge`] or [`CosignError::Malformed`].
-pub fn peek<T: Serialize + DeserializeOwned>(kind: Kind, sealed: &[u8]) -> Result<T, CosignError> {
-    Read::new(sealed, kind.max_bytes())?.document()
+pub fn peek<T: Document>(sealed: &[u8]) -> Result<T, CosignError> {
+    Read::new(sealed, T::KIND.max_bytes())?.document()
 }
 
 /// Who claims to have signed `sealed`.

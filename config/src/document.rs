@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     blob::Blob,
+    cosign::{Document, Kind},
     hash::hex,
     identity::DeviceId,
     limits::{LABEL_BYTES, LABELS, REVOKED, VERSION_MAX},
@@ -29,6 +30,10 @@ pub struct Release {
     pub workload: Workload,
 }
 
+impl Document for Release {
+    const KIND: Kind = Kind::Release;
+}
+
 /// What one device runs, signed by the cloud's key or, on a site without a cloud, in the role `assign`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +46,10 @@ pub struct Assignment {
     pub version: u64,
     /// Everything that the device runs, by workload name in ascending order.
     pub releases: Vec<ReleaseRef>,
+}
+
+impl Document for Assignment {
+    const KIND: Kind = Kind::Assignment;
 }
 
 /// A release by what it is, not by where it is found.
@@ -120,6 +129,10 @@ pub struct TwinChange {
     pub patch: String,
 }
 
+impl Document for TwinChange {
+    const KIND: Kind = Kind::TwinChange;
+}
+
 /// What does not count any more, signed in the role `admit`. Each list replaces the one before as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +148,10 @@ pub struct Revocation {
     /// Documents that are taken no more, by the hash of what they say, whoever signs that again.
     #[serde(deserialize_with = "ascending")]
     pub documents: Vec<DocumentId>,
+}
+
+impl Document for Revocation {
+    const KIND: Kind = Kind::Revocation;
 }
 
 /// A device's place in a fleet, signed in the role `admit` or by the device that a rule names: who shows it and proves the key may link with the devices of its site.
@@ -162,6 +179,10 @@ pub struct Grant {
     /// The sealed [`crate::rule::Rule`] that a device gave it under; `None` where operators did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under: Option<Blob>,
+}
+
+impl Document for Grant {
+    const KIND: Kind = Kind::Grant;
 }
 
 impl Grant {

@@ -6,14 +6,11 @@
 
 use std::str::FromStr;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeOwned},
-};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     cbor,
-    cosign::{self, CosignError, Kind},
+    cosign::{self, CosignError, Document, Kind},
     document::DocumentId,
     hash::sha256,
     identity::{FleetId, PublicKey},
@@ -36,6 +33,10 @@ pub struct Root {
     pub previous: Option<DocumentId>,
     /// Who may do what.
     pub roles: Roles,
+}
+
+impl Document for Root {
+    const KIND: Kind = Kind::Root;
 }
 
 /// Who may do what in a fleet.
@@ -136,8 +137,8 @@ impl Fleet {
 
     fn found(root: &Root, signer: &dyn Signer) -> Result<Self, FleetError> {
         let id = FleetId::from_bytes(sha256(&cbor::encode(root)));
-        let sealed = cosign::seal(Kind::Root, &id, root, signer)
-            .map_err(|source| FleetError::Root { version: 1, source })?;
+        let sealed =
+            cosign::seal(&id, root, signer).map_err(|source| FleetError::Root { version: 1, source })?;
         Self::open(&[sealed])
     }
 
@@ -152,11 +153,11 @@ impl Fleet {
         let wrong = |source| FleetError::Root { version: 1, source };
         let payload_hash = cosign::payload_hash(Kind::Root, sealed).map_err(wrong)?;
         let id = FleetId::from_bytes(payload_hash);
-        let (_, root) = cosign::inspect::<Root>(Kind::Root, &id, sealed).map_err(wrong)?;
+        let (_, root) = cosign::inspect::<Root>(&id, sealed).map_err(wrong)?;
         if root.version != 1 || root.previous.is_some() {
             return Err(FleetError::Broken(1));
         }
-        cosign::open::<Root>(Kind::Root, &id, sealed, &root.roles.root).map_err(wrong)?;
+        cosign::open::<Root>(&id, sealed, &root.roles.root).map_err(wrong)?;
         let mut fleet = Self { id, root, sealed: vec![sealed.to_vec()], payload_hash };
         others.iter().try_for_each(|next| fleet.step(next.as_ref()))?;
         Ok(fleet)
@@ -199,7 +200,7 @@ impl Fleet {
     fn step(&mut self, sealed: &[u8]) -> Result<(), FleetError> {
         let version = self.root.version + 1;
         let wrong = |source| FleetError::Root { version, source };
-        let open = |quorum: &Quorum| cosign::open::<Root>(Kind::Root, &self.id, sealed, quorum);
+        let open = |quorum: &Quorum| cosign::open::<Root>(&self.id, sealed, quorum);
         let (_, root) = open(&self.root.roles.root).map_err(wrong)?;
         open(&root.roles.root).map_err(wrong)?;
         if root.version != version || root.previous != Some(DocumentId(self.payload_hash)) {
@@ -240,12 +241,8 @@ impl Fleet {
     ///
     /// # Errors
     /// See [`CosignError`].
-    pub fn verify<T: Serialize + DeserializeOwned>(
-        &self,
-        kind: Kind,
-        sealed: &[u8],
-    ) -> Result<(Vec<PublicKey>, T), CosignError> {
-        cosign::open(kind, &self.id, sealed, self.root.roles.of(kind))
+    pub fn verify<T: Document>(&self, sealed: &[u8]) -> Result<(Vec<PublicKey>, T), CosignError> {
+        cosign::open(&self.id, sealed, self.root.roles.of(T::KIND))
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     blob::Blob,
-    cosign::{self, CosignError, Kind},
+    cosign::{self, CosignError, Document, Kind},
     document::{DocumentId, Grant, labels, site},
     fleet::Fleet,
     identity::{BadFleetId, BadPublicKey, DeviceId, FleetId, PublicKey},
@@ -49,12 +49,20 @@ pub struct Rule {
     pub site: Option<String>,
 }
 
+impl Document for Rule {
+    const KIND: Kind = Kind::Rule;
+}
+
 /// What a token's key signs: that this device may come in with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joining {
     /// The device.
     pub device: DeviceId,
+}
+
+impl Document for Joining {
+    const KIND: Kind = Kind::Joining;
 }
 
 /// A sealed rule and what it says.
@@ -130,7 +138,7 @@ impl Signed {
     /// # Errors
     /// See [`CosignError`].
     pub fn open(fleet: &Fleet, sealed: &[u8]) -> Result<Self, CosignError> {
-        let (_, rule) = fleet.verify::<Rule>(Kind::Rule, sealed)?;
+        let (_, rule) = fleet.verify::<Rule>(sealed)?;
         Self::of(sealed, rule)
     }
 
@@ -139,7 +147,7 @@ impl Signed {
     /// # Errors
     /// See [`CosignError`].
     pub fn inspect(fleet: &FleetId, sealed: &[u8]) -> Result<Self, CosignError> {
-        let (_, rule) = cosign::inspect::<Rule>(Kind::Rule, fleet, sealed)?;
+        let (_, rule) = cosign::inspect::<Rule>(fleet, sealed)?;
         Self::of(sealed, rule)
     }
 
@@ -155,15 +163,14 @@ impl Signed {
 /// # Errors
 /// See [`GrantError`].
 pub fn verify_grant(fleet: &Fleet, sealed: &[u8]) -> Result<(Grant, Option<Signed>), GrantError> {
-    let claimed = cosign::peek::<Grant>(Kind::Grant, sealed).map_err(GrantError::Grant)?;
+    let claimed = cosign::peek::<Grant>(sealed).map_err(GrantError::Grant)?;
     let Some(under) = claimed.under else {
-        let (_, grant) = fleet.verify::<Grant>(Kind::Grant, sealed).map_err(GrantError::Grant)?;
+        let (_, grant) = fleet.verify::<Grant>(sealed).map_err(GrantError::Grant)?;
         return Ok((grant, None));
     };
     let signed = Signed::open(fleet, &under.0).map_err(GrantError::Rule)?;
     let by = Quorum::one(signed.rule.by);
-    let (_, grant) =
-        cosign::open::<Grant>(Kind::Grant, &fleet.id(), sealed, &by).map_err(GrantError::Grant)?;
+    let (_, grant) = cosign::open::<Grant>(&fleet.id(), sealed, &by).map_err(GrantError::Grant)?;
     signed.rule.allows(&grant)?;
     Ok((grant, Some(signed)))
 }
@@ -192,7 +199,7 @@ impl Token {
     /// # Errors
     /// When the key does not sign.
     pub fn prove(&self, device: DeviceId) -> Result<Blob, CosignError> {
-        cosign::seal(Kind::Joining, &self.fleet, &Joining { device }, &self.key).map(Blob)
+        cosign::seal(&self.fleet, &Joining { device }, &self.key).map(Blob)
     }
 
     /// Its text, which is a secret.
@@ -206,7 +213,7 @@ impl Token {
 /// Whether `proof` shows that `device` has the token of this key.
 #[must_use]
 pub fn proves(fleet: &FleetId, token: PublicKey, device: DeviceId, proof: &[u8]) -> bool {
-    cosign::open::<Joining>(Kind::Joining, fleet, proof, &Quorum::one(token))
+    cosign::open::<Joining>(fleet, proof, &Quorum::one(token))
         .is_ok_and(|(_, joining)| joining.device == device)
 }
 

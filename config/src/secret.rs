@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
+    cosign::{Document, Kind},
     document::version,
     identity::{DeviceId, FleetId},
     limits::SECRET_BYTES,
@@ -62,6 +63,10 @@ pub struct SecretChange {
     pub secret: SecretName,
     /// The value; `None` to remove the secret.
     pub value: Option<SealedValue>,
+}
+
+impl Document for SecretChange {
+    const KIND: Kind = Kind::Secret;
 }
 
 /// A value that its device alone can open.

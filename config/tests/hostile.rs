@@ -89,7 +89,7 @@ fn foreign() -> Vec<u8> {
     let keys = [1, 2].map(|seed| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]));
     let fleet = FleetId::from_bytes([4; 32]);
     let revocation = Revocation { version: 1, issued_ms: 7, devices: Vec::new(), documents: Vec::new() };
-    let sealed = seal(Signed::Revocation, &fleet, &revocation, &keys[0]).unwrap();
+    let sealed = seal(&fleet, &revocation, &keys[0]).unwrap();
     add(Signed::Revocation, &fleet, &sealed, &keys[1]).unwrap()
 }
 

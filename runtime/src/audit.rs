@@ -123,7 +123,7 @@ impl Audit {
 
     /// Records that what is desired of a module is about to be changed.
     pub(crate) fn twin(&self, way: Way, sealed: &[u8]) {
-        let change = cosign::peek::<TwinChange>(Kind::TwinChange, sealed);
+        let change = cosign::peek::<TwinChange>(sealed);
         let text = change.map_or_else(
             |_| "a change that cannot be read".into(),
             |change| format!("{} to version {}", change.module, change.version),
@@ -134,7 +134,7 @@ impl Audit {
 
     /// Records that a secret is about to be set or removed.
     fn secret(&self, way: Way, sealed: &[u8]) {
-        let change = cosign::peek::<SecretChange>(Kind::Secret, sealed);
+        let change = cosign::peek::<SecretChange>(sealed);
         let text = change.map_or_else(
             |_| "a secret that cannot be read".into(),
             |SecretChange { version, secret, value, .. }| match value {
@@ -222,7 +222,7 @@ impl Audit {
 
     /// Records that this device is to apply a rule.
     pub(crate) fn rule(&self, way: Way, sealed: &[u8]) {
-        let Ok(rule) = cosign::peek::<Rule>(Kind::Rule, sealed) else { return };
+        let Ok(rule) = cosign::peek::<Rule>(sealed) else { return };
         let Ok(hash) = cosign::payload_hash(Kind::Rule, sealed) else { return };
         let by = cosign::claimed_signers(Kind::Rule, sealed).unwrap_or_default();
         let what = if rule.token.is_some() { "a join token" } else { "a standing rule" };
@@ -233,7 +233,7 @@ impl Audit {
 
     /// Records that this device admitted another one by a rule.
     pub(crate) fn received(&self, device: DeviceId, granted: &[u8]) {
-        let Ok(grant) = cosign::peek::<Grant>(Kind::Grant, granted) else { return };
+        let Ok(grant) = cosign::peek::<Grant>(granted) else { return };
         let by = cosign::claimed_signers(Kind::Grant, granted).unwrap_or_default();
         self.note(Act::Fleet, Way::Lan, by, format!("{} ({device}) is admitted by a rule", grant.name));
     }

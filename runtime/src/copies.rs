@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
-    cosign::{self, Kind},
+    cosign,
     document::{Assignment, ReleaseRef},
     hash::sha256,
     identity::{DeviceId, FleetId},
@@ -204,7 +204,7 @@ impl Copy {
 
 /// It was verified when it came, so whether who signed it still may is not asked again; that it is unchanged is.
 fn reopen(copy: &Copy, fleet: &FleetId) -> Option<Assignment> {
-    cosign::inspect(Kind::Assignment, fleet, &copy.assignment).ok().map(|(_, assignment)| assignment)
+    cosign::inspect(fleet, &copy.assignment).ok().map(|(_, assignment)| assignment)
 }
 
 /// Who of those that are here keeps what is signed for a device: those after it in the order of their keys.
@@ -246,7 +246,7 @@ mod tests {
         let device = DeviceId::from_bytes([device; 32]);
         let assignment = Assignment { device, version, releases: named.iter().map(reference).collect() };
         let (key, fleet) = operator();
-        let sealed = cosign::seal(Kind::Assignment, &fleet.id(), &assignment, &key).unwrap();
+        let sealed = cosign::seal(&fleet.id(), &assignment, &key).unwrap();
         let releases = with.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
         Copied { assignment, sealed: Copy { assignment: sealed.into(), releases } }
     }

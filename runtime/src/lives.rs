@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_actors::device::reconciler::{Life, TakenBack, Version};
 use wayside_config::{
-    cosign::{self, CosignError, Kind},
+    cosign::{self, CosignError},
     document::Release,
     identity::FleetId,
     workload::is_name,
@@ -78,7 +78,7 @@ pub(crate) fn load(
 /// It was verified when it came, so whether who signed it still may is not asked again; that it is unchanged is.
 fn reopen(kept: Kept, fleet: &FleetId) -> Result<Life, CosignError> {
     let open = |sealed: Bytes| {
-        let opened = cosign::inspect::<Release>(Kind::Release, fleet, &sealed);
+        let opened = cosign::inspect::<Release>(fleet, &sealed);
         opened.map(|(_, release)| Version { sealed, release })
     };
     let committed = kept.committed.map(open).transpose()?;
@@ -109,7 +109,7 @@ mod tests {
             priority: Workload::PRIORITY,
         };
         let release = Release { version: number, issued_ms: 1, expires_ms: None, workload };
-        let sealed = cosign::seal(Kind::Release, &fleet.id(), &release, operator).unwrap().into();
+        let sealed = cosign::seal(&fleet.id(), &release, operator).unwrap().into();
         Version { sealed, release }
     }
 

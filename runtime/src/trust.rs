@@ -194,9 +194,9 @@ impl Trust {
         let (releases, sealed) = open_releases(&desired, &assignment, |sealed| {
             // What it runs it has verified: who signed it then may sign no more now.
             let opened = if is_held(sealed) {
-                cosign::inspect::<Release>(Kind::Release, &fleet.id(), sealed)
+                cosign::inspect::<Release>(&fleet.id(), sealed)
             } else {
-                fleet.verify::<Release>(Kind::Release, sealed)
+                fleet.verify::<Release>(sealed)
             };
             opened.map(|(_, release)| release)
         })?;
@@ -272,17 +272,15 @@ impl Trust {
         if let (Some(fleet), Some(sealed)) = (&offered.fleet, &desired.revocation)
             && known.revocation.as_ref().is_none_or(|revoked| revoked.sealed != sealed)
         {
-            let peeked =
-                cosign::peek::<Revocation>(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
+            let peeked = cosign::peek::<Revocation>(sealed).map_err(TrustError::Revocation)?;
             // An older list is no news, whoever may have signed it then. But a list that those who count now did not sign gives way
             // to one that they made with their root or since, whatever its number: or else keys that were stolen once used up all numbers.
             let is_newer = |revoked: &Revoked| revoked.list.version < peeked.version;
-            let counts =
-                |revoked: &Revoked| fleet.verify::<Revocation>(Kind::Revocation, &revoked.sealed).is_ok();
+            let counts = |revoked: &Revoked| fleet.verify::<Revocation>(&revoked.sealed).is_ok();
             let is_since = peeked.issued_ms >= fleet.root().issued_ms;
             let gives_way = |revoked: &Revoked| is_newer(revoked) || (is_since && !counts(revoked));
             if known.revocation.as_ref().is_none_or(gives_way) {
-                let (_, list) = fleet.verify(Kind::Revocation, sealed).map_err(TrustError::Revocation)?;
+                let (_, list) = fleet.verify(sealed).map_err(TrustError::Revocation)?;
                 offered.revocation = Some(Revoked { sealed: sealed.clone(), list });
             }
         }
@@ -293,10 +291,10 @@ impl Trust {
         let signers = cosign::claimed_signers(Kind::Assignment, sealed).map_err(TrustError::Assignment)?;
         let (opened, by) = match self.cloud.filter(|cloud| signers == [*cloud]) {
             Some(cloud) => {
-                let opened = cosign::open(Kind::Assignment, &fleet.id(), sealed, &Quorum::one(cloud));
+                let opened = cosign::open(&fleet.id(), sealed, &Quorum::one(cloud));
                 (opened, Assigner::Cloud)
             }
-            None => (fleet.verify(Kind::Assignment, sealed), Assigner::Operator),
+            None => (fleet.verify(sealed), Assigner::Operator),
         };
         opened.map(|(_, assignment)| (assignment, by)).map_err(TrustError::Assignment)
     }
@@ -319,7 +317,7 @@ impl Trust {
         let time_ms = lock(&self.lived).time_ms(now);
         let releases = holds.releases.iter();
         releases
-            .filter_map(|sealed| cosign::peek::<Release>(Kind::Release, sealed).ok())
+            .filter_map(|sealed| cosign::peek::<Release>(sealed).ok())
             .filter(|release| release.expires_ms.is_some_and(|expires_ms| expires_ms <= time_ms))
             .map(|release| {
                 let name = release.workload.name;
@@ -351,10 +349,9 @@ impl Trust {
 /// See [`TrustError`].
 pub fn reopen(desired: Desired) -> Result<Verified, TrustError> {
     let fleet = Fleet::open(&desired.roots)?.id();
-    let (_, assignment) =
-        cosign::inspect(Kind::Assignment, &fleet, &desired.assignment).map_err(TrustError::Assignment)?;
+    let (_, assignment) = cosign::inspect(&fleet, &desired.assignment).map_err(TrustError::Assignment)?;
     let (releases, sealed) = open_releases(&desired, &assignment, |sealed| {
-        cosign::inspect::<Release>(Kind::Release, &fleet, sealed).map(|(_, release)| release)
+        cosign::inspect::<Release>(&fleet, sealed).map(|(_, release)| release)
     })?;
     Ok(Verified {
         sealed: Desired { releases: sealed, ..desired },

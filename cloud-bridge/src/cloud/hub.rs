@@ -14,11 +14,7 @@ use wayside_actors::{
     cloud::{fleet, session},
     frame::Desired,
 };
-use wayside_config::{
-    cosign::{Kind, seal},
-    document::Assignment,
-    identity::DeviceId,
-};
+use wayside_config::{cosign::seal, document::Assignment, identity::DeviceId};
 use wayside_host::Address;
 
 use super::{
@@ -171,8 +167,7 @@ impl Hub {
     pub(super) fn desired(&self, assignment: &Assignment) -> Result<Desired, String> {
         let known = self.state.fleet();
         let fleet = known.fleet.ok_or("the fleet's roots are lost: an operator has to introduce it again")?;
-        let sealed = seal(Kind::Assignment, &fleet.id(), assignment, self.state.key())
-            .map_err(|error| error.to_string())?;
+        let sealed = seal(&fleet.id(), assignment, self.state.key()).map_err(|error| error.to_string())?;
         let releases = lock(&self.releases);
         let found = assignment.releases.iter().map(|wanted| {
             let release = releases.get(&wanted.workload).filter(|release| release.sha256 == wanted.sha256);

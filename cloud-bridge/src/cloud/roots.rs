@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
-    cosign::{self, CosignError, Kind},
+    cosign::{self, CosignError},
     document::Revocation,
     fleet::{Fleet, FleetError, Pinned},
     identity::{DeviceId, FleetId},
@@ -151,8 +151,7 @@ impl Roots {
             }
         }
         if let (Some(fleet), Some(sealed)) = (&next.fleet, revocation) {
-            let (_, list) =
-                fleet.verify::<Revocation>(Kind::Revocation, &sealed).map_err(Refused::Revocation)?;
+            let (_, list) = fleet.verify::<Revocation>(&sealed).map_err(Refused::Revocation)?;
             // As devices take it: an older list is no news, unless those who count now made it since they do.
             let before = next.before.as_ref().and_then(|sealed| inspected(fleet, sealed));
             let is_since = list.issued_ms >= fleet.root().issued_ms;
@@ -187,13 +186,13 @@ type Listed = ((Bytes, u64), Arc<[DeviceId]>);
 
 /// Verifies a list.
 fn versioned(fleet: &Fleet, sealed: Bytes) -> Result<Listed, CosignError> {
-    let (_, list) = fleet.verify::<Revocation>(Kind::Revocation, &sealed)?;
+    let (_, list) = fleet.verify::<Revocation>(&sealed)?;
     Ok(((sealed, list.version), list.devices.into()))
 }
 
 /// A list that was verified when it came; who may sign has changed since.
 fn inspected(fleet: &Fleet, sealed: &[u8]) -> Option<Revocation> {
-    cosign::inspect::<Revocation>(Kind::Revocation, &fleet.id(), sealed).ok().map(|(_, list)| list)
+    cosign::inspect::<Revocation>(&fleet.id(), sealed).ok().map(|(_, list)| list)
 }
 
 /// What a file says, or what is wrong with it; `None` when there is none.
@@ -238,7 +237,7 @@ fn set_aside(path: &Path, damaged: &Path, reason: &str) -> Result<(), StateError
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use wayside_config::{fleet::Roles, quorum::Quorum, signer::Signer};
+    use wayside_config::{cosign::Kind, fleet::Roles, quorum::Quorum, signer::Signer};
 
     use super::*;
 
@@ -265,7 +264,7 @@ mod tests {
             Err(Refused::Fleet(FleetError::Other { .. }))
         ));
         let next = ours.next(Roles::all(&Quorum::one(key(3).key())), 7, None);
-        let next = cosign::seal(Kind::Root, &ours.id(), &next, &key(1)).unwrap();
+        let next = cosign::seal(&ours.id(), &next, &key(1)).unwrap();
         let next: Bytes = cosign::add(Kind::Root, &ours.id(), &next, &key(3)).unwrap().into();
         let longer = [chain(&ours), vec![next]].concat();
         assert_eq!(roots.introduce(&longer, None).unwrap().fleet.unwrap().root().version, 2);
@@ -281,7 +280,7 @@ mod tests {
         let roots = open(folder.path(), None);
         let list = |version, seed| -> Option<Bytes> {
             let list = Revocation { version, issued_ms: 0, devices: Vec::new(), documents: Vec::new() };
-            Some(cosign::seal(Kind::Revocation, &ours.id(), &list, &key(seed)).unwrap().into())
+            Some(cosign::seal(&ours.id(), &list, &key(seed)).unwrap().into())
         };
         for (version, known) in [(2, 2), (1, 2), (3, 3)] {
             let now = roots.introduce(&chain(&ours), list(version, 1)).unwrap();
@@ -296,12 +295,12 @@ mod tests {
         let (ours, out) = (Fleet::of_one(&key(1)).unwrap(), [key(9).key()]);
         let list = |version, issued_ms, devices: &[DeviceId], seed| -> Option<Bytes> {
             let list = Revocation { version, issued_ms, devices: devices.to_vec(), documents: Vec::new() };
-            Some(cosign::seal(Kind::Revocation, &ours.id(), &list, &key(seed)).unwrap().into())
+            Some(cosign::seal(&ours.id(), &list, &key(seed)).unwrap().into())
         };
         open(folder.path(), None).introduce(&chain(&ours), list(5, 500, &out, 1)).unwrap();
         // Key 3 takes the place of key 1 at 1000, and had signed a list before.
         let next = ours.next(Roles::all(&Quorum::one(key(3).key())), 1000, None);
-        let next = cosign::seal(Kind::Root, &ours.id(), &next, &key(1)).unwrap();
+        let next = cosign::seal(&ours.id(), &next, &key(1)).unwrap();
         let next: Bytes = cosign::add(Kind::Root, &ours.id(), &next, &key(3)).unwrap().into();
         let longer = [chain(&ours), vec![next]].concat();
         for old in [None, list(3, 300, &[], 3)] {

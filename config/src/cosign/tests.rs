@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     document::{Assignment, Release, Revocation},
+    fleet::Root,
     hash,
     limits::SIGNERS,
 };
@@ -28,14 +29,14 @@ fn revocation(version: u64) -> Revocation {
 
 fn sealed_by(numbers: &[usize]) -> Vec<u8> {
     let (keys, (first, others)) = (keys(), numbers.split_first().unwrap());
-    let sealed = seal(Kind::Revocation, &FLEET, &revocation(1), &keys[*first]).unwrap();
+    let sealed = seal(&FLEET, &revocation(1), &keys[*first]).unwrap();
     others
         .iter()
         .fold(sealed, |sealed, number| add(Kind::Revocation, &FLEET, &sealed, &keys[*number]).unwrap())
 }
 
 fn open_two_of_three(sealed: &[u8]) -> Result<(Vec<PublicKey>, Revocation), CosignError> {
-    open(Kind::Revocation, &FLEET, sealed, &Quorum::new(publics()[..3].to_vec(), 2).unwrap())
+    open(&FLEET, sealed, &Quorum::new(publics()[..3].to_vec(), 2).unwrap())
 }
 
 #[test]
@@ -70,16 +71,13 @@ fn the_order_of_signing_leaves_no_trace() {
 fn a_document_is_of_one_kind_and_one_fleet() {
     let sealed = sealed_by(&[0, 1]);
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Revocation) {
-        let refused = inspect::<Revocation>(kind, &FLEET, &sealed);
+        let refused = add(kind, &FLEET, &sealed, &keys()[2]);
         assert!(matches!(refused, Err(CosignError::BadSignature(_))), "{kind:?}");
     }
     let other = FleetId::from_bytes([8; 32]);
-    assert!(matches!(
-        inspect::<Revocation>(Kind::Revocation, &other, &sealed),
-        Err(CosignError::BadSignature(_))
-    ));
-    assert!(matches!(peek::<Assignment>(Kind::Revocation, &sealed), Err(CosignError::Malformed(_))));
-    assert!(matches!(peek::<Release>(Kind::Revocation, &sealed), Err(CosignError::Malformed(_))));
+    assert!(matches!(inspect::<Revocation>(&other, &sealed), Err(CosignError::BadSignature(_))));
+    assert!(matches!(peek::<Assignment>(&sealed), Err(CosignError::Malformed(_))));
+    assert!(matches!(peek::<Release>(&sealed), Err(CosignError::Malformed(_))));
 }
 
 /// Signs `message` as it stands with every key of `signers`.
@@ -126,12 +124,12 @@ fn what_cose_allows_beyond_our_form_is_refused() {
         ("indefinite", indefinite),
         ("empty", Vec::new()),
     ] {
-        let refused = inspect::<Revocation>(Kind::Revocation, &FLEET, &bytes);
+        let refused = inspect::<Revocation>(&FLEET, &bytes);
         assert!(matches!(refused, Err(CosignError::Malformed(_))), "{what}: {refused:?}");
     }
     let large = vec![0; ROOT_BYTES + 1];
     assert_eq!(
-        inspect::<Revocation>(Kind::Root, &FLEET, &large),
+        inspect::<Root>(&FLEET, &large),
         Err(CosignError::TooLarge { bytes: ROOT_BYTES + 1, limit: ROOT_BYTES })
     );
 }
@@ -139,7 +137,7 @@ fn what_cose_allows_beyond_our_form_is_refused() {
 #[test]
 fn no_more_sign_than_there_is_room_for() {
     let keys: Vec<_> = (1..=SIGNERS as u8 + 1).map(|seed| SigningKey::from_bytes(&[seed; 32])).collect();
-    let mut sealed = seal(Kind::Revocation, &FLEET, &revocation(1), &keys[0]).unwrap();
+    let mut sealed = seal(&FLEET, &revocation(1), &keys[0]).unwrap();
     for key in &keys[1..SIGNERS] {
         sealed = add(Kind::Revocation, &FLEET, &sealed, key).unwrap();
     }
@@ -156,7 +154,7 @@ proptest! {
         let sealed = sealed_by(&sorted);
         sorted.sort_unstable();
         prop_assert_eq!(&sealed, &sealed_by(&sorted));
-        let (signers, document) = inspect::<Revocation>(Kind::Revocation, &FLEET, &sealed).unwrap();
+        let (signers, document) = inspect::<Revocation>(&FLEET, &sealed).unwrap();
         prop_assert_eq!(signers, sorted.into_iter().map(|number| publics()[number]).collect::<Vec<_>>());
         prop_assert_eq!(document, revocation(1));
     }
@@ -168,11 +166,11 @@ proptest! {
         let at = at.index(sealed.len());
         sealed[at] ^= flip;
         let one = Quorum::one(publics()[0]);
-        prop_assert!(open::<Revocation>(Kind::Revocation, &FLEET, &sealed, &one).is_err());
+        prop_assert!(open::<Revocation>(&FLEET, &sealed, &one).is_err());
     }
 
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(inspect::<Revocation>(Kind::Revocation, &FLEET, &bytes).is_err());
+        prop_assert!(inspect::<Revocation>(&FLEET, &bytes).is_err());
     }
 }

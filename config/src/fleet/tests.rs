@@ -14,7 +14,7 @@ fn quorum(seeds: &[u8], threshold: u64) -> Quorum {
 }
 
 fn seal(id: &FleetId, root: &Root, signers: &[u8]) -> Vec<u8> {
-    let sealed = cosign::seal(Kind::Root, id, root, &key(signers[0])).unwrap();
+    let sealed = cosign::seal(id, root, &key(signers[0])).unwrap();
     let add = |sealed: Vec<u8>, seed: &u8| cosign::add(Kind::Root, id, &sealed, &key(*seed)).unwrap();
     signers[1..].iter().fold(sealed, add)
 }

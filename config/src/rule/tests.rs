@@ -33,7 +33,7 @@ fn rule() -> Rule {
 }
 
 fn sealed(rule: &Rule, signer: u8) -> Blob {
-    Blob(cosign::seal(Kind::Rule, &fleet().id(), rule, &key(signer)).unwrap())
+    Blob(cosign::seal(&fleet().id(), rule, &key(signer)).unwrap())
 }
 
 fn grant(rule: &Rule) -> Grant {
@@ -50,7 +50,7 @@ fn grant(rule: &Rule) -> Grant {
 }
 
 fn judge(grant: &Grant, signer: u8) -> Result<(), GrantError> {
-    let sealed = cosign::seal(Kind::Grant, &fleet().id(), grant, &key(signer)).unwrap();
+    let sealed = cosign::seal(&fleet().id(), grant, &key(signer)).unwrap();
     let (read, signed) = verify_grant(&fleet(), &sealed)?;
     assert_eq!((&read, signed.is_some()), (grant, grant.under.is_some()));
     Ok(())

@@ -15,16 +15,16 @@ pub(crate) fn read(bytes: &[u8]) {
     for kind in Kind::ALL {
         let signers = claimed_signers(kind, bytes);
         assert!(signers.is_err() || signers.is_ok_and(|signers| !signers.is_empty()));
-        assert!(inspect::<Root>(kind, &FLEET, bytes).is_err());
+        assert!(inspect::<Root>(&FLEET, bytes).is_err());
     }
-    let _ = peek::<Release>(Kind::Release, bytes);
-    let _ = peek::<Assignment>(Kind::Assignment, bytes);
-    let _ = peek::<Grant>(Kind::Grant, bytes);
-    let _ = peek::<Revocation>(Kind::Revocation, bytes);
-    let _ = peek::<Rule>(Kind::Rule, bytes);
-    let _ = peek::<TwinChange>(Kind::TwinChange, bytes);
-    let _ = peek::<Joining>(Kind::Joining, bytes);
-    let _ = peek::<SecretChange>(Kind::Secret, bytes);
+    let _ = peek::<Release>(bytes);
+    let _ = peek::<Assignment>(bytes);
+    let _ = peek::<Grant>(bytes);
+    let _ = peek::<Revocation>(bytes);
+    let _ = peek::<Rule>(bytes);
+    let _ = peek::<TwinChange>(bytes);
+    let _ = peek::<Joining>(bytes);
+    let _ = peek::<SecretChange>(bytes);
     assert!(Signed::inspect(&FLEET, bytes).is_err());
     assert!(!proves(&FLEET, PublicKey::from_bytes([2; 32]), PublicKey::from_bytes([9; 32]), bytes));
     let (first, second) = bytes.split_at(bytes.len() / 2);

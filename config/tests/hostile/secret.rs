@@ -2,7 +2,7 @@
 
 use wayside_config::{
     cbor,
-    cosign::{Kind, inspect, peek},
+    cosign::{inspect, peek},
     identity::FleetId,
     limits::{SECRET_BYTES, VERSION_MAX},
     secret::{SecretChange, SecretMount, TAG_BYTES, is_secret_name},
@@ -21,6 +21,6 @@ pub(crate) fn read(bytes: &[u8]) {
     if let Ok(mount) = cbor::decode::<SecretMount>(bytes) {
         assert!(!mount.file.contains('/') && mount.mode <= 0o777);
     }
-    let _ = peek::<SecretChange>(Kind::Secret, bytes);
-    assert!(inspect::<SecretChange>(Kind::Secret, &FLEET, bytes).is_err());
+    let _ = peek::<SecretChange>(bytes);
+    assert!(inspect::<SecretChange>(&FLEET, bytes).is_err());
 }

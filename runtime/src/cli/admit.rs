@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use wayside_config::{
-    cosign::Kind, document::Grant, identity::DeviceId, limits::VERSION_MAX, workload::Target,
-};
+use wayside_config::{document::Grant, identity::DeviceId, limits::VERSION_MAX, workload::Target};
 
 use super::{
     assign::matches,
@@ -120,7 +118,7 @@ pub(super) fn sign_all(
     let now_ms = now_ms();
     let sign = |device: &Present| {
         let held = device.grant.as_ref().and_then(|grant| operator.granted(&grant.0));
-        operator.sign(Kind::Grant, &grant(device, terms, held.as_ref(), now_ms))
+        operator.sign(&grant(device, terms, held.as_ref(), now_ms))
     };
     devices.iter().map(sign).collect()
 }
@@ -150,7 +148,7 @@ pub(super) fn admit(
     grants: &[Vec<u8>],
 ) -> Result<(), Failure> {
     for grant in grants {
-        operator.check::<Grant>(Kind::Grant, grant)?;
+        operator.check::<Grant>(grant)?;
     }
     let mut all = grants.to_vec();
     // One that a new grant replaces would be refused as an older one.
@@ -248,7 +246,7 @@ pub(super) fn admit_at(
     grants: &[Vec<u8>],
 ) -> Result<(), Failure> {
     for grant in grants {
-        operator.check::<Grant>(Kind::Grant, grant)?;
+        operator.check::<Grant>(grant)?;
     }
     let ask = question(operator, grants, &[]);
     for device in devices {

@@ -161,7 +161,7 @@ impl ApplyArgs {
                     "`--now` is signed with the release: give it where the release is made, with `--out`";
                 return Err(Failure::Usage(text.into()));
             }
-            let release = cosign::peek(Kind::Release, &bytes)
+            let release = cosign::peek(&bytes)
                 .map_err(|error| Failure::Usage(format!("{name} is no release: {error}")))?;
             return Ok(Input::Release(Box::new(release), bytes));
         }
@@ -194,7 +194,7 @@ impl ApplyArgs {
                 let expires_ms = self.expires.map(|days| issued_ms + u64::from(days) * DAY_MS);
                 let mut release = Release { version, issued_ms, expires_ms, workload };
                 release.workload.update.now = self.now;
-                let sealed = operator.sign(Kind::Release, &release)?;
+                let sealed = operator.sign(&release)?;
                 (release, sealed)
             }
             Input::Release(release, sealed) => (*release, sealed),
@@ -205,7 +205,7 @@ impl ApplyArgs {
             output::note(&format!("{name} version {version} is written to {}", out.display()));
             return Ok(None);
         }
-        operator.check::<Release>(Kind::Release, &sealed)?;
+        operator.check::<Release>(&sealed)?;
         Ok(Some((release, sealed)))
     }
 

@@ -3,11 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use wayside_config::{
-    cosign::{self, Kind},
-    document::Grant,
-    settings::is_device_name,
-};
+use wayside_config::{cosign, document::Grant, settings::is_device_name};
 
 use super::{
     admit::{Terms, admit, admit_at, choose, confirm, is_called, sign_all, waiting_at},
@@ -161,7 +157,7 @@ impl ApproveArgs {
         let (mut devices, mut grants) = (Vec::new(), Vec::new());
         for file in &self.grants {
             let sealed = read(file)?;
-            let grant = operator.check::<Grant>(Kind::Grant, &sealed)?;
+            let grant = operator.check::<Grant>(&sealed)?;
             let device = waiting.iter().find(|device| device.device == grant.device).ok_or_else(|| {
                 let (name, key) = (&grant.name, grant.device);
                 Failure::Failed(format!("{} is for {name} ({key}), which does not wait here", file.display()))
@@ -180,6 +176,6 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
 
 /// What a sealed grant says, for a person.
 pub(super) fn what(sealed: &[u8]) -> Result<String, cosign::CosignError> {
-    let Grant { device, name, version, .. } = cosign::peek(Kind::Grant, sealed)?;
+    let Grant { device, name, version, .. } = cosign::peek(sealed)?;
     Ok(format!("grant {version} of {name} ({device})"))
 }

@@ -3,11 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wayside_config::{
-    cosign::{self, Kind},
-    document::Assignment,
-    identity::DeviceId,
-};
+use wayside_config::{cosign, document::Assignment, identity::DeviceId};
 
 use super::{assign::Change, failure::Failure, operator::Operator, site::Site};
 use crate::{
@@ -45,7 +41,7 @@ fn opened(operator: &Operator, told: &Away) -> Option<Versions> {
     let (assignment, releases) = match &told.assignment {
         None => (0, Vec::new()),
         Some(sealed) => {
-            let (_, opened) = operator.fleet.verify::<Assignment>(Kind::Assignment, &sealed.0).ok()?;
+            let (_, opened) = operator.fleet.verify::<Assignment>(&sealed.0).ok()?;
             if opened.device != grant.device {
                 return None;
             }
@@ -75,7 +71,7 @@ fn keepers(device: DeviceId, here: &[Versions]) -> BTreeSet<DeviceId> {
 
 fn is_for(told: &Away, device: DeviceId) -> bool {
     let assignment = told.assignment.as_ref();
-    let peeked = assignment.map(|sealed| cosign::peek::<Assignment>(Kind::Assignment, &sealed.0));
+    let peeked = assignment.map(|sealed| cosign::peek::<Assignment>(&sealed.0));
     matches!(peeked, Some(Ok(assignment)) if assignment.device == device)
 }
 
@@ -191,8 +187,8 @@ mod tests {
         let release = ReleaseRef { workload: "w".into(), version, sha256: [7; 32], members: Vec::new() };
         let assignment = Assignment { device: id(device), version, releases: vec![release] };
         Away {
-            grant: Sealed(operator.seal(Kind::Grant, &grant).unwrap()),
-            assignment: Some(Sealed(operator.seal(Kind::Assignment, &assignment).unwrap())),
+            grant: Sealed(operator.seal(&grant).unwrap()),
+            assignment: Some(Sealed(operator.seal(&assignment).unwrap())),
         }
     }
 

@@ -3,8 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use wayside_config::{
-    cbor,
-    cosign::{self, Kind},
+    cbor, cosign,
     fleet::{Fleet, Roles, Root},
     hash::sha256,
     identity::{FleetId, PublicKey},
@@ -158,8 +157,8 @@ impl InitArgs {
         let expires_ms = expiry(issued_ms, self.expires);
         let root = Root { version: 1, issued_ms, expires_ms, previous: None, roles };
         let id = FleetId::from_bytes(sha256(&cbor::encode(&root)));
-        let sealed = cosign::seal(Kind::Root, &id, &root, &*signer)
-            .map_err(|error| Failure::Failed(error.to_string()))?;
+        let sealed =
+            cosign::seal(&id, &root, &*signer).map_err(|error| Failure::Failed(error.to_string()))?;
         FleetFile { roots: vec![sealed.into()], revocation: None }.write(&path)?;
         say_who_signs_next(&path, root.roles.root.threshold());
         output::text(&id.to_string())

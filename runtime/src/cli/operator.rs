@@ -11,9 +11,8 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use ed25519_dalek::SigningKey;
-use serde::{Serialize, de::DeserializeOwned};
 use wayside_config::{
-    cosign::{self, CosignError, Kind},
+    cosign::{self, CosignError, Document},
     document::{Grant, Revocation},
     fleet::Fleet,
     rule::{Signed, verify_grant},
@@ -111,7 +110,7 @@ impl KeyFile {
                     (None, _) => file.fleet(&path)?,
                 };
                 // One that still lacks signatures no device would take.
-                let whole = |sealed: &Bytes| fleet.verify::<Revocation>(Kind::Revocation, sealed).is_ok();
+                let whole = |sealed: &Bytes| fleet.verify::<Revocation>(sealed).is_ok();
                 let revocation = file.revocation.filter(whole).map(Into::into);
                 (fleet, revocation)
             }
@@ -193,34 +192,26 @@ impl KeyFile {
 
 impl Operator {
     /// Signs a document that this operator's signature is enough for.
-    pub(super) fn seal<T: Serialize + DeserializeOwned>(
-        &self,
-        kind: Kind,
-        document: &T,
-    ) -> Result<Vec<u8>, Failure> {
-        let sealed = self.sign(kind, document)?;
-        self.check::<T>(kind, &sealed)?;
+    pub(super) fn seal<T: Document>(&self, document: &T) -> Result<Vec<u8>, Failure> {
+        let sealed = self.sign(document)?;
+        self.check::<T>(&sealed)?;
         Ok(sealed)
     }
 
     /// Signs a document that others may have to sign too.
-    pub(super) fn sign<T: Serialize>(&self, kind: Kind, document: &T) -> Result<Vec<u8>, Failure> {
-        cosign::seal(kind, &self.fleet.id(), document, &*self.signer).map_err(|error| refused(&error))
+    pub(super) fn sign<T: Document>(&self, document: &T) -> Result<Vec<u8>, Failure> {
+        cosign::seal(&self.fleet.id(), document, &*self.signer).map_err(|error| refused(&error))
     }
 
     /// Whether enough have signed for devices to take it. Gives what it says.
-    pub(super) fn check<T: Serialize + DeserializeOwned>(
-        &self,
-        kind: Kind,
-        sealed: &[u8],
-    ) -> Result<T, Failure> {
-        self.fleet.verify(kind, sealed).map(|(_, document)| document).map_err(|error| refused(&error))
+    pub(super) fn check<T: Document>(&self, sealed: &[u8]) -> Result<T, Failure> {
+        self.fleet.verify(sealed).map(|(_, document)| document).map_err(|error| refused(&error))
     }
 
     /// The grant, when it counts in the fleet now.
     pub(super) fn granted(&self, sealed: &[u8]) -> Option<Grant> {
         let (grant, under) = verify_grant(&self.fleet, sealed).ok()?;
-        let list = self.revocation.as_deref().map(|list| cosign::peek::<Revocation>(Kind::Revocation, list));
+        let list = self.revocation.as_deref().map(cosign::peek::<Revocation>);
         let is_void = |list: &Revocation| {
             let is_out = |device: &_| list.devices.binary_search(device).is_ok();
             let is_ended =

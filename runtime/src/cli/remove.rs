@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use wayside_config::cosign::Kind;
 
 use super::{
     assign::{Change, take_off},
@@ -86,7 +85,9 @@ pub(super) fn ask_all(site: &mut Site) -> (Vec<Versions>, Vec<String>) {
             }
             Ok(_) => {
                 let name = &device.name;
-                output::note(&format!("warning: {name} is left out: another device, or one of another version, answered for it"));
+                output::note(&format!(
+                    "warning: {name} is left out: another device, or one of another version, answered for it"
+                ));
                 unknown.push(device.name);
             }
             Err(Failure::Failed(reason) | Failure::Unreachable(reason) | Failure::Usage(reason)) => {
@@ -123,7 +124,7 @@ pub(super) fn hand_over(
 ) -> Result<Vec<String>, Failure> {
     let mut signed = Vec::new();
     for change in changes {
-        let assignment = operator.seal(Kind::Assignment, &change.assignment)?;
+        let assignment = operator.seal(&change.assignment)?;
         signed.push(Signed { change, assignment });
     }
     let is_here = |change: &Change| here.iter().any(|there| there.device == change.assignment.device);

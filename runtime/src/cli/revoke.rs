@@ -52,7 +52,7 @@ impl RevokeArgs {
             roots: operator.fleet.roots().iter().cloned().map(Into::into).collect(),
             revocation: None,
         });
-        let before = file.revocation.map(|sealed| cosign::peek::<Revocation>(Kind::Revocation, &sealed));
+        let before = file.revocation.map(|sealed| cosign::peek::<Revocation>(&sealed));
         let (version, mut devices, mut documents) = match before.transpose().map_err(failed)? {
             Some(list) => (list.version, list.devices, list.documents),
             None => (0, Vec::new(), Vec::new()),
@@ -71,8 +71,8 @@ impl RevokeArgs {
         documents.dedup();
         let version = version.saturating_add(1).min(VERSION_MAX);
         let list = Revocation { version, issued_ms: now_ms(), devices, documents };
-        let sealed = operator.sign(Kind::Revocation, &list)?;
-        let enough = operator.fleet.verify::<Revocation>(Kind::Revocation, &sealed);
+        let sealed = operator.sign(&list)?;
+        let enough = operator.fleet.verify::<Revocation>(&sealed);
         FleetFile { roots: file.roots, revocation: Some(sealed.into()) }.write(&path)?;
         let (devices, documents) = (list.devices.len(), list.documents.len());
         let next = match enough {

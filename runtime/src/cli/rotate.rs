@@ -2,7 +2,7 @@
 
 use clap::Args;
 use wayside_config::{
-    cosign::{self, Kind},
+    cosign,
     document::Revocation,
     fleet::{Fleet, Roles},
     identity::PublicKey,
@@ -57,16 +57,16 @@ impl RotateArgs {
         let issued_ms = now_ms();
         let next = fleet.next(roles, issued_ms, expiry(issued_ms, self.expires));
         let failed = |error: cosign::CosignError| Failure::Failed(error.to_string());
-        let sealed = cosign::seal(Kind::Root, &fleet.id(), &next, &*operator.signer).map_err(failed)?;
+        let sealed = cosign::seal(&fleet.id(), &next, &*operator.signer).map_err(failed)?;
         let mut roots: Vec<_> = fleet.roots().iter().cloned().map(Into::into).collect();
         roots.push(sealed.into());
         // Who may revoke may be others now: what is revoked is signed anew, so that new devices take it.
         let revocation = match &operator.revocation {
             Some(sealed) => {
-                let before = cosign::peek::<Revocation>(Kind::Revocation, sealed).map_err(failed)?;
+                let before = cosign::peek::<Revocation>(sealed).map_err(failed)?;
                 let version = before.version.saturating_add(1).min(VERSION_MAX);
                 let list = Revocation { version, issued_ms, ..before };
-                let sealed = cosign::seal(Kind::Revocation, &fleet.id(), &list, &*operator.signer);
+                let sealed = cosign::seal(&fleet.id(), &list, &*operator.signer);
                 Some(sealed.map_err(failed)?.into())
             }
             None => None,

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use wayside_config::{
-    cosign::Kind,
     document::DocumentId,
     identity::PublicKey,
     limits::MEMBERS,
@@ -158,7 +157,7 @@ impl Gives {
             labels: self.labels.into_iter().collect(),
             site: self.site,
         };
-        let sealed = operator.sign(Kind::Rule, &rule)?;
+        let sealed = operator.sign(&rule)?;
         let id = Signed::inspect(&operator.fleet.id(), &sealed)
             .map_err(|error| Failure::Usage(format!("this is too much for a rule: {error}")))?
             .id;
@@ -171,7 +170,7 @@ impl Gives {
                 ));
             }
             None => {
-                operator.check::<Rule>(Kind::Rule, &sealed)?;
+                operator.check::<Rule>(&sealed)?;
                 hand(&mut there, &operator, &keeper, &sealed)?;
                 output::note(&format!(
                     "{} admits by it for {} day(s), whenever it is on",

@@ -11,7 +11,6 @@ use std::{
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use wayside_config::{
-    cosign::Kind,
     limits::{SECRET_BYTES, VERSION_MAX},
     secret::{SecretChange, SecretName, is_secret_name},
     workload::is_name,
@@ -292,7 +291,7 @@ fn sealed(
     let binding = change.binding(&operator.fleet.id());
     change.value =
         value.map(|value| seal(value, &member.device, &binding)).transpose().map_err(Failure::Failed)?;
-    operator.seal(Kind::Secret, &change)
+    operator.seal(&change)
 }
 
 fn secret(text: &str) -> Result<String, String> {

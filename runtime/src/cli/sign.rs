@@ -98,15 +98,15 @@ fn sign_fleet(path: &Path, file: FleetFile, signer: &dyn Signer) -> Result<(), F
 /// What kind of document of the fleet it is: that under which its signatures hold.
 pub(super) fn kind_of(fleet: &FleetId, sealed: &[u8]) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| match kind {
-        Kind::Root => cosign::inspect::<Root>(*kind, fleet, sealed).is_ok(),
-        Kind::Release => cosign::inspect::<Release>(*kind, fleet, sealed).is_ok(),
-        Kind::Assignment => cosign::inspect::<Assignment>(*kind, fleet, sealed).is_ok(),
-        Kind::TwinChange => cosign::inspect::<TwinChange>(*kind, fleet, sealed).is_ok(),
-        Kind::Secret => cosign::inspect::<SecretChange>(*kind, fleet, sealed).is_ok(),
-        Kind::Revocation => cosign::inspect::<Revocation>(*kind, fleet, sealed).is_ok(),
-        Kind::Grant => cosign::inspect::<Grant>(*kind, fleet, sealed).is_ok(),
-        Kind::Rule => cosign::inspect::<Rule>(*kind, fleet, sealed).is_ok(),
-        Kind::Joining => cosign::inspect::<Joining>(*kind, fleet, sealed).is_ok(),
+        Kind::Root => cosign::inspect::<Root>(fleet, sealed).is_ok(),
+        Kind::Release => cosign::inspect::<Release>(fleet, sealed).is_ok(),
+        Kind::Assignment => cosign::inspect::<Assignment>(fleet, sealed).is_ok(),
+        Kind::TwinChange => cosign::inspect::<TwinChange>(fleet, sealed).is_ok(),
+        Kind::Secret => cosign::inspect::<SecretChange>(fleet, sealed).is_ok(),
+        Kind::Revocation => cosign::inspect::<Revocation>(fleet, sealed).is_ok(),
+        Kind::Grant => cosign::inspect::<Grant>(fleet, sealed).is_ok(),
+        Kind::Rule => cosign::inspect::<Rule>(fleet, sealed).is_ok(),
+        Kind::Joining => cosign::inspect::<Joining>(fleet, sealed).is_ok(),
     })
 }
 

@@ -23,9 +23,7 @@ use super::{
     output,
     wait::now_ms,
 };
-use crate::control::{
-    Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Status, seal_ask,
-};
+use crate::control::{Answer, Ask, Client, InLobby, MessageLine, Neighbour, Present, Status, seal_ask};
 
 /// How long a device on the mesh may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -206,9 +204,7 @@ impl Site {
         let status = |(device, answer): (&DeviceId, Result<Answer, Failure>)| match answer {
             Ok(Answer::Status(status)) => Ok(*status),
             Ok(_) => Err(unexpected()),
-            Err(Failure::Failed(reason)) => {
-                Err(Failure::Failed(format!("{}: {reason}", self.name(*device))))
-            }
+            Err(Failure::Failed(reason)) => Err(Failure::Failed(format!("{}: {reason}", self.name(*device)))),
             Err(other) => Err(other),
         };
         devices.iter().zip(answers).map(status).collect()

@@ -16,7 +16,6 @@ use wayside_actors::{
     report::{ModuleState, ModuleStatus, Report},
 };
 use wayside_config::{
-    cosign::Kind,
     document::{Assignment, Release, TwinChange},
     fleet::Fleet,
     hash::sha256,
@@ -60,14 +59,12 @@ impl Fake {
     fn apply(&self, roots: &[Sealed], assignment: &Sealed, releases: &[Sealed]) -> Result<Answer, String> {
         let roots: Vec<&[u8]> = roots.iter().map(|root| root.0.as_slice()).collect();
         let fleet = Fleet::open(&roots).map_err(|error| error.to_string())?;
-        let (_, assignment) =
-            fleet.verify::<Assignment>(Kind::Assignment, &assignment.0).map_err(|error| error.to_string())?;
+        let (_, assignment) = fleet.verify::<Assignment>(&assignment.0).map_err(|error| error.to_string())?;
         assert_eq!(assignment.device, device());
         let mut held = self.held.lock().unwrap();
         held.releases.clear();
         for sealed in releases {
-            let (_, release) =
-                fleet.verify::<Release>(Kind::Release, &sealed.0).map_err(|error| error.to_string())?;
+            let (_, release) = fleet.verify::<Release>(&sealed.0).map_err(|error| error.to_string())?;
             assert!(assignment.releases.iter().any(|named| named.sha256 == sha256(&sealed.0)));
             held.releases.push(release);
         }
@@ -79,8 +76,7 @@ impl Fake {
 
     fn set_twin(&self, change: &Sealed) -> Result<Answer, String> {
         let fleet = self.held.lock().unwrap().fleet.clone().unwrap();
-        let (_, change) =
-            fleet.verify::<TwinChange>(Kind::TwinChange, &change.0).map_err(|error| error.to_string())?;
+        let (_, change) = fleet.verify::<TwinChange>(&change.0).map_err(|error| error.to_string())?;
         assert_eq!((change.device, change.life), (device(), 7));
         let mut held = self.held.lock().unwrap();
         let twin = held.twin.get_or_insert_with(|| Twin::new(7));

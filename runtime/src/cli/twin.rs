@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wayside_config::{cosign::Kind, document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
+use wayside_config::{document::TwinChange, identity::DeviceId, patch, workload::ModuleId};
 
 use super::{
     call::pretty,
@@ -249,7 +249,7 @@ fn change(
         twin.module.parse().map_err(|error| Failure::Failed(format!("{}: {error}", twin.module)))?;
     let version = pending.last().copied().unwrap_or(0).max(twin.desired_version).saturating_add(1);
     let change = TwinChange { device, name, module, life: twin.life, version, patch: patch.to_owned() };
-    operator.seal(Kind::TwinChange, &change)
+    operator.seal(&change)
 }
 
 fn split(target: &str) -> Result<(&str, &str), Failure> {
@@ -296,7 +296,7 @@ mod tests {
         let sealed = |pending| {
             let before = Shown { twin: twin.clone(), pending, problem: String::new() };
             let sealed = change(&operator, DeviceId::from_bytes([2; 32]), None, &before, "{}").unwrap();
-            operator.fleet.verify::<TwinChange>(Kind::TwinChange, &sealed).unwrap().1
+            operator.fleet.verify::<TwinChange>(&sealed).unwrap().1
         };
         assert_eq!((sealed(Vec::new()).version, sealed(vec![1, 2]).version), (1, 3));
         assert_eq!(sealed(Vec::new()).life, 7);

@@ -82,7 +82,7 @@ pub(super) fn judge(path: &Path, bytes: &[u8], key: &KeyFile) -> Result<Vec<Verd
         .ok_or_else(|| Failure::Failed(unknown(path, &key.fleet_path().unwrap_or_default())))?;
     let what = match kind {
         Kind::Release => {
-            let release = cosign::peek::<Release>(kind, bytes).map_err(|error| failed(path, &error))?;
+            let release = cosign::peek::<Release>(bytes).map_err(|error| failed(path, &error))?;
             format!("release {} version {}", release.workload.name, release.version)
         }
         Kind::Root => "a root".into(),
@@ -95,15 +95,15 @@ pub(super) fn judge(path: &Path, bytes: &[u8], key: &KeyFile) -> Result<Vec<Verd
         Kind::Joining => "a proof of a join token".into(),
     };
     let lacks = match kind {
-        Kind::Release => fleet.verify::<Release>(kind, bytes).err().map(|error| error.to_string()),
-        Kind::Revocation => fleet.verify::<Revocation>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Release => fleet.verify::<Release>(bytes).err().map(|error| error.to_string()),
+        Kind::Revocation => fleet.verify::<Revocation>(bytes).err().map(|error| error.to_string()),
         Kind::Grant => verify_grant(&fleet, bytes).err().map(|error| error.to_string()),
-        Kind::Rule => fleet.verify::<Rule>(kind, bytes).err().map(|error| error.to_string()),
-        Kind::TwinChange => fleet.verify::<TwinChange>(kind, bytes).err().map(|error| error.to_string()),
-        Kind::Secret => fleet.verify::<SecretChange>(kind, bytes).err().map(|error| error.to_string()),
+        Kind::Rule => fleet.verify::<Rule>(bytes).err().map(|error| error.to_string()),
+        Kind::TwinChange => fleet.verify::<TwinChange>(bytes).err().map(|error| error.to_string()),
+        Kind::Secret => fleet.verify::<SecretChange>(bytes).err().map(|error| error.to_string()),
         // A cloud may sign it alone, and which one a device obeys only that device knows.
         Kind::Assignment => fleet
-            .verify::<Assignment>(kind, bytes)
+            .verify::<Assignment>(bytes)
             .err()
             .map(|error| format!("{error}; a device takes it if that is its cloud")),
         Kind::Root => Some("a root counts with the chain before it alone: verify the fleet file".into()),
@@ -118,17 +118,16 @@ fn judge_fleet(path: &Path, file: &FleetFile) -> Result<Vec<Verdict>, Failure> {
     let (whole, draft) = file.parts(path)?;
     let mut verdicts = Vec::new();
     for (version, sealed) in (1..).zip(&file.roots) {
-        let (signers, _) =
-            cosign::inspect::<Root>(Kind::Root, &id, sealed).map_err(|error| failed(path, &error))?;
+        let (signers, _) = cosign::inspect::<Root>(&id, sealed).map_err(|error| failed(path, &error))?;
         let lacks = draft
             .filter(|draft| *draft == sealed)
             .and_then(|_| Fleet::open(&file.roots).err().map(|error| error.to_string()));
         verdicts.push(Verdict { what: format!("root {version}"), fleet: id, signers, lacks });
     }
     if let (Some(fleet), Some(sealed)) = (&whole, &file.revocation) {
-        let (signers, list) = cosign::inspect::<Revocation>(Kind::Revocation, &id, sealed)
-            .map_err(|error| failed(path, &error))?;
-        let lacks = fleet.verify::<Revocation>(Kind::Revocation, sealed).err().map(|error| error.to_string());
+        let (signers, list) =
+            cosign::inspect::<Revocation>(&id, sealed).map_err(|error| failed(path, &error))?;
+        let lacks = fleet.verify::<Revocation>(sealed).err().map(|error| error.to_string());
         let (devices, documents) = (list.devices.len(), list.documents.len());
         let what =
             format!("list {} of {devices} revoked device(s) and {documents} document(s)", list.version);

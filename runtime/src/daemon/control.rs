@@ -311,7 +311,7 @@ impl Control {
 
     /// With the releases that the device holds already.
     fn complete(&self, mut desired: Desired) -> Desired {
-        if let Ok(named) = cosign::peek::<Assignment>(cosign::Kind::Assignment, &desired.assignment) {
+        if let Ok(named) = cosign::peek::<Assignment>(&desired.assignment) {
             desired
                 .releases
                 .extend(named.releases.iter().filter_map(|wanted| self.view.release(&wanted.sha256)));

@@ -17,13 +17,7 @@ use wayside_actors::{
     device::{reconciler, wiring::Event},
     frame::Desired,
 };
-use wayside_config::{
-    cosign::{self, Kind},
-    document::Assignment,
-    hello::Hello,
-    identity::DeviceId,
-    settings::Settings,
-};
+use wayside_config::{cosign, document::Assignment, hello::Hello, identity::DeviceId, settings::Settings};
 use wayside_mesh::{
     circle::Circle,
     lobby::{Delivery, Heard, LOBBY, Lobby, LobbyEvents, LobbySettings, Place, Places, Saying, hand},
@@ -109,7 +103,7 @@ pub(super) struct Site {
 
 /// The version of the assignment in desired state.
 pub(super) fn version_of(desired: &Desired) -> Option<u64> {
-    let peeked = cosign::peek::<Assignment>(Kind::Assignment, &desired.assignment);
+    let peeked = cosign::peek::<Assignment>(&desired.assignment);
     peeked.ok().map(|assignment| assignment.version)
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
-    cosign::{self, Kind},
+    cosign,
     identity::FleetId,
     secret::{SecretChange, SecretName},
 };
@@ -72,7 +72,7 @@ impl Kept {
         };
         // Whether enough had signed was asked when they came, and the keys may be others by now.
         let opened = written.changes.into_iter().filter_map(|(fleet, sealed)| {
-            let (_, change) = cosign::inspect::<SecretChange>(Kind::Secret, &fleet, &sealed).ok()?;
+            let (_, change) = cosign::inspect::<SecretChange>(&fleet, &sealed).ok()?;
             Some((change.secret.clone(), Held::new(sealed, change, fleet)))
         });
         let held = opened.collect();

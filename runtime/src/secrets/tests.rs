@@ -3,11 +3,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use wayside_config::{
-    cosign::{self, Kind},
-    fleet::Fleet,
-    limits::VERSION_MAX,
-};
+use wayside_config::{cosign, fleet::Fleet, limits::VERSION_MAX};
 
 use super::*;
 
@@ -52,7 +48,7 @@ impl Device {
         let mut change = SecretChange { device: self.identity.device(), version, secret, value: None };
         let binding = change.binding(&self.fleet().id());
         change.value = value.map(|value| seal(value.as_bytes(), &change.device, &binding).unwrap());
-        let sealed = cosign::seal(Kind::Secret, &self.fleet().id(), &change, &self.operator).unwrap();
+        let sealed = cosign::seal(&self.fleet().id(), &change, &self.operator).unwrap();
         (sealed.into(), change)
     }
 

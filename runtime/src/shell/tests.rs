@@ -18,7 +18,7 @@ use wayside_actors::{
     queue::{Queue, StoreOp},
 };
 use wayside_config::{
-    cosign::{self, Kind},
+    cosign,
     document::{Assignment, Member, Release, ReleaseRef},
     fleet::Fleet,
     hash::sha256,
@@ -169,11 +169,11 @@ fn desired(device: DeviceId) -> Desired {
     };
     let fleet = Fleet::of_one(&operator).unwrap();
     let release = Release { version: 1, issued_ms: 0, expires_ms: None, workload };
-    let release = cosign::seal(Kind::Release, &fleet.id(), &release, &operator).unwrap();
+    let release = cosign::seal(&fleet.id(), &release, &operator).unwrap();
     let members = vec![Member { device, name: "ewr".into(), labels: BTreeMap::new() }];
     let reference = ReleaseRef { workload: "w".into(), version: 1, sha256: sha256(&release), members };
     let assignment = Assignment { device, version: 3, releases: vec![reference] };
-    let assignment = cosign::seal(Kind::Assignment, &fleet.id(), &assignment, &operator).unwrap();
+    let assignment = cosign::seal(&fleet.id(), &assignment, &operator).unwrap();
     let roots = fleet.roots().iter().cloned().map(Into::into).collect();
     Desired { roots, revocation: None, assignment: assignment.into(), releases: vec![release.into()] }
 }

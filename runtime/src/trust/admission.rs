@@ -210,9 +210,6 @@ pub(super) fn is_out(list: Option<&Revocation>, device: &DeviceId) -> bool {
 }
 
 fn is_for(sealed: &[u8], device: &DeviceId) -> bool {
-    use wayside_config::{
-        cosign::{Kind, peek},
-        document::Grant,
-    };
-    peek::<Grant>(Kind::Grant, sealed).is_ok_and(|grant| grant.device == *device)
+    use wayside_config::{cosign::peek, document::Grant};
+    peek::<Grant>(sealed).is_ok_and(|grant| grant.device == *device)
 }

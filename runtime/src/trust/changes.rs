@@ -1,8 +1,7 @@
 //! Changes of this device that operators sign: of its twins, and of its secrets.
 
-use serde::{Serialize, de::DeserializeOwned};
 use wayside_config::{
-    cosign::Kind,
+    cosign::Document,
     document::TwinChange,
     identity::{DeviceId, FleetId},
     secret::SecretChange,
@@ -21,8 +20,7 @@ impl Trust {
     }
 
     pub(super) fn verify_twin_at(&self, sealed: &[u8], name: &str, now: Now) -> Result<TwinChange, String> {
-        let (change, _) =
-            self.open_change::<TwinChange>(Kind::TwinChange, sealed, |change| change.device, now)?;
+        let (change, _) = self.open_change::<TwinChange>(sealed, |change| change.device, now)?;
         match &change.name {
             Some(meant) if meant != name => {
                 Err(format!("the change is for {meant}, and this device is called {name}"))
@@ -44,13 +42,12 @@ impl Trust {
         sealed: &[u8],
         now: Now,
     ) -> Result<(SecretChange, FleetId), String> {
-        self.open_change(Kind::Secret, sealed, |change: &SecretChange| change.device, now)
+        self.open_change(sealed, |change: &SecretChange| change.device, now)
     }
 
     /// Opens a change of this device that enough operators of today have signed.
-    fn open_change<T: Serialize + DeserializeOwned>(
+    fn open_change<T: Document>(
         &self,
-        kind: Kind,
         sealed: &[u8],
         of: impl FnOnce(&T) -> DeviceId,
         now: Now,
@@ -63,7 +60,7 @@ impl Trust {
         let time_ms = lock(&self.lived).time_ms(now);
         not_expired("the fleet's root", fleet.root().expires_ms, time_ms)
             .map_err(|error| error.to_string())?;
-        let (_, change) = fleet.verify::<T>(kind, sealed).map_err(|error| {
+        let (_, change) = fleet.verify::<T>(sealed).map_err(|error| {
             format!(
                 "the change: {error}; let it be signed by enough of those who may in the fleet of this device"
             )

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use wayside_actors::frame::Desired;
 use wayside_config::{
-    cosign::Kind,
     document::{Assignment, Release, Revocation},
     hash::sha256,
 };
@@ -32,15 +31,14 @@ impl Trust {
             return Err(TrustError::NoFleet);
         };
         self.keep(&mut known, &offered)?;
-        let (_, assignment) = fleet
-            .verify::<Assignment>(Kind::Assignment, &desired.assignment)
-            .map_err(TrustError::Assignment)?;
+        let (_, assignment) =
+            fleet.verify::<Assignment>(&desired.assignment).map_err(TrustError::Assignment)?;
         not_expired("the fleet's root", fleet.root().expires_ms, lock(&self.lived).time_ms(now))?;
         let named: BTreeSet<[u8; 32]> = assignment.releases.iter().map(|named| named.sha256).collect();
         let releases: Vec<Bytes> =
             desired.releases.iter().filter(|sealed| named.contains(&sha256(sealed))).cloned().collect();
         for sealed in &releases {
-            fleet.verify::<Release>(Kind::Release, sealed).map_err(TrustError::Release)?;
+            fleet.verify::<Release>(sealed).map_err(TrustError::Release)?;
         }
         let list = offered.revocation.as_ref().map(|revoked| &revoked.list);
         self.check_of_site(&assignment, list)?;

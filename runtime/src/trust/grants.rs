@@ -72,7 +72,7 @@ impl Grants {
         let Some(fleet) = fleet.map(Fleet::id) else { return (Self::default(), None) };
         // Whether enough had signed was asked when they came, and the keys may be others by now. Those of another fleet are not read.
         let opened = written.grants.into_iter().filter_map(|sealed| {
-            let (_, grant) = cosign::inspect::<Grant>(Kind::Grant, &fleet, &sealed).ok()?;
+            let (_, grant) = cosign::inspect::<Grant>(&fleet, &sealed).ok()?;
             let signed = rule::under(&fleet, &grant);
             Some((grant.device, Granted::new(sealed, grant, signed.as_ref())))
         });
@@ -105,7 +105,7 @@ impl Grants {
         time_ms: u64,
     ) -> Result<Option<DeviceId>, TrustError> {
         let wrong = |error| TrustError::Grant(GrantError::Grant(error));
-        let peeked = cosign::peek::<Grant>(Kind::Grant, sealed).map_err(wrong)?;
+        let peeked = cosign::peek::<Grant>(sealed).map_err(wrong)?;
         // What is not a rule is refused below.
         let rule = peeked
             .under
@@ -143,7 +143,7 @@ impl Grants {
     /// Forgets those that are of another fleet, or count no more: they leave room for others.
     pub(super) fn forget(&mut self, fleet: &FleetId, mut is_out: impl FnMut(&Granted) -> bool) {
         self.0.retain(|_, granted| {
-            !is_out(granted) && cosign::inspect::<Grant>(Kind::Grant, fleet, &granted.sealed).is_ok()
+            !is_out(granted) && cosign::inspect::<Grant>(fleet, &granted.sealed).is_ok()
         });
     }
 }

@@ -5,11 +5,7 @@ use std::io;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_actors::frame::Desired;
-use wayside_config::{
-    cosign::{self, Kind},
-    document::Revocation,
-    fleet::Fleet,
-};
+use wayside_config::{cosign, document::Revocation, fleet::Fleet};
 
 use super::TrustError;
 use crate::state::{Found, StateFolder};
@@ -75,8 +71,7 @@ impl Known {
         let fleet = Fleet::open(roots)?;
         let open = |sealed: Bytes| {
             // Whether enough had signed was asked when it came, and the keys may be others by now.
-            let (_, list) =
-                cosign::inspect(Kind::Revocation, &fleet.id(), &sealed).map_err(TrustError::Revocation)?;
+            let (_, list) = cosign::inspect(&fleet.id(), &sealed).map_err(TrustError::Revocation)?;
             Ok::<_, TrustError>(Revoked { sealed, list })
         };
         let revocation = revocation.map(open).transpose()?;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wayside_config::{
     blob::Blob,
-    cosign::{self, Kind},
+    cosign,
     document::{DocumentId, Grant, Revocation},
     fleet::Fleet,
     identity::{DeviceId, FleetId},
@@ -225,7 +225,7 @@ impl Trust {
             site: rule.site.clone(),
             under: Some(Blob(kept.signed.sealed.clone())),
         };
-        let sealed = cosign::seal(Kind::Grant, &fleet.id(), &grant, key).map_err(TrustError::Sign)?;
+        let sealed = cosign::seal(&fleet.id(), &grant, key).map_err(TrustError::Sign)?;
         let sealed = Bytes::from(sealed);
         let mut next_grants = grants.clone();
         next_grants.take(fleet, list, &sealed, time_ms)?;

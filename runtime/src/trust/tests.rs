@@ -120,7 +120,7 @@ fn a_change_of_a_twin_is_signed_by_who_assigns() {
             version: 1,
             patch: "{}".into(),
         };
-        cosign::seal(Kind::TwinChange, &operators.fleet.id(), &change, &key(seed)).unwrap()
+        cosign::seal(&operators.fleet.id(), &change, &key(seed)).unwrap()
     };
     let here = public(DEVICE);
     assert!(trust.verify_twin(&change(here, None, 1), "ewr").unwrap_err().contains("no fleet"));

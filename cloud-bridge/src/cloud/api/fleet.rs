@@ -1,10 +1,10 @@
 //! The fleet's roots: operators introduce them, and whoever looks sees which fleet it is.
 
 use axum::{Json, body::Bytes, extract::State, http::StatusCode};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use wayside_config::{
     cbor,
-    cosign::{CosignError, Kind},
+    cosign::{CosignError, Document},
     fleet::{Fleet, FleetError, Roles},
     identity::FleetId,
 };
@@ -75,17 +75,12 @@ fn refused(refused: Refused) -> ApiError {
 }
 
 /// What a document of the fleet says that enough of its operators have signed.
-pub(super) fn verified<T: Serialize + DeserializeOwned>(
-    hub: &Hub,
-    kind: Kind,
-    sealed: &[u8],
-    help: &str,
-) -> Result<T, ApiError> {
+pub(super) fn verified<T: Document>(hub: &Hub, sealed: &[u8], help: &str) -> Result<T, ApiError> {
     let known = hub.state.fleet();
     let Some(fleet) = known.fleet else {
         return Err(if known.is_damaged { refused(Refused::Damaged) } else { none() });
     };
-    fleet.verify(kind, sealed).map(|(_, document)| document).map_err(|error| {
+    fleet.verify(sealed).map(|(_, document)| document).map_err(|error| {
         let status = match error {
             CosignError::Threshold { .. } => StatusCode::FORBIDDEN,
             CosignError::TooLarge { .. }

@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::Value;
 use wayside_actors::cloud::fleet::{Event, TwinRecord};
-use wayside_config::{cosign::Kind, document::TwinChange, hash::sha256, workload::ModuleId};
+use wayside_config::{document::TwinChange, hash::sha256, workload::ModuleId};
 
 use super::{Shared, devices::find, error::ApiError, fleet::verified, workloads::settle};
 
@@ -77,7 +77,7 @@ pub(super) async fn set(
     let help = "`wayside twin set` makes, signs and sends one";
     let refused = |error: String| ApiError::bad_request(error, help);
     let device = find(&hub, &name)?;
-    let change = verified::<TwinChange>(&hub, Kind::TwinChange, &sealed, help)?;
+    let change = verified::<TwinChange>(&hub, &sealed, help)?;
     if change.device != device || change.module != ModuleId::new(workload, module) {
         return Err(refused("the change is for another device or module than the address".into()));
     }

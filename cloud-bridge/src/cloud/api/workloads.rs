@@ -88,7 +88,7 @@ pub(super) async fn apply(
         return Err(ApiError::new(status, format!("expected a sealed release, {SEALED}"), help));
     }
     let sealed = body.map_err(|error| ApiError::new(error.status(), error.body_text(), help))?;
-    let release = verified::<Release>(&hub, Kind::Release, &sealed, help)?;
+    let release = verified::<Release>(&hub, &sealed, help)?;
     check_still_good(&hub, &release, &sealed)?;
     let (name, version) = (release.workload.name.clone(), release.version);
     let devices = settle(&hub, |ticket| Event::Applied {
@@ -110,7 +110,7 @@ fn check_still_good(hub: &Hub, release: &Release, sealed: &[u8]) -> Result<(), A
     }
     let Some((list, _)) = hub.state.fleet().revocation else { return Ok(()) };
     let hash = payload_hash(Kind::Release, sealed);
-    match (peek::<Revocation>(Kind::Revocation, &list), hash) {
+    match (peek::<Revocation>(&list), hash) {
         (Ok(list), Ok(hash)) if list.documents.binary_search(&DocumentId(hash)).is_ok() => {
             Err(conflict("the release is revoked: no device would take it"))
         }

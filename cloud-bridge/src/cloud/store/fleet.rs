@@ -18,12 +18,7 @@ use std::{
 use bytes::Bytes;
 use wayside_actors::cloud::fleet::{DeviceRecord, TwinRecord};
 use wayside_config::{
-    cosign::{Kind, peek},
-    document::Release,
-    hash::sha256,
-    identity::DeviceId,
-    statefile,
-    workload::ModuleId,
+    cosign::peek, document::Release, hash::sha256, identity::DeviceId, statefile, workload::ModuleId,
 };
 
 use super::{
@@ -182,7 +177,7 @@ impl FleetStore {
         for found in self.database.tree().scan_prefix(b"r") {
             let (key, value) = found.map_err(read_error)?;
             // Its signatures were checked when it was applied, and devices do so again.
-            match peek::<Release>(Kind::Release, &value) {
+            match peek::<Release>(&value) {
                 Ok(release) => releases.push(StoredRelease {
                     release: Box::new(release),
                     sha256: sha256(&value),

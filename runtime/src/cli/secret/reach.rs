@@ -102,7 +102,7 @@ fn proven(operator: &Operator, asked: DeviceId, own: &Present) -> Option<Member>
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use wayside_config::cosign::{self, Kind};
+    use wayside_config::cosign;
 
     use super::*;
     use crate::control::Sealed;
@@ -125,7 +125,7 @@ mod tests {
             under: None,
         };
         let seal = |signer: &SigningKey| {
-            let sealed = cosign::seal(Kind::Grant, &operator.fleet.id(), &grant, signer);
+            let sealed = cosign::seal(&operator.fleet.id(), &grant, signer);
             Some(Sealed(sealed.unwrap()))
         };
         let shown = |device: DeviceId, grant: Option<Sealed>| Present {

@@ -7,12 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use wayside_actors::frame::Desired;
-use wayside_config::{
-    audit::Way,
-    cosign::{self, Kind},
-    document::Assignment,
-    identity::DeviceId,
-};
+use wayside_config::{audit::Way, cosign, document::Assignment, identity::DeviceId};
 
 use super::Control;
 use crate::{
@@ -33,7 +28,7 @@ impl Control {
             let mut refused = BTreeMap::new();
             for assignment in assignments {
                 let assignment = Bytes::from(assignment.0);
-                let peeked = cosign::peek::<Assignment>(Kind::Assignment, &assignment);
+                let peeked = cosign::peek::<Assignment>(&assignment);
                 let device = peeked.map_err(|error| error.to_string())?.device;
                 let verified = trust.verify_copy(&with(assignment)).map_err(|error| error.to_string());
                 let kept = verified.and_then(|copied| copies.keep(copied).map_err(|error| error.to_string()));
@@ -64,7 +59,7 @@ impl Control {
     pub(in crate::daemon) async fn kept_by(&self, from: DeviceId, desired: Desired) {
         // Several have kept it, and bring it at once; those that come meanwhile take no room, and are brought again.
         let Ok(_taking) = self.taking.try_lock() else { return };
-        let peeked = cosign::peek::<Assignment>(Kind::Assignment, &desired.assignment);
+        let peeked = cosign::peek::<Assignment>(&desired.assignment);
         let newest = self.view.held().borrow().version;
         let Some(version) = peeked.ok().map(|peeked| peeked.version).filter(|version| *version > newest)
         else {

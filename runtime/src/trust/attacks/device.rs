@@ -10,6 +10,7 @@ use wayside_actors::{
 };
 use wayside_config::{
     cbor,
+    cosign::Document,
     document::{Grant, Member, ReleaseRef, TwinChange},
     fleet::{Roles, Root},
     rule::Rule,
@@ -173,7 +174,7 @@ impl Operators {
         let roles = roles(&[1, 2, 3], 2);
         let root = Root { version: 1, issued_ms, expires_ms: None, previous: None, roles };
         let id = FleetId::from_bytes(sha256(&cbor::encode(&root)));
-        let root = seal(Kind::Root, &id, &root, &[1, 2]);
+        let root = seal(&id, &root, &[1, 2]);
         Self { fleet: Fleet::open(&[root]).unwrap(), claimed: None, keys: vec![1, 2, 3] }
     }
 
@@ -195,7 +196,7 @@ impl Operators {
         let mut signers = [&self.keys, keys].concat();
         signers.sort_unstable();
         signers.dedup();
-        let sealed = seal(Kind::Root, &self.fleet.id(), &root, &signers);
+        let sealed = seal(&self.fleet.id(), &root, &signers);
         let chain = [self.roots(), vec![sealed.into()]].concat();
         *self = Self { fleet: Fleet::open(&chain).unwrap(), claimed: None, keys: keys.to_vec() };
     }
@@ -209,7 +210,7 @@ impl Operators {
     /// A next root that `signers` alone have signed, whether that is enough or not.
     pub(crate) fn rotate_by(&mut self, keys: &[u8], threshold: u64, signers: &[u8]) {
         let root = self.fleet.next(roles(keys, threshold), NOW_MS, None);
-        let sealed = seal(Kind::Root, &self.fleet.id(), &root, signers);
+        let sealed = seal(&self.fleet.id(), &root, signers);
         self.claimed = Some(sealed.into());
         self.keys = keys.to_vec();
     }
@@ -243,7 +244,7 @@ impl Operators {
             routes: Vec::new(),
         };
         let release = Release { version, issued_ms: NOW_MS, expires_ms, workload };
-        seal(Kind::Release, &self.fleet.id(), &release, signers)
+        seal(&self.fleet.id(), &release, signers)
     }
 
     fn enough(&self) -> Vec<u8> {
@@ -260,7 +261,7 @@ impl Operators {
         let hash = |sealed: &&[u8]| DocumentId(cosign::payload_hash(Kind::Release, sealed).unwrap());
         let documents = releases.iter().map(hash).collect();
         let list = Revocation { version, issued_ms: NOW_MS, devices: Vec::new(), documents };
-        seal(Kind::Revocation, &self.fleet.id(), &list, signers).into()
+        seal(&self.fleet.id(), &list, signers).into()
     }
 
     /// A grant, signed by as many as have to.
@@ -269,7 +270,7 @@ impl Operators {
     }
 
     pub(crate) fn grant_by(&self, grant: &Grant, signers: &[u8]) -> Vec<u8> {
-        seal(Kind::Grant, &self.fleet.id(), grant, signers)
+        seal(&self.fleet.id(), grant, signers)
     }
 
     /// A rule, signed by as many as have to.
@@ -278,20 +279,20 @@ impl Operators {
     }
 
     pub(crate) fn rule_by(&self, rule: &Rule, signers: &[u8]) -> Vec<u8> {
-        seal(Kind::Rule, &self.fleet.id(), rule, signers)
+        seal(&self.fleet.id(), rule, signers)
     }
 
     pub(crate) fn revoke_documents(&self, version: u64, documents: &[DocumentId]) -> Bytes {
         let documents = documents.to_vec();
         let list = Revocation { version, issued_ms: NOW_MS, devices: Vec::new(), documents };
-        seal(Kind::Revocation, &self.fleet.id(), &list, &self.enough()).into()
+        seal(&self.fleet.id(), &list, &self.enough()).into()
     }
 
     /// A change of a twin of the device.
     pub(crate) fn twin_by(&self, device: PublicKey, signers: &[u8]) -> Vec<u8> {
         let module = "w/m".parse().unwrap();
         let change = TwinChange { device, name: None, module, life: 1, version: 1, patch: "{}".into() };
-        seal(Kind::TwinChange, &self.fleet.id(), &change, signers)
+        seal(&self.fleet.id(), &change, signers)
     }
 
     /// A change of a secret of the device, with a value that is no matter here.
@@ -299,7 +300,7 @@ impl Operators {
         let value = SealedValue { sender: [9; 32], sealed: Ciphertext(vec![7; 20]) };
         let secret = SecretName { workload: None, secret: "token".into() };
         let change = SecretChange { device, version: 1, secret, value: Some(value) };
-        seal(Kind::Secret, &self.fleet.id(), &change, signers)
+        seal(&self.fleet.id(), &change, signers)
     }
 
     /// A list that these made at this time.
@@ -312,13 +313,13 @@ impl Operators {
     ) -> Bytes {
         let devices = devices.to_vec();
         let list = Revocation { version, issued_ms, devices, documents: Vec::new() };
-        seal(Kind::Revocation, &self.fleet.id(), &list, signers).into()
+        seal(&self.fleet.id(), &list, signers).into()
     }
 
     pub(crate) fn revoke_devices(&self, version: u64, devices: &[PublicKey]) -> Bytes {
         let devices = devices.to_vec();
         let list = Revocation { version, issued_ms: NOW_MS, devices, documents: Vec::new() };
-        seal(Kind::Revocation, &self.fleet.id(), &list, &self.enough()).into()
+        seal(&self.fleet.id(), &list, &self.enough()).into()
     }
 }
 
@@ -330,10 +331,10 @@ fn roles(seeds: &[u8], threshold: u64) -> Roles {
 }
 
 /// Signs as every one of `signers`, whoever they are.
-fn seal<T: serde::Serialize>(kind: Kind, fleet: &FleetId, document: &T, signers: &[u8]) -> Vec<u8> {
+fn seal<T: Document>(fleet: &FleetId, document: &T, signers: &[u8]) -> Vec<u8> {
     let (first, others) = signers.split_first().unwrap();
-    let sealed = cosign::seal(kind, fleet, document, &key(*first)).unwrap();
-    others.iter().fold(sealed, |sealed, seed| cosign::add(kind, fleet, &sealed, &key(*seed)).unwrap())
+    let sealed = cosign::seal(fleet, document, &key(*first)).unwrap();
+    others.iter().fold(sealed, |sealed, seed| cosign::add(T::KIND, fleet, &sealed, &key(*seed)).unwrap())
 }
 
 /// Desired state of these sealed releases, which may be anything.
@@ -345,7 +346,7 @@ pub(crate) fn desired(
     assigners: &[u8],
 ) -> Desired {
     let reference = |sealed: &Vec<u8>| {
-        let release = cosign::peek::<Release>(Kind::Release, sealed).ok();
+        let release = cosign::peek::<Release>(sealed).ok();
         ReleaseRef {
             workload: release.as_ref().map_or("w".into(), |release| release.workload.name.clone()),
             version: release.map_or(1, |release| release.version),
@@ -356,7 +357,7 @@ pub(crate) fn desired(
     let mut references: Vec<_> = releases.iter().map(reference).collect();
     references.sort_by(|a, b| a.workload.cmp(&b.workload));
     let assignment = Assignment { device, version, releases: references };
-    let assignment = seal(Kind::Assignment, &operators.fleet.id(), &assignment, assigners);
+    let assignment = seal(&operators.fleet.id(), &assignment, assigners);
     Desired {
         roots: operators.roots(),
         revocation: None,
