@@ -154,6 +154,27 @@ impl Document for Revocation {
     const KIND: Kind = Kind::Revocation;
 }
 
+impl Revocation {
+    /// Whether it puts this device out of the fleet.
+    #[must_use]
+    pub fn is_out(&self, device: &DeviceId) -> bool {
+        self.devices.binary_search(device).is_ok()
+    }
+
+    /// Whether this document counts no more.
+    #[must_use]
+    pub fn is_over(&self, document: &DocumentId) -> bool {
+        self.documents.binary_search(document).is_ok()
+    }
+
+    /// Whether a grant counts no more: the device is out, or the rule that it came in by is over, or the device that applied that
+    /// rule is out.
+    #[must_use]
+    pub fn is_void(&self, device: &DeviceId, under: Option<(&DocumentId, &DeviceId)>) -> bool {
+        self.is_out(device) || under.is_some_and(|(rule, by)| self.is_over(rule) || self.is_out(by))
+    }
+}
+
 /// A device's place in a fleet, signed in the role `admit` or by the device that a rule names: who shows it and proves the key may link with the devices of its site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

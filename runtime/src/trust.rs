@@ -207,19 +207,14 @@ impl Trust {
         for (release, sealed) in releases.iter().zip(&sealed).filter(|(_, sealed)| !is_held(sealed)) {
             let name = &release.workload.name;
             let hash = cosign::payload_hash(Kind::Release, sealed).map_err(TrustError::Release)?;
-            if revoked.is_some_and(|list| list.documents.binary_search(&DocumentId(hash)).is_ok()) {
+            if revoked.is_some_and(|list| list.is_over(&DocumentId(hash))) {
                 return Err(TrustError::Revoked(name.clone()));
             }
             not_expired(&format!("the release of `{name}`"), release.expires_ms, time_ms)?;
         }
         if !belongs {
             match (releases.is_empty(), by) {
-                (false, _) => {
-                    offered.save(&self.state)?;
-                    tracing::info!(fleet = %fleet.id(), "from now on this device belongs to the fleet of whoever applied something first");
-                    known.clone_from(&offered);
-                    self.changed.send_modify(|changes| *changes += 1);
-                }
+                (false, _) => self.belong(&mut known, &offered, &fleet.id(), "applied something")?,
                 // The cloud of its link says that there is nothing to run.
                 (true, Assigner::Cloud) => {}
                 (true, Assigner::Operator) => return Err(TrustError::Nothing),
@@ -243,9 +238,22 @@ impl Trust {
         Ok(())
     }
 
+    /// Belongs to a fleet from now on, because somebody of it came first and did this.
+    fn belong(
+        &self,
+        known: &mut Known,
+        offered: &Known,
+        fleet: &FleetId,
+        did: &'static str,
+    ) -> Result<(), TrustError> {
+        self.keep(known, offered)?;
+        tracing::info!(%fleet, "from now on this device belongs to the fleet of whoever {did} first");
+        Ok(())
+    }
+
     /// Whether this list puts this device out: by its key, or with what it came in by.
     fn is_out_by(&self, list: Option<&Revocation>) -> bool {
-        admission::is_out(list, &self.device)
+        list.is_some_and(|list| list.is_out(&self.device))
             || lock(&self.grants).get(&self.device).is_some_and(|own| own.is_void(list))
     }
 

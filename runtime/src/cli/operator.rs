@@ -15,7 +15,7 @@ use wayside_config::{
     cosign::{self, CosignError, Document},
     document::{Grant, Revocation},
     fleet::Fleet,
-    rule::{Signed, verify_grant},
+    rule::verify_grant,
     signer::Signer,
     statefile,
 };
@@ -212,13 +212,8 @@ impl Operator {
     pub(super) fn granted(&self, sealed: &[u8]) -> Option<Grant> {
         let (grant, under) = verify_grant(&self.fleet, sealed).ok()?;
         let list = self.revocation.as_deref().map(cosign::peek::<Revocation>);
-        let is_void = |list: &Revocation| {
-            let is_out = |device: &_| list.devices.binary_search(device).is_ok();
-            let is_ended =
-                |rule: &Signed| list.documents.binary_search(&rule.id).is_ok() || is_out(&rule.rule.by);
-            is_out(&grant.device) || under.as_ref().is_some_and(is_ended)
-        };
-        let is_out = matches!(&list, Some(Ok(list)) if is_void(list));
+        let under = under.as_ref().map(|signed| (&signed.id, &signed.rule.by));
+        let is_out = matches!(&list, Some(Ok(list)) if list.is_void(&grant.device, under));
         (!is_out && !grant.has_expired(now_ms())).then_some(grant)
     }
 

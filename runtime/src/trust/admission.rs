@@ -6,7 +6,6 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use wayside_actors::frame::Desired;
 use wayside_config::{
-    document::Revocation,
     fleet::Fleet,
     identity::{DeviceId, FleetId},
 };
@@ -103,9 +102,7 @@ impl Trust {
                 own?;
                 return Err(TrustError::NoGrant);
             }
-            offered.save(&self.state)?;
-            tracing::info!(fleet = %fleet.id(), "from now on this device belongs to the fleet of whoever admitted it first");
-            known.clone_from(&offered);
+            self.belong(&mut known, &offered, &fleet.id(), "admitted it")?;
         }
         let (version, issued_ms) = granted.map_or((None, 0), |grant| (Some(grant.version), grant.issued_ms));
         if next != *grants {
@@ -203,10 +200,6 @@ impl Trust {
 
 fn operators(fleet: &Fleet) -> BTreeSet<DeviceId> {
     fleet.root().roles.assign.keys().iter().copied().collect()
-}
-
-pub(super) fn is_out(list: Option<&Revocation>, device: &DeviceId) -> bool {
-    list.is_some_and(|list| list.devices.binary_search(device).is_ok())
 }
 
 fn is_for(sealed: &[u8], device: &DeviceId) -> bool {

@@ -42,10 +42,8 @@ impl Granted {
 
     /// Whether it counts no more by this list: of the device, of the rule, or of the device that applied that.
     pub(super) fn is_void(&self, list: Option<&Revocation>) -> bool {
-        let is_out = |device| list.is_some_and(|list| list.devices.binary_search(device).is_ok());
-        let is_taken_back = |rule| list.is_some_and(|list| list.documents.binary_search(rule).is_ok());
-        is_out(&self.grant.device)
-            || self.under.as_ref().is_some_and(|(rule, by)| is_taken_back(rule) || is_out(by))
+        let under = self.under.as_ref().map(|(rule, by)| (rule, by));
+        list.is_some_and(|list| list.is_void(&self.grant.device, under))
     }
 }
 
@@ -133,7 +131,7 @@ impl Grants {
         let device = grant.device;
         let granted = Granted::new(sealed.clone(), grant, signed.as_ref());
         if granted.is_void(list) {
-            let is_out = list.is_some_and(|list| list.devices.binary_search(&device).is_ok());
+            let is_out = list.is_some_and(|list| list.is_out(&device));
             return Err(if is_out { TrustError::Out(fleet.id()) } else { TrustError::Void });
         }
         self.0.insert(device, granted);

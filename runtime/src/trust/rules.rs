@@ -102,7 +102,7 @@ impl Rules {
 
     /// Leaves out those that count no more: they leave room for others.
     fn forget(&mut self, list: Option<&Revocation>, time_ms: u64) {
-        let is_over = |id: &DocumentId| list.is_some_and(|list| list.documents.binary_search(id).is_ok());
+        let is_over = |id: &DocumentId| list.is_some_and(|list| list.is_over(id));
         self.0.retain(|id, kept| !is_over(id) && !kept.signed.rule.has_expired(time_ms));
     }
 
@@ -147,7 +147,7 @@ impl Trust {
                 return Err(TrustError::OtherKeeper(rule.by, self.device));
             }
             super::not_expired("the rule", rule.expires_ms, time_ms)?;
-            if list.is_some_and(|list| list.documents.binary_search(&signed.id).is_ok()) {
+            if list.is_some_and(|list| list.is_over(&signed.id)) {
                 return Err(TrustError::Revoked(format!("rule {}", signed.id)));
             }
             newest_ms = newest_ms.max(rule.issued_ms);
@@ -206,7 +206,7 @@ impl Trust {
         let mut rules = lock(&self.rules);
         let mut next_rules = rules.clone();
         next_rules.forget(list, time_ms);
-        let is_out = super::admission::is_out(list, &newcomer.device);
+        let is_out = list.is_some_and(|list| list.is_out(&newcomer.device));
         let Some(kept) = next_rules.find(&fleet.id(), newcomer).filter(|_| !is_out) else { return Ok(None) };
         super::not_expired("the fleet's root", fleet.root().expires_ms, time_ms)?;
         let has_name = |granted: &&Granted| granted.grant.name == newcomer.name && counts(granted);

@@ -111,7 +111,7 @@ fn check_still_good(hub: &Hub, release: &Release, sealed: &[u8]) -> Result<(), A
     let Some((list, _)) = hub.state.fleet().revocation else { return Ok(()) };
     let hash = payload_hash(Kind::Release, sealed);
     match (peek::<Revocation>(&list), hash) {
-        (Ok(list), Ok(hash)) if list.documents.binary_search(&DocumentId(hash)).is_ok() => {
+        (Ok(list), Ok(hash)) if list.is_over(&DocumentId(hash)) => {
             Err(conflict("the release is revoked: no device would take it"))
         }
         (Ok(_) | Err(_), _) => Ok(()),
