@@ -93,7 +93,7 @@ impl Audit {
             }
             Ask::SetTwin { change } => return self.twin(way, &change.0),
             Ask::SetSecret { change } => return self.secret(way, &change.0),
-            Ask::Logs { module, .. } => reading(Act::Logs, module.clone()),
+            Ask::Logs { module, .. } | Ask::PreviousLogs { module, .. } => reading(Act::Logs, module.clone()),
             Ask::Audit { .. } => reading(Act::Audit, "this log".into()),
             Ask::Lock { for_ms, reason } => {
                 let text = format!("updates are held back for {} s: {reason}", for_ms / 1000);

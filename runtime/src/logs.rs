@@ -20,6 +20,25 @@ pub(crate) async fn read(
     engine.logs(&module, tail, since_ms).await
 }
 
+/// What the container before the present one of that module wrote last.
+///
+/// # Errors
+/// In words, with what to do.
+pub(crate) async fn previous(engine: &Engine, name: &str, tail: u32) -> Result<String, String> {
+    let (engine, name) = (engine.clone(), name.to_owned());
+    let read = move || {
+        let kept = engine.with_previous_logs();
+        let module = find(kept.iter(), &name).map_err(|_| {
+            let kept = if kept.is_empty() { "nothing".into() } else { kept.join(", ") };
+            format!("nothing is kept of a container of `{name}` before the one that is there: a device keeps what wrote something and was replaced, and has {kept}")
+        })?;
+        engine
+            .previous_logs(&module, tail)
+            .map_err(|error| format!("what {module} wrote before cannot be read: {error}"))
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|_| "the daemon is stopping".to_owned())?
+}
+
 /// The module that `name` means among `modules`.
 ///
 /// # Errors

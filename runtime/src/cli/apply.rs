@@ -38,7 +38,7 @@ use super::{
     sign::is_sealed,
     site::Site,
     view::{CloudDevice, DeviceView, Source},
-    wait::{Progress, now_ms, progress, wait},
+    wait::{Awaited, now_ms, wait},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -223,11 +223,9 @@ impl ApplyArgs {
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
             output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
-            let mut held = BTreeSet::new();
-            wait(Duration::from_secs(self.timeout), || {
-                missing_in_fleet(cloud, &applied.name, applied.version, &modules, &mut held)
-            })?;
-            held.iter().for_each(|what| output::note(&format!("  {what}")));
+            let mut awaited = Awaited::new(&applied.name, applied.version, &modules);
+            wait(Duration::from_secs(self.timeout), || missing_in_fleet(cloud, &mut awaited))?;
+            awaited.note_rest();
         }
         Ok(Some(applied))
     }
@@ -276,15 +274,15 @@ impl ApplyArgs {
         let modules: BTreeSet<String> = modules.into_keys().collect();
         if !self.no_wait {
             output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
-            let mut held = BTreeSet::new();
+            let mut awaited = Awaited::new(&name, version, &modules);
             wait(Duration::from_secs(self.timeout), || {
                 let mut missing = Vec::new();
                 for status in site.statuses(&targets) {
-                    missing.extend(missing_on(&status?.into(), &name, version, &modules, &mut held)?);
+                    missing.extend(awaited.missing(&status?.into())?);
                 }
                 Ok(missing)
             })?;
-            held.iter().for_each(|what| output::note(&format!("  {what}")));
+            awaited.note_rest();
         }
         Ok(Some(Applied { name, version, devices: targets.len() as u64, away }))
     }
@@ -318,50 +316,22 @@ fn version_for_cloud(held: Option<&Listed>, now_ms: u64) -> u64 {
 }
 
 /// A device that is away gets it when it is back: nobody waits for it.
-fn missing_in_fleet(
-    cloud: &Cloud,
-    workload: &str,
-    version: u64,
-    modules: &BTreeSet<String>,
-    held: &mut BTreeSet<String>,
-) -> Result<Vec<String>, Failure> {
+fn missing_in_fleet(cloud: &Cloud, awaited: &mut Awaited<'_>) -> Result<Vec<String>, Failure> {
     let devices: Vec<CloudDevice> = cloud.get("devices", &[])?;
     let mut missing = Vec::new();
     for device in devices {
         let view = DeviceView::from(device);
         let Source::Cloud { assigned, workloads, .. } = &view.source else { continue };
-        if view.presence != "online" || !workloads.iter().any(|name| name == workload) {
+        if view.presence != "online" || !workloads.iter().any(|name| name == awaited.workload) {
             continue;
         }
         if view.held < *assigned {
             missing.push(format!("{} has not taken it yet", view.name));
         } else {
-            missing.extend(missing_on(&view, workload, version, modules, held)?);
+            missing.extend(awaited.missing(&view)?);
         }
     }
     Ok(missing)
-}
-
-/// Who holds it back is noted: nobody waits for that.
-///
-/// # Errors
-/// When the device will not have it: nobody need wait any longer.
-fn missing_on(
-    view: &DeviceView,
-    workload: &str,
-    version: u64,
-    modules: &BTreeSet<String>,
-    held: &mut BTreeSet<String>,
-) -> Result<Option<String>, Failure> {
-    match progress(view, workload, version, modules) {
-        Progress::Done => Ok(None),
-        Progress::Held(what) => {
-            held.insert(what);
-            Ok(None)
-        }
-        Progress::Missing(what) => Ok(Some(what)),
-        Progress::Over(why) => Err(Failure::Failed(format!("{why}\nhelp: mend it and apply it again"))),
-    }
 }
 
 /// Reads no more than shows that a file is too large.

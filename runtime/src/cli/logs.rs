@@ -10,11 +10,18 @@ use super::{
     failure::Failure,
     output,
     place::{Place, PlaceArgs},
+    relay::Relayed,
+    site::unexpected,
 };
-use crate::{control::Ask, engine::timestamp::parse_ms};
+use crate::{
+    control::{Answer, Ask},
+    engine::timestamp::parse_ms,
+};
 
 /// Between two looks with `--follow`.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a device may take to answer by way of a cloud.
+const RELAYED: Duration = Duration::from_secs(10);
 /// Lines between two looks that are shown; more are left out.
 const FOLLOW_LINES: u32 = 10_000;
 
@@ -23,6 +30,7 @@ const FOLLOW_LINES: u32 = 10_000;
 #[command(after_long_help = "Examples:
   wayside logs ewr/sensor                  the last 100 lines of sensor on the device ewr
   wayside logs ewr/weather/sensor -f       name the workload where several have a sensor; follow
+  wayside logs ewr/sensor --previous       what the container before this one wrote last
   wayside logs ewr/sensor --tail 5 --cloud http://127.0.0.1:8480")]
 pub(super) struct LogsArgs {
     /// A device and one of its modules; DEVICE/WORKLOAD/MODULE where the module alone is not clear
@@ -34,6 +42,9 @@ pub(super) struct LogsArgs {
     /// Go on with lines as they come
     #[arg(short, long)]
     follow: bool,
+    /// What the container before the present one wrote last, such as that of a version that was taken back
+    #[arg(short, long, conflicts_with = "follow")]
+    previous: bool,
     /// Begin each line with its time
     #[arg(short, long)]
     timestamps: bool,
@@ -54,6 +65,10 @@ impl LogsArgs {
                 self.module
             )));
         };
+        if self.previous {
+            let text = self.previous(device, module)?;
+            return self.print(&text.lines().collect::<Vec<_>>());
+        }
         let mut ask: Box<dyn FnMut(u32, u64) -> Result<String, Failure>> = match self.place.find()? {
             Place::Cloud(cloud) => {
                 let path = format!("devices/{}/logs", encode(device));
@@ -78,6 +93,21 @@ impl LogsArgs {
             thread::sleep(POLL);
             let text = ask(FOLLOW_LINES, shown.since_ms)?;
             self.print(&shown.new_lines(&text))?;
+        }
+    }
+
+    fn previous(&self, device: &str, module: &str) -> Result<String, Failure> {
+        let ask = Ask::PreviousLogs { module: module.to_owned(), tail: self.tail };
+        match self.place.find()? {
+            Place::Cloud(cloud) => {
+                let relayed = Relayed::find(&cloud, &self.place.key, device)?;
+                let Answer::Logs { text } = relayed.ask(&ask, RELAYED)? else { return Err(unexpected()) };
+                Ok(text)
+            }
+            Place::Site(mut site) => {
+                let device = site.find(device)?.device;
+                site.logs(device, &ask)
+            }
         }
     }
 

@@ -167,7 +167,9 @@ impl ControlHandler for Fake {
             Ask::Versions => Ok(Answer::Versions(self.versions())),
             Ask::Apply { roots, assignment, releases, .. } => self.apply(&roots, &assignment, &releases),
             Ask::Keep { .. } => Ok(Answer::Kept { refused: Default::default() }),
-            Ask::Logs { module, .. } => Err(format!("no module is named `{module}`")),
+            Ask::Logs { module, .. } | Ask::PreviousLogs { module, .. } => {
+                Err(format!("no module is named `{module}`"))
+            }
             Ask::Call { module: None, body, .. } => {
                 let outcome = Ok(body.into_bytes().into());
                 Ok(Answer::Called { outcome: crate::control::Called::from(outcome) })

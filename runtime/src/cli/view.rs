@@ -338,14 +338,14 @@ impl DeviceView {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use wayside_actors::report::{Health, ModuleState, ModuleStatus, Phase, Report};
     use wayside_config::leaf::Fingerprint;
     use wayside_mesh::mqtt::Counted;
 
     use super::*;
 
-    fn status() -> Status {
+    pub(in crate::cli) fn status() -> Status {
         let module = ModuleStatus {
             state: ModuleState::BackOff,
             image: "sensor:1".into(),

@@ -83,6 +83,13 @@ pub enum Ask {
         /// Only lines from this wall-clock time in milliseconds on; 0 for all.
         since_ms: u64,
     },
+    /// What the container of a module before the present one wrote last: [`Answer::Logs`].
+    PreviousLogs {
+        /// As in [`Ask::Logs`], also when it runs no more.
+        module: String,
+        /// At most this many lines; at most 1,000.
+        tail: u32,
+    },
     /// Call a method of a module, or one of the device's own: [`Answer::Called`].
     Call {
         /// The name by which the asker means the device, whose key somebody else may have told: a device of
@@ -398,6 +405,10 @@ mod tests {
         assert_eq!(
             text(&Ask::Logs { module: "w/m".into(), tail: 5, since_ms: 0 }),
             r#"{"ask":"logs","module":"w/m","tail":5,"since_ms":0}"#
+        );
+        assert_eq!(
+            text(&Ask::PreviousLogs { module: "w/m".into(), tail: 5 }),
+            r#"{"ask":"previous-logs","module":"w/m","tail":5}"#
         );
         let call = Ask::Call {
             to: Some("ewr".into()),

@@ -133,6 +133,7 @@ mod tests {
                     | Ask::Apply { .. }
                     | Ask::Keep { .. }
                     | Ask::Call { .. }
+                    | Ask::PreviousLogs { .. }
                     | Ask::Twin { .. }
                     | Ask::SetTwin { .. }
                     | Ask::Secrets

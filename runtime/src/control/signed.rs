@@ -113,6 +113,7 @@ pub fn open_ask(
         | Ask::Rules
         | Ask::Keep { .. }
         | Ask::Logs { .. }
+        | Ask::PreviousLogs { .. }
         | Ask::Call { .. }
         | Ask::Twin { .. }
         | Ask::SetTwin { .. }

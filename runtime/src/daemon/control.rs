@@ -178,6 +178,10 @@ impl Control {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
                 Ok(Answer::Logs { text })
             }
+            Ask::PreviousLogs { module, tail } => {
+                let text = logs::previous(&self.engine, &module, tail).await?;
+                Ok(Answer::Logs { text })
+            }
             Ask::Call { to, module, method, body, deadline_ms } => {
                 self.check_name(to)?;
                 let outcome = self.call(module, method, body, deadline_ms).await.into();

@@ -10,6 +10,7 @@ mod images;
 mod link;
 mod logs;
 mod names;
+mod previous;
 mod running;
 pub(crate) mod timestamp;
 mod usage;
@@ -185,6 +186,21 @@ impl Engine {
     /// In words, with what to do.
     pub async fn logs(&self, module: &ModuleId, tail: u32, since_ms: u64) -> Result<String, String> {
         logs::read(&self.shared, module, tail, since_ms).await
+    }
+
+    /// The modules of which there is something in [`Self::previous_logs`], as `workload/module`. Reads the disk.
+    #[must_use]
+    pub fn with_previous_logs(&self) -> Vec<String> {
+        previous::modules(&self.shared.settings.state)
+    }
+
+    /// What the container before the present one of a module wrote last, in lines as [`Self::logs`] gives them: at most `tail` (and
+    /// 1,000, and 64 KiB). Reads the disk.
+    ///
+    /// # Errors
+    /// When nothing of it is kept.
+    pub fn previous_logs(&self, module: &ModuleId, tail: u32) -> std::io::Result<String> {
+        previous::read(&self.shared.settings.state, module, tail)
     }
 
     /// Stops all containers of this device, each within its grace.

@@ -24,7 +24,7 @@ use wayside_config::{
 
 use crate::clock::wall_ms;
 
-use super::{Ready, Shared, create, credentials::Listed, errors, health, images, names};
+use super::{Ready, Shared, create, credentials::Listed, errors, health, images, names, previous};
 
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
@@ -340,24 +340,27 @@ async fn leave(shared: &Arc<Shared>, module: &ModuleId, container: &str) -> Resu
     let name = names::leaving(&shared.settings.identity.device(), module, container);
     if has_ended && ready.docker.rename_container(container, RenameContainerOptions { name }).await.is_ok() {
         shared.settings.credentials.gone(container);
-        remove_soon(shared, container.to_owned());
+        let (shared, module, container) = (Arc::clone(shared), module.clone(), container.to_owned());
+        tokio::spawn(async move {
+            previous::keep(&shared, &module, &container).await;
+            remove_at_last(&shared, &container).await;
+        });
         return Ok(());
     }
+    previous::keep(shared, module, container).await;
     remove(shared, container).await
 }
 
 /// Removes a container that nobody waits for.
 fn remove_soon(shared: &Arc<Shared>, container: String) {
     let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        if let Err(problem) = remove(&shared, &container).await {
-            tracing::warn!(
-                container,
-                problem,
-                "a container that has ended is still there; it is tried again"
-            );
-        }
-    });
+    tokio::spawn(async move { remove_at_last(&shared, &container).await });
+}
+
+async fn remove_at_last(shared: &Shared, container: &str) {
+    if let Err(problem) = remove(shared, container).await {
+        tracing::warn!(container, problem, "a container that has ended is still there; it is tried again");
+    }
 }
 
 fn is_leaving(summary: &ContainerSummary) -> bool {

@@ -30,6 +30,12 @@ fn an_update_whose_module_ends_is_taken_back_whole() -> Result<()> {
     wait_phase(device, "running")?;
     device.wait_running("line/change")?;
     device.wait_gone("line/more")?;
+    let wrote = until("what the version that was taken back wrote", PATIENCE, || {
+        device.wayside(&["logs", "a/change", "--previous"]).map(Some)
+    })?;
+    ensure!(wrote.contains("SENSOR_RATE"), "{wrote}");
+    let by_cloud = lab.operator().at(&cloud, &["logs", "a/line/change", "--previous", "--tail", "1"])?;
+    ensure!(wrote.lines().last() == Some(by_cloud.trim()), "{by_cloud}");
     ensure!(device.module("line/keep")?["Id"] == kept["Id"], "what did not change was made anew");
     ensure!(
         device.module("line/keep")?["State"]["StartedAt"] == kept["State"]["StartedAt"],

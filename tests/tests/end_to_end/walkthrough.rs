@@ -19,7 +19,7 @@ const FOLLOWED: &str = "timeout 8";
 
 /// What the page has people do in their editor.
 const GOOD: &str = r#"["sh", "-c", "while sleep 1; do date; done"]"#;
-const BAD: &str = r#"["sh", "-c", "exit 3"]"#;
+const BAD: &str = r#"["sh", "-c", "echo no sensor; exit 3"]"#;
 const MENDED: &str = r#"["sh", "-c", "while sleep 2; do date; done"]"#;
 
 /// What stands in the page for what is different each time, and what it was this time.

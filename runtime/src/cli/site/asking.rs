@@ -192,6 +192,7 @@ const fn may_repeat(ask: &Ask) -> bool {
         | Ask::Apply { .. }
         | Ask::Keep { .. }
         | Ask::Logs { .. }
+        | Ask::PreviousLogs { .. }
         | Ask::Twin { .. }
         | Ask::Secrets
         | Ask::Audit { .. } => true,
