@@ -11,6 +11,8 @@
 //! version that is not spoken here only the version is read, so that the answer can say which one is. A batch of messages may be
 //! packed (see `wire/packed.rs`); its limit holds before and after.
 
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod packed;
 mod to_cloud;
 mod to_device;

@@ -357,8 +357,8 @@ proptest! {
 
     #[test]
     fn random_bytes_are_an_error_at_worst(bytes in any_bytes()) {
-        let _ = ToCloud::decode(bytes.clone());
-        let _ = ToDevice::decode(bytes);
+        hostile::read(&bytes);
+        hostile::stream(&bytes);
     }
 
     #[test]
@@ -366,7 +366,8 @@ proptest! {
         let mut bytes = body(&frame).to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
-        let _ = ToCloud::decode(bytes.clone().into());
+        hostile::read(&bytes);
+        hostile::stream(&[&u32::try_from(bytes.len()).unwrap().to_be_bytes(), &*bytes].concat());
         bytes.truncate(at);
         prop_assert!(ToCloud::decode(bytes.into()).is_err());
     }

@@ -1,4 +1,4 @@
-//! A client of the MQTT listener that sends anything in any pieces: see `wayside_mesh::mqtt::hostile`.
+//! Hands libFuzzer's bytes to the MQTT listener, as a script of what a client does.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|script: &[u8]| wayside_mesh::mqtt::hostile::play(script));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wayside_mesh::mqtt::hostile::play(bytes));

@@ -4,12 +4,13 @@ mod admission;
 mod copies;
 mod lock;
 mod parts;
+mod sealed;
 
 use std::{
     path::Path,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ use super::{UpOptions, call::Calls, twin::Twins};
 use crate::{
     audit::Audit,
     control::{
-        Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MessageLine, Neighbour, Now, Sealed,
-        Status, Versions, bind, open_ask, seal_reply, serve as serve_socket,
+        Answer, Answered, Ask, CloudStatus, ControlHandler, FleetStatus, MessageLine, Neighbour, Sealed,
+        Status, Versions, bind, serve as serve_socket,
     },
     copies::Copies,
     engine::Engine,
@@ -109,39 +110,6 @@ impl Control {
             copies,
             taking: tokio::sync::Mutex::default(),
         })
-    }
-
-    /// Answers a sealed question that came over the mesh; the answer is sealed too.
-    pub(super) async fn signed(&self, sealed: &[u8]) -> Vec<u8> {
-        self.signed_for(sealed, &self.trust.askers(), Way::Lan).await
-    }
-
-    /// The same by way of the cloud, at whose word a device of no fleet answers nobody.
-    pub(super) async fn carried(&self, sealed: &[u8]) -> Vec<u8> {
-        let askers = match self.trust.askers() {
-            Askers::Anybody => Askers::Strangers,
-            askers @ (Askers::Strangers | Askers::Keys(_)) => askers,
-        };
-        self.signed_for(sealed, &askers, Way::Cloud).await
-    }
-
-    async fn signed_for(&self, sealed: &[u8], askers: &Askers, way: Way) -> Vec<u8> {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = Now { wall_ms: millis(wall), uptime_ms: millis(self.started.elapsed()) };
-        let opened = {
-            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            open_ask(sealed, self.device, askers, now, &mut answered)
-        };
-        let answer = match opened {
-            Ok((asker, ask)) => self.reply(ask, way, vec![asker]).await,
-            Err(error) => Err(self.refused(way, "", error.to_string()).await),
-        };
-        seal_reply(&self.key, sealed, answer)
-    }
-
-    /// A sealed word that there is no answer, and why.
-    pub(super) fn refuse(&self, sealed: &[u8], reason: String) -> Vec<u8> {
-        seal_reply(&self.key, sealed, Err(reason))
     }
 
     /// What the device is called.

@@ -98,7 +98,8 @@ fn check_map(files: &[Source], wrong: &mut Vec<String>) {
     }
 }
 
-/// Every fuzz target is listed in its manifest; cargo would ignore it otherwise.
+/// Every fuzz target is listed in its manifest, for cargo would ignore it otherwise; and only hands its bytes on, so that all it does
+/// is built and run by tests, too.
 fn check_fuzz(files: &[Source], wrong: &mut Vec<String>) {
     for file in files {
         let Some((folder, target)) = file.path.split_once("fuzz_targets/") else { continue };
@@ -106,6 +107,18 @@ fn check_fuzz(files: &[Source], wrong: &mut Vec<String>) {
         let listed = files.iter().find(|file| file.path == manifest);
         if !listed.is_some_and(|manifest| manifest.text.contains(&format!("fuzz_targets/{target}"))) {
             wrong.push(format!("{}: not listed in {manifest}", file.path));
+        }
+        let hands_on = |line: &str| {
+            let begins =
+                ["//! ", "#![no_main]", "#[path = ", "mod ", "libfuzzer_sys::fuzz_target!(|bytes: &[u8]| "];
+            line.is_empty() || begins.iter().any(|begin| line.starts_with(begin)) && !line.ends_with('{')
+        };
+        if let Some(number) = file.text.lines().position(|line| !hands_on(line)) {
+            wrong.push(format!(
+                "{}:{}: a fuzz target only hands its bytes to what tests run, too",
+                file.path,
+                number + 1
+            ));
         }
     }
 }
@@ -143,7 +156,7 @@ mod tests {
                 "//! Why.\n#[cfg(test)]\nmod tests;\nuse std::time::Instant;\n#[cfg(test)]\nmod more {\nuse std::fs;\n",
             ),
             source("mesh/src/mark.rs", concat!("//! Why.\nto", "do!()\n")),
-            source("mesh/fuzz/fuzz_targets/x.rs", "//! Why.\n"),
+            source("mesh/fuzz/fuzz_targets/x.rs", "//! Why.\nfn x() {}\n"),
         ];
         let said = complaints(&files);
         for part in [
@@ -154,6 +167,7 @@ mod tests {
             "mesh/src/mark.rs:2:",
             "does not mention `mesh/`",
             "mesh/fuzz/fuzz_targets/x.rs: not listed",
+            "mesh/fuzz/fuzz_targets/x.rs:2: a fuzz target only",
         ] {
             assert!(said.contains(part), "no `{part}` in\n{said}");
         }
