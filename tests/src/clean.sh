@@ -1,5 +1,5 @@
 # Waits until the program that started the laboratory closes the pipe, or is gone, then removes what
-# the laboratory made: hosts, what the daemons on them made, networks, volumes. Nothing else.
+# the laboratory made: hosts, what the daemons on them made, networks, volumes, images. Nothing else.
 lab="$1"
 trap '' INT TERM HUP
 cat >/dev/null
@@ -26,3 +26,5 @@ for network in $networks $(docker network ls -q --filter "label=wayside.lab=$lab
 done
 volumes=$(docker volume ls -q --filter "label=wayside.lab=$lab")
 [ -z "$volumes" ] || docker volume rm -f $volumes
+images=$(docker image ls -q --no-trunc --filter "label=wayside.lab=$lab" | sort -u)
+[ -z "$images" ] || docker image rm -f $images

@@ -133,13 +133,6 @@ const GONE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // Whatever is left of a test that failed.
-        let filter = format!("reference={}/probe", self.address);
-        if let Ok(listed) = try_docker(["image", "ls", "--quiet", "--no-trunc", "--filter", &filter]) {
-            for image in listed.stdout.lines() {
-                let _ = try_docker(["image", "rm", "--force", image]);
-            }
-        }
         let _ = self.process.kill();
         let _ = crate::command::wait(&mut self.process, GONE);
     }
