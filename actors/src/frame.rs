@@ -114,6 +114,9 @@ pub struct Hello {
     pub labels: Vec<(String, String)>,
     /// The join token, until the device has been admitted once.
     pub token: Option<String>,
+    /// A number of this start of the daemon that no other has; 0 from a daemon of before there was one.
+    #[serde(default)]
+    pub run: u64,
 }
 
 /// Without the token, for logs.
@@ -195,8 +198,14 @@ mod tests {
     #[test]
     fn the_join_token_is_in_no_log() {
         let token = Some("s3cret".into());
-        let hello =
-            Hello { protocol: PROTOCOL, name: "ewr".into(), version: "1".into(), labels: vec![], token };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            name: "ewr".into(),
+            version: "1".into(),
+            labels: vec![],
+            token,
+            run: 1,
+        };
         let shown = format!("{:?}", ToCloud::Hello(hello));
         assert!(shown.contains("ewr") && shown.contains("has_token: true"), "{shown}");
         assert!(!shown.contains("s3cret"), "{shown}");

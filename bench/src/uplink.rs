@@ -158,8 +158,14 @@ async fn join(
     token: Option<String>,
 ) -> Result<()> {
     client.command(io::Uplink::Connect).await?;
-    let hello =
-        Hello { protocol: PROTOCOL, name: "bench".into(), version: "0".into(), labels: Vec::new(), token };
+    let hello = Hello {
+        protocol: PROTOCOL,
+        name: "bench".into(),
+        version: "0".into(),
+        labels: Vec::new(),
+        token,
+        run: 1,
+    };
     let mut hello = Some(hello);
     loop {
         match timeout(PATIENCE, events.recv()).await?.context("the uplink ended")? {

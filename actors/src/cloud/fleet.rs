@@ -4,6 +4,7 @@ mod event;
 mod members;
 mod merge;
 mod presence;
+mod runs;
 mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,9 @@ pub struct DeviceRecord {
     pub presence: Presence,
     /// Workloads that name this device but whose site is full; see [`wayside_config::limits::MEMBERS`].
     pub left_out: Vec<String>,
+    /// Wall-clock milliseconds at which two machines were last seen to have its key; 0 for never.
+    #[serde(default)]
+    pub cloned_ms: u64,
     /// Modules and queues of its reports, since the last full one, for which there was no room here.
     #[serde(default)]
     pub unshown: u64,
@@ -82,6 +86,7 @@ struct Device {
     heard: Time,
     /// The number that its next report must have; `None` while it is not connected or a full one is due.
     next_report: Option<u64>,
+    runs: runs::Runs,
     twins: twins::Twins,
 }
 
@@ -113,8 +118,8 @@ impl Fleet {
             if record.presence == Presence::Away {
                 fleet.deadlines.watch(device, now.plus_millis(SILENT_AFTER_MS));
             }
-            let twins = twins::Twins::default();
-            fleet.devices.insert(device, Device { record, heard: now, next_report: None, twins });
+            let (runs, twins) = Default::default();
+            fleet.devices.insert(device, Device { record, heard: now, next_report: None, runs, twins });
         }
         for (release, sha256) in releases {
             fleet.take_release(&release, sha256);
@@ -219,6 +224,7 @@ impl Fleet {
             record: DeviceRecord::default(),
             heard: now,
             next_report: None,
+            runs: runs::Runs::default(),
             twins: twins::Twins::default(),
         });
         device.next_report = None;
@@ -226,7 +232,11 @@ impl Fleet {
         let record = &mut device.record;
         let same = record.name == hello.name && record.labels == labels;
         let (name, version) = (hello.name, hello.version);
-        let save = is_new || !same || record.version != version;
+        let is_cloned = device.runs.greeted(hello.run);
+        let save = is_new || !same || record.version != version || is_cloned;
+        if is_cloned {
+            record.cloned_ms = wall_ms;
+        }
         (record.name, record.labels, record.version) = (name, labels, version);
         self.heard(now, id, wall_ms);
         if save {

@@ -43,8 +43,14 @@ fn bytes_are_pinned() {
         version: "0.1.0".into(),
         labels: vec![("plant".into(), "p7".into())],
         token: Some("t".into()),
+        run: 3,
     });
-    assert_eq!(hex(&hello.encode().unwrap()), "0000001a8601046365777265302e312e30818265706c616e746270376174");
+    assert_eq!(
+        hex(&hello.encode().unwrap()),
+        "0000001b8701046365777265302e312e30818265706c616e74627037617403"
+    );
+    let before = Bytes::from_static(b"\x86\x01\x04\x63ewr\x650.1.0\x81\x82\x65plant\x62p7\x61t");
+    assert!(matches!(ToCloud::decode(before).unwrap(), ToCloud::Hello(Hello { run: 0, token: Some(_), .. })));
 
     let batch = ToCloud::Batch(Batch {
         route: "w/r".into(),
@@ -269,9 +275,9 @@ prop_compose! {
 prop_compose! {
     fn any_hello()(
         name in ".{0,20}", version in ".{0,20}", labels in collection::vec((".{0,9}", ".{0,9}"), 0..4),
-        token in proptest::option::of(".{0,20}"),
+        token in proptest::option::of(".{0,20}"), run in any::<u64>(),
     ) -> Hello {
-        Hello { protocol: PROTOCOL, name, version, labels, token }
+        Hello { protocol: PROTOCOL, name, version, labels, token, run }
     }
 }
 

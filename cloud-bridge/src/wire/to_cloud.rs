@@ -38,6 +38,8 @@ const TWIN_REFUSED: u64 = 8;
 const PACKED_BATCH: u64 = 5;
 const CLOCK: u64 = 9;
 
+/// Fields of a greeting after its protocol, but for the number of the daemon's start.
+const HELLO_FIELDS_BEFORE: u64 = 4;
 /// Fields of a report.
 const REPORT_FIELDS: usize = 20;
 /// Those of a device of the version before, which told nothing of what it uses.
@@ -46,7 +48,7 @@ const REPORT_FIELDS_BEFORE: u64 = 15;
 impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
-            Self::Hello(hello) => framed(HELLO, 5, |e| put_hello(e, hello)),
+            Self::Hello(hello) => framed(HELLO, 6, |e| put_hello(e, hello)),
             Self::Report(report) => framed(REPORT, REPORT_FIELDS, |e| put_report(e, report)),
             Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
@@ -132,6 +134,7 @@ fn put_hello(encoder: &mut Encoder, hello: &Hello) {
         encoder.text(value);
     }
     encoder.option(hello.token.as_deref(), Encoder::text);
+    encoder.uint(hello.run);
 }
 
 /// Another protocol version may mean other fields: they are not looked at.
@@ -140,9 +143,11 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
     if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
         decoder.fields("hello", fields - 1, 0, |_| Ok(()))?;
         let (name, version) = (String::new(), String::new());
-        return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None });
+        return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None, run: 0 });
     }
-    decoder.fields("hello", fields - 1, 4, |d| {
+    // Devices of before tell no number of their start.
+    let known = (fields - 1).clamp(HELLO_FIELDS_BEFORE, HELLO_FIELDS_BEFORE + 1);
+    decoder.fields("hello", fields - 1, known, |d| {
         Ok(Hello {
             protocol,
             name: d.text(LABEL_BYTES, "a device's name")?,
@@ -153,6 +158,7 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
                 })
             })?,
             token: d.option(|d| d.text(TOKEN_BYTES, "a join token"))?,
+            run: if known > HELLO_FIELDS_BEFORE { d.uint()? } else { 0 },
         })
     })
 }

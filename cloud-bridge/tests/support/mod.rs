@@ -244,5 +244,6 @@ pub fn hello(name: &str, token: Option<&str>) -> ToCloud {
         version: "0.1.0".into(),
         labels: Vec::new(),
         token: token.map(str::to_owned),
+        run: 1,
     })
 }

@@ -138,6 +138,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         version: env!("CARGO_PKG_VERSION").into(),
         labels: settings.labels.clone().into_iter().collect(),
         token: cloud.token.clone(),
+        run: getrandom::u64().unwrap_or_default(),
     }));
     device.problem("identity", problem);
     device.problem(DESIRED_ON_DISK, desired_problem);

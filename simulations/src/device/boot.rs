@@ -47,7 +47,7 @@ impl Daemon {
             ),
             router: Hosted::new(Router::new(id, host.disk.queues(), &host.disk.marks())),
             membership: Hosted::new(Membership::new(id)),
-            uplink: Hosted::new(Uplink::new(hello(host.index), nature.random.number())),
+            uplink: Hosted::new(Uplink::new(hello(host.index, life), nature.random.number())),
             health: Hosted::new(Health::default()),
             calls: Hosted::new(Calls::default()),
             twins: Hosted::new(Twins::new(host.disk.twins.clone(), nature.twins.seed())),
@@ -110,13 +110,14 @@ pub(super) fn delivery(queue: &Queue, host: &Host, nature: &mut Nature) -> Deliv
     Delivery::new(queue.clone(), host.disk.epoch, nature.random.number())
 }
 
-fn hello(index: u32) -> Hello {
+fn hello(index: u32, life: u32) -> Hello {
     Hello {
         protocol: PROTOCOL,
         name: name(index),
         version: env!("CARGO_PKG_VERSION").into(),
         labels: Vec::new(),
         token: Some(TOKEN.into()),
+        run: u64::from(life) + 1,
     }
 }
 

@@ -137,3 +137,33 @@ fn a_standing_rule_admits_who_asks_by_its_labels() -> Result<()> {
     assert_eq!(peers(&c)?, 0);
     Ok(())
 }
+
+#[test]
+fn two_machines_with_one_key_are_named_by_the_cloud_and_by_each_other() -> Result<()> {
+    let lab = Lab::open()?;
+    let cloud = lab.cloud()?;
+    let options = Options { no_engine: true, ..Options::joining(&lab, cloud.join_link())? };
+    let first = lab.device("a", &options)?;
+    let says = |words: &str| Ok(cloud.get("/api/v1/devices")?.to_string().contains(words));
+    until_true("the device at the cloud", LIMIT, || says("online"))?;
+    // Started again it is no second one.
+    first.signal("KILL")?;
+    let folder = lab.folder()?;
+    first.copy(&format!("{}:/var/lib/wayside", first.container()), &folder.to_string_lossy())?;
+    first.start_again()?;
+    first.wait_up()?;
+    until_true("it to be back", LIMIT, || says("online"))?;
+    assert!(!says("two machines")?, "one machine that was started again is taken for two");
+
+    let state = Some(folder.join("wayside").to_string_lossy().into_owned());
+    let second = lab.device("b", &Options { state, ..options })?;
+    until_true("the cloud to name it", Duration::from_secs(90), || {
+        says("two machines have this device's key")
+    })?;
+    until_true("one of them to name the other", LIMIT, || {
+        let problems =
+            [&first, &second].map(|device| device.status().map(|status| status["problems"].to_string()));
+        Ok(problems.into_iter().flatten().any(|problems| problems.contains("has this device's key")))
+    })?;
+    Ok(())
+}

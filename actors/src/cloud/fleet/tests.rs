@@ -25,14 +25,19 @@ fn feed(fleet: &mut Fleet, ms: u64, event: Event) -> Vec<Step<Effect>> {
     out.take()
 }
 
-fn greet(fleet: &mut Fleet, n: u8, token_ok: bool) -> Vec<Step<Effect>> {
-    let hello = Hello {
+fn hello_of(n: u8) -> Hello {
+    Hello {
         protocol: PROTOCOL,
         name: format!("d{n}"),
         version: "0.1.0".into(),
         labels: vec![("parity".into(), (n % 2).to_string())],
-        token: token_ok.then(|| "t".into()),
-    };
+        token: None,
+        run: 1,
+    }
+}
+
+fn greet(fleet: &mut Fleet, n: u8, token_ok: bool) -> Vec<Step<Effect>> {
+    let hello = Hello { token: token_ok.then(|| "t".into()), ..hello_of(n) };
     feed(fleet, 0, Event::Greeted { device: id(n), hello, token_ok, wall_ms: 1 })
 }
 
@@ -312,4 +317,20 @@ proptest! {
         let assigned = fleet.device(&id(1)).unwrap().assigned.clone().unwrap();
         prop_assert_eq!(assigned.releases[0].version, 5);
     }
+}
+
+#[test]
+fn two_machines_with_one_key_are_noticed_and_it_is_kept() {
+    let mut fleet = Fleet::new(Time::from_millis(0), [], []);
+    greet(&mut fleet, 1, true);
+    let mut greet_as = |run: u64, wall_ms: u64| {
+        let hello = Hello { run, token: None, ..hello_of(1) };
+        let steps = feed(&mut fleet, 0, Event::Greeted { device: id(1), hello, token_ok: false, wall_ms });
+        let saved = steps.iter().any(|step| matches!(step, Step::Persist(Effect::SaveDevice(..))));
+        (fleet.device(&id(1)).unwrap().cloned_ms, saved)
+    };
+    assert_eq!(greet_as(2, 20), (0, false));
+    assert_eq!(greet_as(1, 30), (0, false));
+    assert_eq!(greet_as(2, 40), (40, true));
+    assert_eq!(greet_as(2, 50), (40, false));
 }

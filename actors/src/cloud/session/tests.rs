@@ -35,6 +35,7 @@ fn hello() -> Hello {
         version: "0.1.0".into(),
         labels: Vec::new(),
         token: Some("t".into()),
+        run: 1,
     }
 }
 

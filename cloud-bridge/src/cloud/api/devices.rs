@@ -33,6 +33,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 const MAX_TAIL: u32 = 10_000;
 
 /// A device as the API and the page see it.
+/// How long it is told that two machines have one key, after they were last seen, in milliseconds.
+const CLONED_MS: u64 = 24 * 60 * 60 * 1000;
+
 #[derive(Serialize)]
 pub(super) struct Device {
     key: DeviceId,
@@ -110,6 +113,13 @@ impl Device {
                 record.unshown
             )
         });
+        let since_ms = record.last_seen_ms.saturating_sub(record.cloned_ms);
+        let cloned = (record.cloned_ms > 0 && since_ms < CLONED_MS).then(|| {
+            format!(
+                "two machines have this device's key, and connect by turns: `wayside revoke --device {}`, and let them begin anew with empty state directories",
+                key
+            )
+        });
         Self {
             key,
             name: record.name.clone(),
@@ -133,7 +143,15 @@ impl Device {
             system: reported.system.clone(),
             clock: reported.clock,
             drift: drift::of_device(record),
-            problems: reported.problems.iter().flatten().cloned().chain(left_out).chain(unshown).collect(),
+            problems: reported
+                .problems
+                .iter()
+                .flatten()
+                .cloned()
+                .chain(left_out)
+                .chain(unshown)
+                .chain(cloned)
+                .collect(),
         }
     }
 }
