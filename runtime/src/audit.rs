@@ -249,6 +249,11 @@ impl Audit {
         }
     }
 
+    /// Records that what stands before this was not done: each time, as that was.
+    pub(crate) fn not_done(&self, way: Way, reason: &str) {
+        self.note(Act::Refused, way, Vec::new(), reason.chars().take(REASON).collect());
+    }
+
     /// Why acts are not recorded, if they are not.
     #[must_use]
     pub fn problem(&self) -> Option<String> {

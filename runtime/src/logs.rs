@@ -1,5 +1,7 @@
 //! An operator's question for the last lines of a module.
 
+use std::collections::BTreeSet;
+
 use wayside_config::workload::ModuleId;
 
 use crate::{engine::Engine, shell::View};
@@ -24,11 +26,18 @@ pub(crate) async fn read(
 ///
 /// # Errors
 /// In words, with what to do.
-pub(crate) async fn previous(engine: &Engine, name: &str, tail: u32) -> Result<String, String> {
+pub(crate) async fn previous(view: &View, engine: &Engine, name: &str, tail: u32) -> Result<String, String> {
     let (engine, name) = (engine.clone(), name.to_owned());
+    // What is on the device now is meant before what was on it once.
+    let here: BTreeSet<String> = view.report().modules.keys().cloned().collect();
     let read = move || {
         let kept = engine.with_previous_logs();
-        let module = find(kept.iter(), &name).map_err(|_| {
+        let now = find(kept.iter().filter(|module| here.contains(*module)), &name);
+        let is_known = |module: &&String| **module == name || module.ends_with(&format!("/{name}"));
+        let module = now.or_else(|_| find(kept.iter(), &name)).map_err(|error| {
+            if kept.iter().any(|module| is_known(&module)) {
+                return error;
+            }
             let kept = if kept.is_empty() { "nothing".into() } else { kept.join(", ") };
             format!("nothing is kept of a container of `{name}` before the one that is there: a device keeps what wrote something and was replaced, and has {kept}")
         })?;

@@ -82,6 +82,7 @@ impl Alone {
         let binary = folder.path().join("wayside");
         fs::copy(binaries.path("wayside"), &binary)?;
         let mut alone = Self { namespace: Namespace::new()?, folder, binary, daemon: None };
+        run(alone.command().arg("key"))?;
         alone.start_again(&[])?;
         Ok(alone)
     }

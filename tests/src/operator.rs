@@ -22,9 +22,11 @@ impl Operator {
     /// An operator whose key is made at first use.
     ///
     /// # Errors
-    /// When there is no temporary folder.
+    /// When there is no temporary folder, or no key can be made.
     pub fn new(binary: PathBuf) -> Result<Self> {
-        Ok(Self { home: tempfile::tempdir()?, binary })
+        let operator = Self { home: tempfile::tempdir()?, binary };
+        operator.key()?;
+        Ok(operator)
     }
 
     /// The operator's public key, as `--operator` takes it.

@@ -281,7 +281,8 @@ fn connect(version: Version, how: u8) -> Connect {
         }),
         expiry_s: if clean { 0 } else { u32::MAX },
         receive_maximum: if how & 8 == 0 { u16::MAX } else { 1 },
-        topic_aliases: if how & 64 == 0 { 0 } else { u16::MAX },
+        // MQTT 3.1.1 has none, and whoever reads its packets gives none.
+        topic_aliases: if how & 64 == 0 || version == Version::V4 { 0 } else { u16::MAX },
         max_packet: if how & 16 == 0 { u32::MAX } else { 64 },
         reasons: version == Version::V5 && how & 32 == 0,
         authentication: false,
@@ -326,6 +327,16 @@ mod tests {
         send(b"\x30\x07\0\0\x03\x23\0\x01x");
         script.extend([5, 4, 3, 3]);
         script.extend([0, 4, 0x50, 2, 0, 1, 3, 3, 0, 4, 0x70, 2, 0, 1, 3, 8, 7, 6, 0b1100_0110, 3, 3, 7]);
+        play(&script);
+    }
+
+    /// A client of MQTT 5 that comes back with 3.1.1 to what is under way, which the fuzzer found.
+    #[test]
+    fn a_client_may_come_back_with_the_older_version() {
+        let mut script = vec![6, 0b1100_0110];
+        script.extend([0, 15, 0x82, 13, 0, 1, 2, 11, 7, 0, 5]);
+        script.extend(b"dev/#\x02");
+        script.extend([3, 3, 5, 4, 3, 3, 0, 4, 0x50, 2, 0, 1, 3, 3, 7, 6, 0b0111_0100, 3, 3, 5, 4, 3, 3, 7]);
         play(&script);
     }
 

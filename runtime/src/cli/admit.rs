@@ -205,6 +205,8 @@ pub(super) fn admit_targets(
         }
         Err(other) => return Err(other),
     }
+    let names: Vec<&str> = admitted.iter().map(|device| &*device.name).collect();
+    output::note(&format!("admitted to your fleet: {}", names.join(", ")));
     let keys: Vec<DeviceId> = admitted.iter().map(|device| device.device).collect();
     site.await_members(operator, &keys)
 }

@@ -100,6 +100,9 @@ struct Applied {
     /// Names of those that are away, and get it when they are back.
     #[serde(default)]
     away: Vec<String>,
+    /// In words, why devices that have it do not begin yet: locks, and maintenance windows.
+    #[serde(default)]
+    held: Vec<String>,
 }
 
 /// What is to be applied.
@@ -127,8 +130,9 @@ impl ApplyArgs {
         if self.json {
             return output::json(&applied);
         }
-        let Applied { name, version, devices, away } = applied;
-        output::text(&format!("{name} version {version} is on {devices} device(s){}", kept_for(&away)))
+        let Applied { name, version, devices, away, held } = applied;
+        let is_on = if self.no_wait || !held.is_empty() { "is with" } else { "is on" };
+        output::text(&format!("{name} version {version} {is_on} {devices} device(s){}", kept_for(&away)))
     }
 
     fn tell(&self, workload: &Workload) -> Result<(), Failure> {
@@ -219,13 +223,14 @@ impl ApplyArgs {
         introduce(cloud, &operator)?;
         admit_targets_at(cloud, &self.place.key, &operator, &release.workload.target, self.yes)?;
         check_labels_at(cloud, &release.workload)?;
-        let applied: Applied = cloud.post("workloads", &sealed)?;
+        let mut applied: Applied = cloud.post("workloads", &sealed)?;
         let modules: BTreeSet<String> = release.workload.modules.keys().cloned().collect();
         if !self.no_wait {
             output::note(&format!("{} version {} is with the cloud", applied.name, applied.version));
             let mut awaited = Awaited::new(&applied.name, applied.version, &modules);
             wait(Duration::from_secs(self.timeout), || missing_in_fleet(cloud, &mut awaited))?;
             awaited.note_rest();
+            applied.held = awaited.held();
         }
         Ok(Some(applied))
     }
@@ -272,6 +277,7 @@ impl ApplyArgs {
         }
         let away = hand_over(site, &operator, &here, &changes, &[sealed])?;
         let modules: BTreeSet<String> = modules.into_keys().collect();
+        let mut held = Vec::new();
         if !self.no_wait {
             output::note(&format!("{name} version {version} is with {} device(s)", targets.len()));
             let mut awaited = Awaited::new(&name, version, &modules);
@@ -283,8 +289,9 @@ impl ApplyArgs {
                 Ok(missing)
             })?;
             awaited.note_rest();
+            held = awaited.held();
         }
-        Ok(Some(Applied { name, version, devices: targets.len() as u64, away }))
+        Ok(Some(Applied { name, version, devices: targets.len() as u64, away, held }))
     }
 }
 

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::control::{Answer, Ask, Called};
 
+/// Of a call whose operator says nothing of it.
+const DEADLINE: Duration = Duration::from_secs(10);
+
 /// For the way to the device and back, besides the deadline.
 const WAY: Duration = Duration::from_secs(5);
 
@@ -40,9 +43,9 @@ pub(super) struct CallArgs {
     /// What is said with it, as JSON
     #[arg(value_name = "JSON", default_value = "{}")]
     body: String,
-    /// How long an answer may take: at most 60s
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    deadline: String,
+    /// How long an answer may take, at most 60s [default: 10s; for a device's `restart`, which stops a module first, 60s]
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
     /// Print JSON, of a failure too
     #[arg(long)]
     json: bool,
@@ -124,11 +127,15 @@ impl CallArgs {
     }
 
     fn deadline(&self) -> Result<Duration, Failure> {
-        match units::duration_ms(&self.deadline) {
+        let Some(deadline) = &self.deadline else {
+            // A module has 10 s to stop where its file says nothing, and then starts.
+            let is_restart = self.method == "restart" && !self.target.contains('/');
+            return Ok(if is_restart { Duration::from_millis(MAX_DEADLINE_MS) } else { DEADLINE });
+        };
+        match units::duration_ms(deadline) {
             Some(ms @ 1..=MAX_DEADLINE_MS) => Ok(Duration::from_millis(ms)),
             Some(_) | None => Err(Failure::Usage(format!(
-                "`{}` is no deadline: write one such as 500ms or 10s, at most 60s",
-                self.deadline
+                "`{deadline}` is no deadline: write one such as 500ms or 10s, at most 60s"
             ))),
         }
     }
@@ -162,6 +169,12 @@ mod tests {
         for words in [["/m", "x", "{}"], ["ewr/", "x", "{}"], ["ewr", "a/b", "{}"], ["ewr", "x", "{"]] {
             assert!(matches!(args(&words).target(), Err(Failure::Usage(_))), "{words:?}");
         }
+        let parsed = |words: &[&str]| args(words).deadline().unwrap().as_secs();
+        assert_eq!((parsed(&["ewr", "ping"]), parsed(&["ewr", "restart"])), (10, 60));
+        assert_eq!(
+            (parsed(&["ewr/w/m", "restart"]), parsed(&["ewr", "restart", "--deadline", "5s"])),
+            (10, 5)
+        );
         for (deadline, expected) in
             [("500ms", Some(500)), ("60s", Some(60_000)), ("61s", None), ("0s", None), ("5", None)]
         {

@@ -45,7 +45,7 @@ impl KeyArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let (signer, file, json) = match &self.command {
             Some(KeyCommand::New(new)) => (new.key.make_locked()?, &new.key, new.json),
-            None => (self.key.load()?, &self.key, self.json),
+            None => (self.key.load_or_make()?, &self.key, self.json),
         };
         if json {
             return output::json(&json!({ "key": signer.key(), "file": file.path()? }));

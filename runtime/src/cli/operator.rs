@@ -39,7 +39,7 @@ pub(super) type Key = Arc<dyn Signer + Send + Sync>;
 /// Which key signs, and for which fleet.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KeyFile {
-    /// The operator's key; made when there is none [default: ~/.config/wayside/operator.key]
+    /// The operator's key [default: ~/.config/wayside/operator.key, which is made when there is none]
     #[arg(long, value_name = "FILE", env = "WAYSIDE_OPERATOR_KEY")]
     operator_key: Option<PathBuf>,
     #[command(flatten)]
@@ -81,8 +81,21 @@ impl KeyFile {
         }
     }
 
-    /// Reads the key, or makes one and says so on stderr.
+    /// Reads the key. Where none is and none was named, makes one and says so on stderr.
     pub(super) fn load(&self) -> Result<Key, Failure> {
+        match (self.existing()?, &self.operator_key) {
+            (Some(key), _) => Ok(key),
+            (None, None) => self.make(None),
+            // A name that was mistyped is no wish for another key.
+            (None, Some(path)) => Err(Failure::Failed(format!(
+                "there is no operator's key {0}\nhelp: `wayside key --operator-key {0}` makes one, `wayside key new --operator-key {0}` one that a passphrase locks",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Reads the key, or makes one wherever it was named.
+    pub(super) fn load_or_make(&self) -> Result<Key, Failure> {
         match self.existing()? {
             Some(key) => Ok(key),
             None => self.make(None),
@@ -274,7 +287,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/operator.key");
         let file = key_file(&path, Passphrase::default());
-        let first = file.load().unwrap().key();
+        assert!(matches!(file.load(), Err(Failure::Failed(text)) if text.contains("wayside key")));
+        let first = file.load_or_make().unwrap().key();
         assert_eq!(file.load().unwrap().key(), first);
         assert_eq!(file.operator().unwrap().fleet.id(), Fleet::id_of_one(first));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -9,10 +9,13 @@ use std::{
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use super::failure::Failure;
+use super::{failure::Failure, output};
 
 /// The shortest that is taken for a new key, in characters.
 const SHORTEST: usize = 8;
+
+/// How often a new one may be typed.
+const TYPED: u32 = 3;
 
 /// Where the passphrase comes from.
 #[derive(Clone, Debug, Default, Args)]
@@ -40,30 +43,43 @@ impl Passphrase {
         }
     }
 
-    /// A new one. Typed, it is typed twice.
+    /// A new one. Typed, it is typed twice, and once more where it will not do.
     pub(super) fn choose(&self) -> Result<String, Failure> {
-        let chosen = match self.given()? {
-            Some(passphrase) => passphrase,
-            None => {
-                let first = type_in("a passphrase for the new key")?;
-                if type_in("the same again")? != first {
-                    return Err(Failure::Failed("the two are not the same: try again".into()));
-                }
-                first
-            }
-        };
-        if chosen.chars().count() < SHORTEST {
-            let text =
-                format!("a passphrase of fewer than {SHORTEST} characters locks nothing: take several words");
-            return Err(Failure::Failed(text));
+        if let Some(passphrase) = self.given()? {
+            return long_enough(passphrase).map_err(Failure::Failed);
         }
-        Ok(chosen)
+        for _ in 1..TYPED {
+            match choose_typed()? {
+                Ok(passphrase) => return Ok(passphrase),
+                Err(why) => output::note(&why),
+            }
+        }
+        choose_typed()?.map_err(Failure::Failed)
     }
 
     #[cfg(test)]
     pub(super) fn from_file(path: PathBuf) -> Self {
         Self { passphrase_file: Some(path) }
     }
+}
+
+/// Typed twice; the reason, where it will not do.
+fn choose_typed() -> Result<Result<String, String>, Failure> {
+    let first = type_in("a passphrase for the new key")?;
+    Ok(if type_in("the same again")? == first {
+        long_enough(first)
+    } else {
+        Err("the two are not the same: try again".into())
+    })
+}
+
+fn long_enough(passphrase: String) -> Result<String, String> {
+    if passphrase.chars().count() < SHORTEST {
+        return Err(format!(
+            "a passphrase of fewer than {SHORTEST} characters locks nothing: take several words"
+        ));
+    }
+    Ok(passphrase)
 }
 
 pub(super) fn type_in(what: &str) -> Result<String, Failure> {

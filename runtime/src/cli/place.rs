@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{cloud::Cloud, failure::Failure, operator::KeyFile, site::Site};
+use super::{cloud::Cloud, failure::Failure, operator::KeyFile, output, site::Site};
 use crate::{
     control::Client,
     state::{control_socket, default_folder},
@@ -55,14 +55,10 @@ impl PlaceArgs {
         let socket = control_socket(&self.state.clone().unwrap_or_else(default_folder));
         match Client::connect(&socket) {
             Ok(client) => Site::new(Some(client), self.key.clone()),
-            Err(no_daemon) => Site::new(None, self.key.clone()).map_err(|failure| match failure {
-                Failure::Unreachable(nobody) => Failure::Unreachable(format!("{no_daemon}; {nobody}")),
-                other @ (Failure::Failed(_)
-                | Failure::Usage(_)
-                | Failure::File(_)
-                | Failure::Told
-                | Failure::Enough) => other,
-            }),
+            Err(no_daemon) => {
+                output::note(&format!("{no_daemon}; looking on the LAN (--lan does so at once)"));
+                Site::new(None, self.key.clone())
+            }
         }
     }
 }

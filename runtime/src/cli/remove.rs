@@ -65,7 +65,7 @@ impl RemoveArgs {
             return output::json(&removed);
         }
         let away = kept_for(&removed.away);
-        output::text(&format!("{} is taken off {} device(s){away}", removed.name, removed.devices))
+        output::text(&format!("{} is being taken off {} device(s){away}", removed.name, removed.devices))
     }
 }
 

@@ -230,6 +230,7 @@ impl Targets {
         mut step: impl FnMut(&mut Reached<'_>, &Member) -> Result<(), Failure>,
     ) -> Result<usize, Failure> {
         let mut members = reached.members(operator)?;
+        let is_any = !members.is_empty();
         members.retain(|member| self.is_meant(member));
         let known = |name: &String| members.iter().any(|m| m.name == *name || m.device.to_string() == *name);
         if let Some(name) = self.devices.iter().find(|name| !known(name)) {
@@ -238,7 +239,8 @@ impl Targets {
             )));
         }
         if members.is_empty() {
-            return Err(Failure::Failed("no device that you mean is here: see `wayside devices`".into()));
+            let whose = if is_any { "that you mean" } else { "that was admitted to the fleet of this key" };
+            return Err(Failure::Failed(format!("no device {whose} is here: see `wayside devices`")));
         }
         let mut failed = Vec::new();
         for member in &members {

@@ -162,7 +162,12 @@ impl Site {
             [device] => Ok((*device).clone()),
             [] => {
                 let names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
-                Err(Failure::Failed(format!("no device {name} is here; there are: {}", names.join(", "))))
+                let others = if names.is_empty() {
+                    "none of your fleet is; `wayside devices` shows who is there".to_owned()
+                } else {
+                    format!("there are: {}", names.join(", "))
+                };
+                Err(Failure::Failed(format!("no device {name} is here; {others}")))
             }
             several => {
                 let keys: Vec<String> = several.iter().map(|device| device.device.to_string()).collect();

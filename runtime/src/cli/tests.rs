@@ -221,6 +221,8 @@ fn a_workload_comes_and_goes_on_the_device_of_this_machine() {
     std::fs::write(&file, COMPOSE).unwrap();
     let file = file.to_str().unwrap();
 
+    failed(run(folder.path(), &["apply", file]), "there is no operator's key");
+    by(folder.path(), "operator", &["key"]).unwrap();
     run(folder.path(), &["apply", file]).unwrap();
     run(folder.path(), &["apply", file, "--json", "--device", "ewr"]).unwrap();
     let held = fake.versions();
@@ -274,6 +276,7 @@ fn several_operators_begin_a_fleet_sign_together_and_put_one_out() {
     let operator =
         |name: &str| Only::parse_from(["x", "--operator-key", &path(&format!("{name}.key"))]).key.operator();
     let key = |name: &str| operator(name).map(|operator| operator.signer.key()).unwrap().to_string();
+    ["anna", "ben", "caro"].iter().for_each(|name| by(folder.path(), name, &["key"]).unwrap());
     let (anna, ben) = (key("anna"), key("ben"));
     let (annas, bens) = (path("anna.fleet"), path("ben.fleet"));
     by(folder.path(), "anna", &["fleet", "init", "--key", &ben, "--threshold", "2"]).unwrap();

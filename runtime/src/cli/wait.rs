@@ -58,7 +58,15 @@ impl<'a> Awaited<'a> {
             if runs.version != self.version {
                 return self.not_begun(device, &runs.problem);
             }
-            is_on_probation = runs.phase == "probation";
+            // None before it to go back to: it is tried on and on, and the operator has to mend it.
+            let fails = format!("version {} of {} fails", self.version, self.workload);
+            if runs.problem.starts_with(&fails) {
+                return Err(Failure::Failed(format!(
+                    "{}: {}\nhelp: `wayside logs {0}/MODULE` shows what it wrote; mend it and apply it again",
+                    device.name, runs.problem
+                )));
+            }
+            is_on_probation = matches!(&*runs.phase, "probation" | "switching");
         }
         let missing: Vec<String> =
             self.modules.iter().filter_map(|module| self.wrong(device, module, is_on_probation)).collect();
@@ -97,6 +105,9 @@ impl<'a> Awaited<'a> {
         let Some(status) = device.modules.get(&id) else { return Some(format!("{module} is not there yet")) };
         let fewest = self.restarts.entry((device.device, id)).or_insert(status.restarts);
         *fewest = status.restarts.min(*fewest);
+        if let Some(health @ ("starting" | "unhealthy")) = status.health.as_deref() {
+            return Some(format!("{module} runs and its health is {health}"));
+        }
         match (&*status.state, status.exit_code) {
             // One that ends again and again runs between.
             ("running", _) if is_on_probation && status.restarts > *fewest => Some(format!(
@@ -108,13 +119,18 @@ impl<'a> Awaited<'a> {
         }
     }
 
+    /// Why devices do not begin though they are ready.
+    pub(super) fn held(&self) -> Vec<String> {
+        self.held.iter().cloned().collect()
+    }
+
     /// Says what nobody waited for.
     pub(super) fn note_rest(&self) {
         self.held.iter().for_each(|what| output::note(&format!("  {what}")));
         if !self.on_probation.is_empty() {
             let names: Vec<&str> = self.on_probation.iter().map(String::as_str).collect();
             output::note(&format!(
-                "  on probation, and taken back if a module fails within it: {}; `wayside status` tells",
+                "  on probation: {}; where a version proved itself before, it is taken back if a module fails within that; `wayside status` tells",
                 names.join(", ")
             ));
         }
@@ -160,6 +176,7 @@ mod tests {
         let (w, sensor) = (versions.get_mut("w").unwrap(), modules.get_mut("w/sensor").unwrap());
         phase.clone_into(&mut w.phase);
         (sensor.state, sensor.exit_code, sensor.restarts) = (state.into(), exit_code, restarts);
+        sensor.health = None;
         device
     }
 
@@ -180,6 +197,33 @@ mod tests {
         assert!(
             Awaited::new("w", 6, &other).missing(&device("running", "running", None, 0)).unwrap().is_some()
         );
+    }
+
+    #[test]
+    fn what_has_a_health_check_is_waited_for_until_it_is_healthy() {
+        let modules = BTreeSet::from(["sensor".to_owned()]);
+        let missing = |health: Option<&str>| {
+            let mut device = device("running", "running", None, 0);
+            device.modules.get_mut("w/sensor").unwrap().health = health.map(Into::into);
+            Awaited::new("w", 6, &modules).missing(&device).unwrap()
+        };
+        assert!(missing(Some("starting")).unwrap().contains("health is starting"));
+        assert!(missing(Some("unhealthy")).unwrap().contains("health is unhealthy"));
+        assert_eq!(missing(Some("healthy")), None);
+        assert_eq!(missing(None), None);
+    }
+
+    #[test]
+    fn a_first_version_that_fails_ends_the_wait() {
+        let modules = BTreeSet::from(["sensor".to_owned()]);
+        let said = |version: u64| {
+            let mut device = device("switching", "back-off", Some(3), 5);
+            device.versions.get_mut("w").unwrap().problem =
+                format!("version {version} of w fails: sensor exited with 3");
+            Awaited::new("w", 6, &modules).missing(&device)
+        };
+        assert!(matches!(said(6), Err(Failure::Failed(text)) if text.contains("sensor exited with 3")));
+        assert!(said(5).unwrap().is_some());
     }
 
     #[test]

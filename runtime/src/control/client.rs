@@ -42,7 +42,7 @@ pub enum ClientError {
 
 fn advice(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        "run as the daemon's user, or name a cloud with --cloud"
+        "run as the daemon's user"
     } else {
         "start one with `wayside up`, or name a cloud with --cloud"
     }

@@ -33,7 +33,7 @@ use wayside_host::Address;
 use wayside_mesh::{lobby::Lobby, session::Mesh};
 
 use self::parts::{mesh_status, store_status};
-use super::{UpOptions, call::Calls, twin::Twins};
+use super::{UpOptions, call::Calls, recorded, twin::Twins};
 use crate::{
     audit::Audit,
     control::{
@@ -124,6 +124,15 @@ impl Control {
             ask
         };
         let ask = self.record(asked).await?;
+        let is_change = recorded::is_change(&ask);
+        let answer = self.reply_to(ask, way).await;
+        if let (Some(change), Err(reason)) = (is_change, &answer) {
+            self.not_done(way, change, reason).await;
+        }
+        answer
+    }
+
+    async fn reply_to(&self, ask: Ask, way: Way) -> Result<Answer, String> {
         match ask {
             Ask::Status => Ok(Answer::Status(Box::new(self.status()))),
             Ask::Devices => Ok(Answer::Devices { devices: self.devices() }),
@@ -147,7 +156,7 @@ impl Control {
                 Ok(Answer::Logs { text })
             }
             Ask::PreviousLogs { module, tail } => {
-                let text = logs::previous(&self.engine, &module, tail).await?;
+                let text = logs::previous(&self.view, &self.engine, &module, tail).await?;
                 Ok(Answer::Logs { text })
             }
             Ask::Call { to, module, method, body, deadline_ms } => {

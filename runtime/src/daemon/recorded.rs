@@ -9,7 +9,7 @@ use wayside_config::audit::Way;
 use super::control::Control;
 use crate::{
     audit::Audit,
-    control::{Answer, Sealed},
+    control::{Answer, Ask, Sealed},
 };
 
 /// Of the log, in one answer.
@@ -42,10 +42,42 @@ impl Control {
         reason
     }
 
+    /// Records that a change that was recorded before was not done.
+    pub(super) async fn not_done(&self, way: Way, change: &'static str, reason: &str) {
+        let said = format!("{change} before this was not done: {reason}");
+        let _ = self.record(move |audit| audit.not_done(way, &said)).await;
+    }
+
     /// Entries of the log from number `from` on.
     pub(super) async fn read_audit(&self, from: u64) -> Result<Answer, String> {
         let read = self.record(move |audit| audit.read(from, AUDIT_BYTES)).await?;
         let (log, head) = read.map_err(|error| format!("the audit log cannot be read: {error}"))?;
         Ok(Answer::Audit { head, log: Sealed(log) })
+    }
+}
+
+/// What a question changes that is recorded before it is done.
+pub(super) const fn is_change(ask: &Ask) -> Option<&'static str> {
+    match ask {
+        Ask::SetTwin { .. } => Some("the change of a twin"),
+        Ask::SetSecret { .. } => Some("the change of a secret"),
+        Ask::Lock { .. } => Some("the lock"),
+        Ask::Unlock { .. } => Some("the end of the lock"),
+        // Recorded when it is taken or refused, or no change; a call answers with what came of it.
+        Ask::Apply { .. }
+        | Ask::Admit { .. }
+        | Ask::Call { .. }
+        | Ask::Keep { .. }
+        | Ask::Logs { .. }
+        | Ask::PreviousLogs { .. }
+        | Ask::Audit { .. }
+        | Ask::Status
+        | Ask::Devices
+        | Ask::Lobby
+        | Ask::Rules
+        | Ask::Versions
+        | Ask::Twin { .. }
+        | Ask::Secrets
+        | Ask::Messages => None,
     }
 }

@@ -31,6 +31,8 @@ fn what_was_done_by_right_is_recorded_and_proven() -> Result<()> {
     ensure!(thief.try_at(&cloud, &["call", "a", "ping"])?.code == 1);
     operator.at(&cloud, &["call", "a", "restart", r#"{"module": "probe/idle"}"#, "--deadline", "60s"])?;
     device.wayside(&["logs", "a/idle"])?;
+    // What is recorded before it is done, and then is not.
+    ensure!(device.try_wayside(&["unlock", "nobody"])?.code == 1);
 
     let folder = lab.folder()?;
     let file = folder.join("a.audit");
@@ -50,6 +52,8 @@ fn what_was_done_by_right_is_recorded_and_proven() -> Result<()> {
     has("refused cloud: signed by ", "whom this device does not trust")?;
     has("call cloud: restart with ", "probe/idle")?;
     has("logs local: idle", "")?;
+    has("update local: the lock of nobody is ended", "")?;
+    has("refused local: the end of the lock before this was not done: ", "holds no lock")?;
     let by = &shown["entries"]
         .as_array()
         .context("entries")?
