@@ -2,8 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use wayside_tests::{
+    engine::docker,
     lab::Lab,
     wait::{until, until_true},
     weather::{Expected, Tally},
@@ -55,6 +56,57 @@ fn the_cloud_killed_while_messages_flow() -> Result<()> {
         Ok(tallies.get("jfk").filter(|tally| tally.delivered == ROWS as u64).cloned())
     })?;
     assert_eq!(Tally { alarms: 0, alarms_missing: 0, ..tally }, once(ROWS as u64));
+    Ok(())
+}
+
+#[test]
+fn a_reboot_without_any_network_runs_the_modules_and_keeps_their_messages_for_the_cloud() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, devices) = lab.fleet(&["lga"])?;
+    let device = &devices[0];
+    lab.operator().at(&cloud, &["apply", &lab.compose("weather", &weather(ROWS)?)?])?;
+    let stored = || -> Result<u64> {
+        Ok(cloud
+            .counts()?
+            .iter()
+            .filter(|count| count.route == "weather/observations")
+            .map(|c| c.stored)
+            .sum())
+    };
+    until_true("the first messages", Duration::from_secs(40), || Ok(stored()? > 20))?;
+    device.cut_uplink()?;
+    device.cut_lan()?;
+    // The sensor sends all that it has, once in each of its lives; the daemon counts since it started.
+    let all_are_in = || {
+        until_true("all rows in the queue for the cloud", Duration::from_secs(60), || {
+            let queues = device.status()?["queues"].clone();
+            let queues = queues.as_object().context("queues")?;
+            let mut ours = queues.iter().filter(|(name, _)| name.contains("weather/observations"));
+            Ok(ours.any(|(_, queue)| queue["appended"] == ROWS && queue["dropped"] == 0))
+        })
+    };
+    all_are_in()?;
+    let before = stored()?;
+    ensure!(before < ROWS as u64, "the uplink was cut too late for the test to show anything");
+
+    // As by a machine that loses its power: the daemon is gone at once, and the modules with it.
+    let modules = [device.module("weather/sensor")?, device.module("weather/detector")?];
+    device.signal("KILL")?;
+    for module in modules {
+        docker(["kill", module["Id"].as_str().context("an id")?])?;
+    }
+    device.start_again()?;
+    device.wait_up()?;
+    device.wait_running("weather/sensor")?;
+    device.wait_running("weather/detector")?;
+    all_are_in()?;
+    assert_eq!(stored()?, before, "the uplink is not cut");
+
+    device.restore_lan()?;
+    device.restore_uplink()?;
+    until_true("all rows at the cloud", Duration::from_secs(60), || Ok(stored()? >= 2 * ROWS as u64))?;
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(stored()?, 2 * ROWS as u64, "stored twice");
     Ok(())
 }
 
