@@ -1,6 +1,6 @@
 //! How the machine is: its disk, memory and load, and what runs on it.
 
-use std::{fs, path::Path, rc::Rc, thread, time::Duration};
+use std::{fs, path::Path, rc::Rc, sync::Arc, thread, time::Duration};
 
 use tokio::task::spawn_blocking;
 use wayside_actors::{
@@ -17,8 +17,12 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(super) async fn watch(device: Rc<Device>, engine: Engine) {
     let ready = engine.ready();
     loop {
-        let state = device.adapters().state.path().to_owned();
-        if let Ok(system) = spawn_blocking(move || look(&state)).await {
+        let state = Arc::clone(&device.adapters().state);
+        let looking = move || {
+            state.keep_reserve();
+            look(state.path())
+        };
+        if let Ok(system) = spawn_blocking(looking).await {
             let engine =
                 ready.borrow().as_ref().map_or_else(|_| String::new(), |ready| ready.version.clone());
             let system = System { engine, ..system };

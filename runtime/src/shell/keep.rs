@@ -17,7 +17,7 @@ use wayside_host::CommitError;
 use wayside_mesh::store::StoreError;
 
 use super::{Device, adapters::DESIRED};
-use crate::state::StateFolder;
+use crate::state::{StateFolder, is_full};
 
 /// Between two attempts while there is no room.
 const NO_ROOM: Duration = Duration::from_millis(500);
@@ -127,8 +127,7 @@ fn no_room(
     };
     let problem = format!("{what} could not be written: {error}; make room on the disk");
     device.problem(source, Some(problem.clone()));
-    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    if is_full { Ok(true) } else { Err(CommitError(problem)) }
+    if is_full(&error) { Ok(true) } else { Err(CommitError(problem)) }
 }
 
 /// On a thread of its own: several files may have to be synced, as often as modules say something.

@@ -47,16 +47,26 @@ impl StateFolder {
     }
 
     /// Replaces the file `name`, which may be in a folder of this one that is there, as a whole. It is on the disk when this returns. Readable by its
-    /// owner only.
+    /// owner only. A full disk takes of the reserve as long as there is any.
     ///
     /// # Errors
     /// The file is as it was before.
     pub fn write<T: Serialize>(&self, name: &str, version: u16, value: &T) -> io::Result<()> {
         within(name)?;
+        let bytes = statefile::encode(name, version, value);
+        loop {
+            match self.replace(name, &bytes) {
+                Err(error) if is_full(&error) && self.spend_reserve(bytes.len()) => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.path().join(format!("{name}.new"));
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&statefile::encode(name, version, value))?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         let path = self.path().join(name);
         fs::rename(&new, &path)?;
@@ -100,6 +110,12 @@ impl StateFolder {
         tracing::error!(file = %path.display(), reason, "a state file is damaged; {saved}");
         format!("the state file {} was damaged ({reason}); {saved}", path.display())
     }
+}
+
+/// Whether a write failed for want of room.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Refuses a name that leads out of the state directory. Names are checked before they come here: this is the second lock.

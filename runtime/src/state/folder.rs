@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::is_full;
+
 /// A state directory that this process holds. Released when dropped.
 #[derive(Debug)]
 pub struct StateFolder {
@@ -117,7 +119,7 @@ fn advice(error: &io::Error) -> &'static str {
     let kind = error.kind();
     if kind == Kind::PermissionDenied {
         "run as a user who may write there, or choose another with --state"
-    } else if matches!(kind, Kind::StorageFull | Kind::QuotaExceeded) {
+    } else if is_full(error) {
         "the disk is full: free some space"
     } else if kind == Kind::ReadOnlyFilesystem {
         "the file system is read-only: choose another directory with --state"

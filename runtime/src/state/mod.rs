@@ -3,7 +3,8 @@
 mod file;
 mod folder;
 mod identity;
+mod reserve;
 
-pub use file::{Found, damaged_name};
+pub use file::{Found, damaged_name, is_full};
 pub use folder::{OpenError, StateFolder, control_socket, default_folder, default_memory};
 pub use identity::Identity;
