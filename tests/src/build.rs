@@ -92,10 +92,14 @@ impl Binaries {
         fs::write(context.path().join("Dockerfile"), dockerfile)?;
         let label = format!("{IMAGE_LABEL}={stamp}");
         let folder = context.path().to_string_lossy();
+        let named = || engine::try_docker(["image", "ls", "--quiet", "--no-trunc", tag]);
+        let before = named()?.stdout;
         let mut build = engine::command(["build", "--quiet", "--label", &label, "--tag", tag, &folder]);
         run_within(&mut build, IMAGE_LIMIT)?;
-        let filter = format!("label={IMAGE_LABEL}");
-        engine::docker(["image", "prune", "--force", "--filter", &filter])?;
+        // That which had the tag before goes, if nobody uses it: other ones without a tag may be another laboratory's.
+        if !before.is_empty() && before != named()?.stdout {
+            let _ = engine::try_docker(["image", "rm", before.trim()])?;
+        }
         Ok(())
     }
 
