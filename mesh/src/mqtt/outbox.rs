@@ -134,7 +134,8 @@ impl Outbox {
     fn next_retained(&mut self, window: usize) -> Option<Outgoing> {
         loop {
             let (_, (_, qos)) = self.retained.first_key_value()?;
-            if *qos > 0 && self.inflight.len() >= window {
+            let is_full = *qos > 0 && self.inflight.len() >= window;
+            if is_full || *qos > 1 && !self.has_room_for_exactly_once() {
                 return None;
             }
             let (parcel, qos) = self.retained.pop_first()?.1;

@@ -123,6 +123,46 @@ fn a_client_that_receives_out_of_turn_does_not_make_what_is_kept_larger_than_its
     assert!(outbox.next(512, grant).is_some());
 }
 
+/// Which the fuzzer found.
+#[test]
+fn retained_messages_do_not_make_what_is_kept_larger_than_its_room() {
+    let mut outbox = lasting();
+    let mut got = 0;
+    for n in 0..1000u32 {
+        let topic = format!("retained/{n}").into();
+        outbox.take_retained(Parcel { topic, payload: n.to_string().into(), ..Parcel::default() }, 2);
+    }
+    // A client that says nothing has as many as fit; one that does gets all.
+    for says in [false, true] {
+        for _ in 0..1000 {
+            while let Some(outgoing) = outbox.next(512, |_| Grant::Send(2)) {
+                let id = match outgoing {
+                    Outgoing::Publish { packet_id, .. } => packet_id.unwrap(),
+                    Outgoing::Release { packet_id } => {
+                        assert!(outbox.complete(packet_id));
+                        continue;
+                    }
+                };
+                got += 1;
+                if says {
+                    outbox.receive(id, false);
+                }
+            }
+            if let Some(kept) = outbox.take_change() {
+                assert!(kept.len() <= MAX_SESSION_BYTES, "{} bytes", kept.len());
+                outbox.kept();
+            }
+        }
+        if !says {
+            assert!(got > 0 && got < 512, "{got}");
+            for id in 1..=got {
+                outbox.receive(id, false);
+            }
+        }
+    }
+    assert_eq!(got, 1000);
+}
+
 #[test]
 fn what_is_gone_from_the_queue_is_released() {
     let mut outbox = lasting();
