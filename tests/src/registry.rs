@@ -36,6 +36,8 @@ pub struct Registry {
 pub struct Pushed {
     /// `ADDRESS/probe@sha256:...`.
     pub reference: String,
+    /// `ADDRESS/probe:NUMBER`, which the registry has as well.
+    pub tag: String,
     /// The file of the layer that no other image has.
     layer: PathBuf,
 }
@@ -95,7 +97,7 @@ impl Registry {
         // Engines differ in whether it went with its last tag.
         let _ = try_docker(["image", "rm", &reference])?;
         let layer = self.last_layer(&reference)?;
-        Ok(Pushed { reference, layer })
+        Ok(Pushed { reference, tag, layer })
     }
 
     /// Serves other bytes for the image's own layer from now on; again, the right ones.

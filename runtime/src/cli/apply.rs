@@ -33,6 +33,7 @@ use super::{
     labels::{check_labels, check_labels_at},
     operator::Operator,
     output,
+    pin::pinned,
     place::{Place, PlaceArgs},
     remove::{ask_all, besides, hand_over, kept_for},
     sign::is_sealed,
@@ -53,6 +54,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
   wayside apply compose.yaml --check                           only check the file
   wayside apply compose.yaml --out weather.release             only sign it, for others to sign as well
   wayside apply weather.release                                run what enough operators have signed
+  wayside apply compose.yaml --pin                             with the digests that the tags of its images mean today
   wayside apply compose.yaml --now                             outside of maintenance windows, too
   wayside apply compose.yaml --yes                             admit new devices that it is for, without a question
 
@@ -73,6 +75,9 @@ pub(super) struct ApplyArgs {
     /// After so many days no device takes the release any more that has not taken it before
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     expires: Option<u32>,
+    /// Sign the digests that registries have for the images now: they are asked through this machine's container engine
+    #[arg(long)]
+    pin: bool,
     /// Outside of maintenance windows, too, of the devices and of the file
     #[arg(long)]
     now: bool,
@@ -160,10 +165,11 @@ impl ApplyArgs {
         let failed = |error| Failure::Usage(format!("cannot read {name}: {error}"));
         let bytes = read_bounded(&self.file).map_err(failed)?;
         if is_sealed(&bytes) {
-            if self.now {
-                let text =
-                    "`--now` is signed with the release: give it where the release is made, with `--out`";
-                return Err(Failure::Usage(text.into()));
+            if let Some(flag) = self.now.then_some("--now").or(self.pin.then_some("--pin")) {
+                let text = format!(
+                    "`{flag}` is signed with the release: give it where the release is made, with `--out`"
+                );
+                return Err(Failure::Usage(text));
             }
             let release = cosign::peek(&bytes)
                 .map_err(|error| Failure::Usage(format!("{name} is no release: {error}")))?;
@@ -175,7 +181,7 @@ impl ApplyArgs {
                 if !warnings.is_empty() {
                     eprintln!("{}", show(&warnings));
                 }
-                Ok(Input::Workload(workload))
+                Ok(Input::Workload(if self.pin { pinned(workload)? } else { workload }))
             }
             Err(report) if self.json => {
                 output::json(&report.findings())?;

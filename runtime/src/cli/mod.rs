@@ -22,6 +22,7 @@ mod messages;
 mod operator;
 mod output;
 mod passphrase;
+mod pin;
 mod place;
 mod push;
 mod relay;

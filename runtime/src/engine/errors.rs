@@ -36,8 +36,13 @@ pub(super) fn said(error: &Error) -> String {
     }
 }
 
-/// No engine answers at `host`.
+/// No engine answers the daemon at `host`.
 pub(super) fn unreachable(host: &str, error: &Error) -> String {
+    format!("{}; modules wait until it is there", no_engine(host, error))
+}
+
+/// No engine answers at `host`.
+pub(super) fn no_engine(host: &str, error: &Error) -> String {
     let said = said(error);
     let lower = said.to_lowercase();
     let advice = if matches!(error, Error::SocketNotFoundError(_)) || lower.contains("no such file") {
@@ -49,7 +54,7 @@ pub(super) fn unreachable(host: &str, error: &Error) -> String {
     } else {
         "start it (`systemctl start docker`), or set DOCKER_HOST to where it is"
     };
-    format!("no container engine answers at {host} ({said}): {advice}; modules wait until it is there")
+    format!("no container engine answers at {host} ({said}): {advice}")
 }
 
 /// An image that could be neither found nor pulled.

@@ -82,7 +82,7 @@ pub(super) async fn remove(shared: &Shared, image: &str) -> bool {
 }
 
 /// Without a tag the engine would pull them all.
-fn reference(image: &str) -> String {
+pub(super) fn reference(image: &str) -> String {
     let has_tag = image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if has_tag { image.to_owned() } else { format!("{image}:latest") }
 }

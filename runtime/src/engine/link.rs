@@ -59,7 +59,7 @@ pub(super) fn silent() -> String {
 }
 
 /// `DOCKER_HOST`, or Docker's socket, or Podman's where Docker has none.
-fn host() -> String {
+pub(super) fn host() -> String {
     if let Ok(host) = env::var("DOCKER_HOST") {
         return host;
     }

@@ -4,6 +4,7 @@
 
 mod create;
 mod credentials;
+mod digest;
 mod errors;
 mod health;
 mod images;
@@ -35,6 +36,7 @@ use wayside_actors::device::{io, wiring};
 use wayside_config::{privilege::Policy, workload::ModuleId};
 
 pub use self::credentials::Credentials;
+pub(crate) use self::digest::by_digest;
 use self::running::Running;
 use crate::{secrets::Secrets, state::Identity};
 

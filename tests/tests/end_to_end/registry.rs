@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use wayside_tests::{
     build::WEATHER_IMAGE,
     cloud::Cloud,
+    command::Ended,
     device::Device,
     engine::try_docker,
     lab::Lab,
@@ -19,11 +20,18 @@ use crate::policy::set_up;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn apply(lab: &Lab, cloud: &Cloud, image: &Pushed, probation: &str) -> Result<()> {
+    let applied = apply_named(lab, cloud, &image.reference, probation, &["--no-wait"])?;
+    ensure!(applied.code == 0, "{applied}");
+    Ok(())
+}
+
+fn apply_named(lab: &Lab, cloud: &Cloud, image: &str, probation: &str, more: &[&str]) -> Result<Ended> {
     let text = format!(
         "name: pulled\nservices:\n\x20 idle:\n\x20   image: {}\n\x20   command: [/weather-detector]\n\x20   environment: {{STATION: EWR}}\nx-wayside:\n\x20 target: all\n\x20 update: {{probation: {probation}}}\n",
-        image.reference
+        image
     );
-    lab.operator().at(cloud, &["apply", "--no-wait", &lab.compose("pulled", &text)?]).map(drop)
+    let file = lab.compose("pulled", &text)?;
+    lab.operator().try_at(cloud, &[&["apply", &file], more].concat())
 }
 
 fn wait_runs(device: &Device, image: &Pushed) -> Result<()> {
@@ -60,6 +68,21 @@ fn an_image_is_pulled_by_its_digest_and_goes_when_no_version_needs_it() -> Resul
         ensure!(is_there(image)?, "{image} is gone");
     }
     Ok(())
+}
+
+#[test]
+fn an_operator_signs_the_digest_that_a_tag_means_today() -> Result<()> {
+    let lab = Lab::open()?;
+    let registry = Registry::start(&lab)?;
+    let image = registry.push()?;
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    let nowhere = image.tag.replace("probe:", "nothing:");
+    let refused = apply_named(&lab, &cloud, &nowhere, "0s", &["--pin"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains("no registry tells the digest of"), "{refused}");
+    let applied = apply_named(&lab, &cloud, &image.tag, "0s", &["--pin", "--no-wait"])?;
+    ensure!(applied.code == 0 && applied.stderr.contains(&format!("is {}", image.reference)), "{applied}");
+    wait_runs(&device, &image)
 }
 
 #[test]
