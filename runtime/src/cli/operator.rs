@@ -36,6 +36,9 @@ const VERSION: u16 = 1;
 /// An operator's key, which TLS may use on any thread.
 pub(super) type Key = Arc<dyn Signer + Send + Sync>;
 
+/// A fleet, and the sealed list of what is revoked in it.
+type OfFile = (Fleet, Option<Vec<u8>>);
+
 /// Which key signs, and for which fleet.
 #[derive(Clone, Debug, Args)]
 pub(super) struct KeyFile {
@@ -114,25 +117,44 @@ impl KeyFile {
 
     /// The operator whose key was read already.
     pub(super) fn operator_of(&self, signer: Key) -> Result<Operator, Failure> {
-        let path = self.fleet_path()?;
-        let (fleet, revocation) = match FleetFile::read(&path)? {
-            Some(file) => {
-                // A next root that still lacks signatures does not count yet.
-                let fleet = match file.parts(&path)? {
-                    (Some(fleet), _) => fleet,
-                    (None, _) => file.fleet(&path)?,
-                };
-                // One that still lacks signatures no device would take.
-                let whole = |sealed: &Bytes| fleet.verify::<Revocation>(sealed).is_ok();
-                let revocation = file.revocation.filter(whole).map(Into::into);
-                (fleet, revocation)
-            }
+        let (fleet, revocation) = match self.of_file()? {
+            Some(known) => known,
             None => {
                 let fleet = Fleet::of_one(&*signer).map_err(|error| Failure::Failed(error.to_string()))?;
                 (fleet, None)
             }
         };
         Ok(Operator { signer, fleet, revocation })
+    }
+
+    /// The fleet, for which no key is asked where a file says what it is, and none is made.
+    pub(super) fn fleet(&self) -> Result<Fleet, Failure> {
+        if let Some((fleet, _)) = self.of_file()? {
+            return Ok(fleet);
+        }
+        let Some(key) = self.existing()? else {
+            return Err(Failure::Failed(format!(
+                "there is no fleet {} and no operator's key {}: name one with --fleet-file or --operator-key",
+                self.fleet_path()?.display(),
+                self.path()?.display()
+            )));
+        };
+        Fleet::of_one(&*key).map_err(|error| Failure::Failed(error.to_string()))
+    }
+
+    /// The fleet and the list of what is revoked, as far as the fleet's file has them.
+    fn of_file(&self) -> Result<Option<OfFile>, Failure> {
+        let path = self.fleet_path()?;
+        let Some(file) = FleetFile::read(&path)? else { return Ok(None) };
+        // A next root that still lacks signatures does not count yet.
+        let fleet = match file.parts(&path)? {
+            (Some(fleet), _) => fleet,
+            (None, _) => file.fleet(&path)?,
+        };
+        // One that still lacks signatures no device would take.
+        let whole = |sealed: &Bytes| fleet.verify::<Revocation>(sealed).is_ok();
+        let revocation = file.revocation.filter(whole).map(Into::into);
+        Ok(Some((fleet, revocation)))
     }
 
     /// Makes a key that a passphrase locks.
@@ -288,9 +310,12 @@ mod tests {
         let path = folder.path().join("deep/operator.key");
         let file = key_file(&path, Passphrase::default());
         assert!(matches!(file.load(), Err(Failure::Failed(text)) if text.contains("wayside key")));
+        assert!(matches!(file.fleet(), Err(Failure::Failed(text)) if text.contains("--fleet-file")));
+        assert!(!path.exists(), "who only looks makes no key");
         let first = file.load_or_make().unwrap().key();
         assert_eq!(file.load().unwrap().key(), first);
         assert_eq!(file.operator().unwrap().fleet.id(), Fleet::id_of_one(first));
+        assert_eq!(file.fleet().unwrap().id(), Fleet::id_of_one(first));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "x").unwrap();
         assert!(matches!(file.load(), Err(Failure::Failed(text)) if text.contains("operator.key")));

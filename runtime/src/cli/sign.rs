@@ -45,6 +45,9 @@ pub(super) struct SignArgs {
 impl SignArgs {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let bytes = read(&self.file)?;
+        if !FleetFile::is_one(&bytes) {
+            signed(&self.file, &bytes)?;
+        }
         let signer = self.key.load()?;
         let fleet_path = self.key.fleet_path()?;
         if FleetFile::is_one(&bytes) {
@@ -116,6 +119,17 @@ pub(super) fn unknown(file: &Path, fleet: &Path) -> String {
         file.display(),
         fleet.display()
     )
+}
+
+/// Refuses a file that nobody has signed yet, such as the Compose file that a release is made from.
+pub(super) fn signed(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if is_sealed(bytes) {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "{0} is not signed: `wayside apply {0} --out FILE` makes a release of a Compose file and signs it",
+        file.display()
+    )))
 }
 
 /// Whether these bytes begin as a tagged COSE_Sign does.

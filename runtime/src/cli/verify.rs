@@ -19,7 +19,7 @@ use super::{
     fleet_file::FleetFile,
     operator::KeyFile,
     output,
-    sign::{kind_of, read, unknown},
+    sign::{kind_of, read, signed, unknown},
 };
 
 /// Show what a file is, who has signed it, and whether devices of your fleet would take it
@@ -77,7 +77,8 @@ pub(super) fn judge(path: &Path, bytes: &[u8], key: &KeyFile) -> Result<Vec<Verd
     if FleetFile::is_one(bytes) {
         return judge_fleet(path, &FleetFile::decode(path, bytes)?);
     }
-    let fleet = key.operator()?.fleet;
+    signed(path, bytes)?;
+    let fleet = key.fleet()?;
     let kind = kind_of(&fleet.id(), bytes)
         .ok_or_else(|| Failure::Failed(unknown(path, &key.fleet_path().unwrap_or_default())))?;
     let what = match kind {

@@ -113,7 +113,7 @@ impl Machine for Module {
             }
             Event::Health { container, health, output } => {
                 if self.holds().is_some_and(|held| held.id == container) {
-                    self.output = output;
+                    self.output = output.trim_end().to_owned();
                     self.hears_of_health(Some(health));
                 }
             }
