@@ -125,6 +125,8 @@ impl Site {
     pub(super) fn await_members(&mut self, operator: &Operator, devices: &[DeviceId]) -> Result<(), Failure> {
         let begun = Instant::now();
         self.key = Some(Arc::clone(&operator.signer));
+        // Who was admitted says so before its mesh is open.
+        self.patient_until = Some(begun + LINK);
         loop {
             // What was opened before does not take the new ones.
             self.mesh = None;
