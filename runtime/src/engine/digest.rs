@@ -35,10 +35,16 @@ pub(crate) async fn by_digest(images: &[String]) -> Result<Vec<String>, String> 
         };
         let answer = timeout(PATIENCE, asking).await.map_err(|_| unknown("it does not answer"))?;
         let digest = answer.map_err(|error| unknown(&errors::said(&error)))?.descriptor.digest;
-        let digest = digest.ok_or_else(|| unknown("it says none"))?;
+        let digest = digest.filter(|digest| is_digest(digest)).ok_or_else(|| unknown("it says none"))?;
         found.push(format!("{}@{digest}", without_tag(image)));
     }
     Ok(found)
+}
+
+/// What comes over the network and is to be signed has this form or none.
+fn is_digest(text: &str) -> bool {
+    let is_hex = |hex: &str| hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && is_hex(hex))
 }
 
 /// A colon after the last slash begins a tag; one before it, a port.
@@ -50,6 +56,20 @@ fn without_tag(image: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_has_one_form() {
+        let hex = "7f".repeat(32);
+        assert!(is_digest(&format!("sha256:{hex}")));
+        for other in [
+            hex.clone(),
+            format!("sha256:{}", &hex[2..]),
+            format!("sha256:{hex}@x"),
+            format!("sha256:{}", hex.to_uppercase()),
+        ] {
+            assert!(!is_digest(&other), "{other}");
+        }
+    }
 
     #[test]
     fn a_port_is_no_tag() {
