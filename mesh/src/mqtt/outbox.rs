@@ -135,7 +135,7 @@ impl Outbox {
         loop {
             let (_, (_, qos)) = self.retained.first_key_value()?;
             let is_full = *qos > 0 && self.inflight.len() >= window;
-            if is_full || *qos > 1 && !self.has_room_for_exactly_once() {
+            if is_full || *qos > 1 && !self.has_room_for_exactly_once(None) {
                 return None;
             }
             let (parcel, qos) = self.retained.pop_first()?.1;
@@ -365,7 +365,7 @@ impl Outbox {
             };
             let is_kept = lane.is_exactly_once || qos.is_some_and(|qos| qos > 1);
             let is_ready = (has_room || qos.is_none_or(|qos| qos == 0))
-                && (!is_kept || self.has_room_for_exactly_once());
+                && (!is_kept || self.has_room_for_exactly_once(Some(queue)));
             is_ready.then(|| (queue.clone(), qos))
         };
         let after = self.turn.as_ref().and_then(|turn| {

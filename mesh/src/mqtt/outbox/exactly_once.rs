@@ -7,6 +7,7 @@ use wayside_actors::queue::Queue;
 use super::{
     Outbox,
     flight::{InFlight, Kept, MESSAGES, QUEUES, Stage, name},
+    lane::Lane,
 };
 
 /// What to say to a PUBREC.
@@ -202,15 +203,16 @@ impl Outbox {
         }
     }
 
-    /// Whether one more would still fit in what is kept.
-    pub(super) fn has_room_for_exactly_once(&self) -> bool {
-        let of_lanes: usize =
-            self.lanes.values().filter(|lane| lane.is_exactly_once).map(|lane| lane.settled).sum();
+    /// Whether one more would still fit in what is kept, of `queue` if it is of one: with that all is kept that has settled in it before
+    /// its turn, or may, since there was nothing of QoS 2 in it.
+    pub(super) fn has_room_for_exactly_once(&self, queue: Option<&Queue>) -> bool {
+        let is_kept = |of: &Queue, lane: &Lane| lane.is_exactly_once || queue == Some(of);
+        let of_lanes = self.lanes.iter().filter(|(of, lane)| is_kept(of, lane));
+        let of_lanes: usize = of_lanes.map(|(_, lane)| lane.settled).sum();
         let restored: usize =
             self.restored.values().map(|queue| queue.settled.len() + queue.offered.len()).sum();
         // What settles before its turn in a queue with QoS 2 is kept as well, at whatever QoS it goes.
-        let is_of_lane =
-            |(queue, _): &(Queue, u64)| self.lanes.get(queue).is_some_and(|lane| lane.is_exactly_once);
+        let is_of_lane = |(of, _): &(Queue, u64)| self.lanes.get(of).is_some_and(|lane| is_kept(of, lane));
         let is_kept = |flight: &&InFlight| {
             flight.stage != Stage::AtLeastOnce || flight.of.as_ref().is_some_and(is_of_lane)
         };
