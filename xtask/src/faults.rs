@@ -4,6 +4,7 @@
 mod attacks;
 mod bit_flips;
 mod disk_errors;
+mod documents;
 mod engine;
 mod kill9;
 mod line;
@@ -41,6 +42,8 @@ enum Fault {
     Kill9,
     /// The power goes between any two steps of the store
     PowerLoss,
+    /// The power goes between any two steps of the writes of a device's documents
+    Documents,
     /// Any write or sync fails, once or from then on, or the disk is full
     DiskErrors,
     /// One bit flips in a file of the store, or the file is cut off
@@ -89,6 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let outcome = match name {
         Fault::Kill9 => kill9::run(count, seed),
         Fault::PowerLoss => power_loss::run(count, seed),
+        Fault::Documents => documents::run(count, seed),
         Fault::DiskErrors => disk_errors::run(count, seed),
         Fault::BitFlips => bit_flips::run(count, seed),
         Fault::UpdateKill => return update_kill::run(count, seed),
@@ -99,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("{}", serde_json::to_string(&Line { name, outcome })?);
     ensure!(
         outcome.lost + outcome.doubled + outcome.misordered == 0,
-        "messages are not as they were acknowledged"
+        "what was acknowledged is not as it was"
     );
     Ok(())
 }

@@ -4,14 +4,17 @@ use std::{
     fs, io,
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use wayside_config::{limits::STATE_FILE_BYTES, statefile};
 
-use super::StateFolder;
+use super::{
+    StateFolder,
+    steps::{self, Step},
+};
 
 /// What a state file held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +70,13 @@ impl StateFolder {
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
+        steps::at(Step::Wrote(&new, bytes));
         file.sync_all()?;
+        steps::at(Step::Synced(&new));
         let path = self.path().join(name);
         fs::rename(&new, &path)?;
-        fs::File::open(path.parent().unwrap_or(self.path()))?.sync_all()
+        steps::at(Step::Renamed(&new, &path));
+        sync_folder(path.parent().unwrap_or(self.path()))
     }
 
     /// Removes the file `name`, if it is there. It is gone from the disk when this returns.
@@ -82,9 +88,9 @@ impl StateFolder {
         let path = self.path().join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => steps::at(Step::Removed(&path)),
         }
-        fs::File::open(path.parent().unwrap_or(self.path()))?.sync_all()
+        sync_folder(path.parent().unwrap_or(self.path()))
     }
 
     /// The folder `name` in this one, made when it is not there; for its owner only.
@@ -110,6 +116,13 @@ impl StateFolder {
         tracing::error!(file = %path.display(), reason, "a state file is damaged; {saved}");
         format!("the state file {} was damaged ({reason}); {saved}", path.display())
     }
+}
+
+/// The names in it are on the disk when this returns.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()?;
+    steps::at(Step::SyncedFolder(folder));
+    Ok(())
 }
 
 /// Whether a write failed for want of room.

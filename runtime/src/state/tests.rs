@@ -1,0 +1,4 @@
+//! The state directory over faults.
+
+mod disk;
+mod power_loss;
