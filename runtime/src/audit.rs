@@ -5,6 +5,23 @@
 
 mod limited;
 mod log;
+fn twin_text(sealed: &[u8]) -> String {
+    cosign::peek::<TwinChange>(sealed).map_or_else(
+        |_| "a change that cannot be read".into(),
+        |change| format!("{} to version {}", change.module, change.version),
+    )
+}
+
+fn secret_text(sealed: &[u8]) -> String {
+    cosign::peek::<SecretChange>(sealed).map_or_else(
+        |_| "a secret that cannot be read".into(),
+        |SecretChange { version, secret, value, .. }| match value {
+            Some(_) => format!("{secret} set, version {version}"),
+            None => format!("{secret} removed, version {version}"),
+        },
+    )
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +36,7 @@ use wayside_config::{
     audit::{Act, Entry, Head, Way},
     cosign::{self, Kind},
     document::{Grant, TwinChange},
-    hash::hex,
+    hash::{hex, sha256},
     identity::{DeviceId, FleetId, PublicKey},
     rule::Rule,
     secret::SecretChange,
@@ -91,8 +108,9 @@ impl Audit {
                 }
                 Some((Act::Call, text))
             }
-            Ask::SetTwin { change } => return self.twin(way, &change.0),
-            Ask::SetSecret { change } => return self.secret(way, &change.0),
+            // By who asks: whether the change is of those whose signatures it shows is seen later.
+            Ask::SetTwin { change } => Some((Act::Twin, twin_text(&change.0))),
+            Ask::SetSecret { change } => Some((Act::Secret, secret_text(&change.0))),
             Ask::Logs { module, .. } | Ask::PreviousLogs { module, .. } => reading(Act::Logs, module.clone()),
             Ask::Audit { .. } => reading(Act::Audit, "this log".into()),
             Ask::Lock { for_ms, reason } => {
@@ -121,29 +139,13 @@ impl Audit {
         }
     }
 
-    /// Records that what is desired of a module is about to be changed.
-    pub(crate) fn twin(&self, way: Way, sealed: &[u8]) {
-        let change = cosign::peek::<TwinChange>(sealed);
-        let text = change.map_or_else(
-            |_| "a change that cannot be read".into(),
-            |change| format!("{} to version {}", change.module, change.version),
-        );
+    /// Records that a cloud brought a change of a twin, which was verified: once an hour, however often it brings the same.
+    pub(crate) fn twin_by_cloud(&self, sealed: &[u8]) {
         let by = cosign::claimed_signers(Kind::TwinChange, sealed).unwrap_or_default();
-        self.note(Act::Twin, way, by, text);
-    }
-
-    /// Records that a secret is about to be set or removed.
-    fn secret(&self, way: Way, sealed: &[u8]) {
-        let change = cosign::peek::<SecretChange>(sealed);
-        let text = change.map_or_else(
-            |_| "a secret that cannot be read".into(),
-            |SecretChange { version, secret, value, .. }| match value {
-                Some(_) => format!("{secret} set, version {version}"),
-                None => format!("{secret} removed, version {version}"),
-            },
-        );
-        let by = cosign::claimed_signers(Kind::Secret, sealed).unwrap_or_default();
-        self.note(Act::Secret, way, by, text);
+        let is_new = self.lock().limited.reads(&[], &hex(&sha256(sealed)), Instant::now());
+        if is_new {
+            self.note(Act::Twin, Way::Cloud, by, twin_text(sealed));
+        }
     }
 
     /// Says by which way an assignment came that may be taken.

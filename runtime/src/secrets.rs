@@ -137,6 +137,22 @@ impl Secrets {
         Ok(())
     }
 
+    /// Gives up those of other fleets: what the operators of one set is not for modules of another.
+    ///
+    /// # Errors
+    /// Those on the disk are still there.
+    pub fn only_of(&self, fleet: FleetId) -> std::io::Result<()> {
+        let mut inner = self.lock();
+        let before = inner.kept.held.len();
+        inner.kept.held.retain(|_, held| held.fleet == fleet);
+        if inner.kept.held.len() == before {
+            return Ok(());
+        }
+        tracing::info!("secrets of another fleet are removed");
+        self.hand_out(&mut inner);
+        inner.kept.save(&self.state)
+    }
+
     /// Gives up all of them: this device is out of its fleet.
     ///
     /// # Errors

@@ -161,6 +161,37 @@ fn readers_and_refusals_do_not_fill_it() {
 }
 
 #[test]
+fn who_asks_is_recorded_and_not_whom_the_change_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    let bob = PublicKey::from_bytes([3; 32]);
+    let alice = SigningKey::from_bytes(&[4; 32]);
+    let fleet = wayside_config::fleet::Fleet::of_one(&alice).unwrap();
+    let change = SecretChange {
+        device: identity.device(),
+        version: 7,
+        secret: wayside_config::secret::SecretName { workload: None, secret: "token".into() },
+        value: None,
+    };
+    let sealed = cosign::seal(&fleet.id(), &change, &alice).unwrap();
+    audit.asked(Way::Lan, &[bob], &Ask::SetSecret { change: Sealed(sealed) });
+    let last = entries(&audit, &identity).pop().unwrap();
+    assert_eq!((last.act, last.by.as_slice()), (Act::Secret, [bob].as_slice()));
+    assert!(last.text.contains("token removed, version 7"), "{}", last.text);
+}
+
+#[test]
+fn what_a_cloud_brings_again_is_recorded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, identity, _) = open(folder.path());
+    for _ in 0..50 {
+        audit.twin_by_cloud(b"one");
+        audit.twin_by_cloud(b"another");
+    }
+    assert_eq!(entries(&audit, &identity).len(), 3);
+}
+
+#[test]
 fn a_fleet_is_recorded_when_it_is_new_and_a_change_of_a_twin_by_its_version() {
     let folder = tempfile::tempdir().unwrap();
     let (audit, identity, _) = open(folder.path());

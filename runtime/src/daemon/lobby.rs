@@ -263,11 +263,12 @@ impl Site {
                 labels: &hello.labels,
                 proof: hello.proof.as_ref().map(|proof| proof.0.as_slice()),
             };
-            let is_new = trust.member(&hello.device).is_none();
+            // One that counts no more may be given anew.
+            let before = trust.member(&hello.device).map(|granted| granted.sealed);
             match trust.receive(&newcomer, identity.key()) {
                 Ok(None) => {}
                 Ok(Some(news)) => {
-                    if let Some(grant) = news.grants.first().filter(|_| is_new) {
+                    if let Some(grant) = news.grants.first().filter(|grant| before.as_ref() != Some(*grant)) {
                         tracing::info!(name = hello.name, device = %hello.device, "a rule admits this device");
                         audit.received(hello.device, grant);
                     }

@@ -95,6 +95,11 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         .context("the audit log cannot be opened: free some space on the disk, or look at what it is")?;
     let audit = Arc::new(audit);
     audit.fleet(Way::Own, trust.fleet());
+    if let Some((fleet, _)) = trust.fleet()
+        && let Err(error) = secrets.only_of(fleet)
+    {
+        tracing::warn!(%error, "secrets of another fleet are given to no module, and cannot be removed from the disk; they are at the next start");
+    }
     let (copies, copies_problems) = Copies::load(Arc::clone(&state), trust.fleet().map(|(fleet, _)| fleet));
     let (trust, copies) = (Arc::new(trust), Arc::new(copies));
     let lost = Lost::default();

@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -54,7 +55,11 @@ pub(super) fn read(state: &Path, module: &ModuleId, tail: u32) -> io::Result<Str
     Ok(text.split_inclusive('\n').skip(skipped).collect())
 }
 
+/// Containers that go at the same time write one after the other, through one file aside.
+static WRITING: Mutex<()> = Mutex::new(());
+
 fn write(state: &Path, module: &ModuleId, text: &str) -> io::Result<()> {
+    let _turn = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = state.join(FOLDER);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     let path = path(state, module);
@@ -85,6 +90,25 @@ fn path(state: &Path, module: &ModuleId) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_several_leave_at_the_same_time_is_each_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                scope.spawn(move || {
+                    let module = ModuleId::new("w", format!("m{number}"));
+                    for turn in 0..50 {
+                        let text = format!("{number} {turn}\n").repeat(200);
+                        write(state, &module, &text).unwrap();
+                        assert_eq!(read(state, &module, 1000).unwrap(), text);
+                    }
+                });
+            }
+        });
+        assert_eq!(modules(state).len(), 8);
+    }
 
     #[test]
     fn the_last_one_of_each_module_is_kept_and_of_many_modules_the_newest() {

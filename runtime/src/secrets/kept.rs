@@ -30,7 +30,7 @@ pub(super) struct Kept {
 pub(super) struct Held {
     sealed: Bytes,
     pub(super) change: SecretChange,
-    fleet: FleetId,
+    pub(super) fleet: FleetId,
 }
 
 #[derive(Serialize, Deserialize)]

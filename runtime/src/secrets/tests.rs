@@ -183,6 +183,21 @@ fn a_device_that_is_revoked_has_none_of_them_left() {
 }
 
 #[test]
+fn the_operators_of_another_fleet_get_nothing_of_what_those_before_set() {
+    let mut device = Device::new();
+    device.set("token", 1, Some("hunter2")).unwrap();
+    device.secrets.only_of(device.fleet().id()).unwrap();
+    assert_eq!(device.secrets.list().1.len(), 1);
+    device.secrets.prepare(&sensor(), &[mount("token")]).unwrap();
+    device.secrets.only_of(FleetId::from_bytes([1; 32])).unwrap();
+    assert_eq!(device.file(&sensor(), "token"), None);
+    device.restart();
+    // The numbering goes on.
+    assert_eq!(device.secrets.list(), (1, vec![]));
+    assert!(device.secrets.prepare(&sensor(), &[mount("token")]).is_err());
+}
+
+#[test]
 fn nothing_on_the_disk_and_no_log_has_a_value() {
     let device = Device::new();
     let value = "hunter2-hunter2-hunter2";

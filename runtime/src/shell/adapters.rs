@@ -133,7 +133,7 @@ impl Device {
             Io::TwinShown { question, result } => adapters.twins.settle(question, result),
             Io::VerifyTwin(sealed) => match adapters.trust.verify_twin(&sealed, &adapters.name) {
                 Ok(change) => {
-                    adapters.audit.twin(Way::Cloud, &sealed);
+                    adapters.audit.twin_by_cloud(&sealed);
                     let (sha256, change) = (sha256(&sealed), Box::new(change));
                     self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
                 }
@@ -281,9 +281,7 @@ impl Device {
             let adapters = &device.adapters;
             let result = match ask.question {
                 Question::Logs { module, tail, since_ms } => {
-                    let ask = crate::control::Ask::Logs { module: module.clone(), tail, since_ms };
-                    adapters.audit.asked(Way::Cloud, &[], &ask);
-                    logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await
+                    logs_for_cloud(adapters, &module, tail, since_ms).await
                 }
                 Question::Sealed { request } => match adapters.sealed.get() {
                     Some(sealed) => sealed.answer(request).await,
@@ -293,6 +291,14 @@ impl Device {
             device.tell(Event::Uplink(uplink::Event::Answer(Answer { id: ask.id, result })));
         });
     }
+}
+
+/// Recorded under the name that the device has for the module: a cloud, which nobody signed for, may make up any number of others.
+async fn logs_for_cloud(adapters: &Adapters, name: &str, tail: u32, since_ms: u64) -> Result<String, String> {
+    let module = logs::find(adapters.view.report().modules.keys(), name)?.to_string();
+    let ask = crate::control::Ask::Logs { module: module.clone(), tail, since_ms };
+    adapters.audit.asked(Way::Cloud, &[], &ask);
+    logs::read(&adapters.view, &adapters.engine, &module, tail, since_ms).await
 }
 
 impl Adapters {

@@ -28,11 +28,13 @@ pub struct Granted {
     pub grant: Grant,
     /// The rule that it was given under, and the device that did; `None` where operators did.
     pub under: Option<(DocumentId, DeviceId)>,
+    /// Whose it is.
+    pub fleet: FleetId,
 }
 
 impl Granted {
-    pub(super) fn new(sealed: Bytes, grant: Grant, signed: Option<&Signed>) -> Self {
-        Self { sealed, grant, under: signed.map(|signed| (signed.id, signed.rule.by)) }
+    pub(super) fn new(fleet: FleetId, sealed: Bytes, grant: Grant, signed: Option<&Signed>) -> Self {
+        Self { fleet, sealed, grant, under: signed.map(|signed| (signed.id, signed.rule.by)) }
     }
 
     /// Whether it counts at this time, by this list of what is revoked.
@@ -72,7 +74,7 @@ impl Grants {
         let opened = written.grants.into_iter().filter_map(|sealed| {
             let (_, grant) = cosign::inspect::<Grant>(&fleet, &sealed).ok()?;
             let signed = rule::under(&fleet, &grant);
-            Some((grant.device, Granted::new(sealed, grant, signed.as_ref())))
+            Some((grant.device, Granted::new(fleet, sealed, grant, signed.as_ref())))
         });
         (Self(opened.collect()), None)
     }
@@ -129,7 +131,7 @@ impl Grants {
         let (grant, signed) = verify_grant(fleet, sealed).map_err(TrustError::Grant)?;
         super::not_expired("the grant", grant.expires_ms, time_ms)?;
         let device = grant.device;
-        let granted = Granted::new(sealed.clone(), grant, signed.as_ref());
+        let granted = Granted::new(fleet.id(), sealed.clone(), grant, signed.as_ref());
         if granted.is_void(list) {
             let is_out = list.is_some_and(|list| list.is_out(&device));
             return Err(if is_out { TrustError::Out(fleet.id()) } else { TrustError::Void });
@@ -140,8 +142,6 @@ impl Grants {
 
     /// Forgets those that are of another fleet, or count no more: they leave room for others.
     pub(super) fn forget(&mut self, fleet: &FleetId, mut is_out: impl FnMut(&Granted) -> bool) {
-        self.0.retain(|_, granted| {
-            !is_out(granted) && cosign::inspect::<Grant>(fleet, &granted.sealed).is_ok()
-        });
+        self.0.retain(|_, granted| granted.fleet == *fleet && !is_out(granted));
     }
 }

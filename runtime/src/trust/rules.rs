@@ -134,6 +134,9 @@ impl Trust {
         sealed: &[Bytes],
         time_ms: u64,
     ) -> Result<u64, TrustError> {
+        if sealed.len() > RULES {
+            return Err(TrustError::TooManyRules);
+        }
         let grants = lock(&self.grants);
         let mut rules = lock(&self.rules);
         let mut next = rules.clone();

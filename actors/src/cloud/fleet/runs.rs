@@ -16,10 +16,10 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// Takes the number of a greeting; 0 for a device that tells none. `true` when a daemon is back after another had taken its
+    /// Takes the number of a greeting; 0 for a device that tells none, which after one that tells it is a daemon of its own. `true` when a daemon is back after another had taken its
     /// place, and not for the first time: so both run.
     pub(super) fn greeted(&mut self, run: u64) -> bool {
-        if run == 0 || self.known.back() == Some(&run) {
+        if (run == 0 && self.known.is_empty()) || self.known.back() == Some(&run) {
             return false;
         }
         if let Some(at) = self.known.iter().position(|known| *known == run) {
@@ -48,6 +48,9 @@ mod tests {
         };
         assert_eq!(told(&[1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10]), [false; 12]);
         assert_eq!(told(&[0, 0, 0, 0]), [false; 4]);
+        // Before and after an upgrade, and one that tells none so as not to be noticed.
+        assert_eq!(told(&[0, 0, 1, 2]), [false; 4]);
+        assert_eq!(told(&[1, 0, 1, 0, 1]), [false, false, false, true, true]);
         assert_eq!(told(&[1, 2, 1, 2, 2, 3]), [false, false, false, true, false, false]);
         // One that starts again and again beside another.
         assert_eq!(told(&[1, 2, 1, 3, 1]), [false, false, false, false, true]);

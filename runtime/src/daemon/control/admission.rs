@@ -1,9 +1,12 @@
 //! Who belongs to the fleet, as others hand it over and ask for it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
 use wayside_config::{
     audit::Way,
+    cosign::{self, Kind},
+    document::DocumentId,
     limits::{MEMBERS, ROOTS, RULES},
 };
 use wayside_mesh::session::Mesh;
@@ -35,11 +38,12 @@ impl Control {
         // Signatures and the disk take a while.
         let admitted = tokio::task::spawn_blocking(move || {
             let before = trust.standing();
+            let applied = trust.rules().into_iter().map(|rule| rule.id).collect();
             let admitted = trust.admit(&news).map_err(|error| error.to_string());
             audit.fleet(way, trust.fleet());
             audit.standing(way, &before, &trust.standing());
             if admitted.is_ok() {
-                news.rules.iter().for_each(|sealed| audit.rule(way, sealed));
+                not_yet(applied, &news.rules).for_each(|sealed| audit.rule(way, sealed));
             }
             if let Err(reason) = &admitted {
                 audit.refused(way, reason);
@@ -80,6 +84,14 @@ fn read(question: &[u8]) -> Result<Ask, String> {
         .map_err(|error| format!("not understood: {error}; use a `wayside` of the device's version"))
 }
 
+/// Rules that were not applied before, each once: anybody can hand over again, and often, a rule that grants show.
+fn not_yet(mut applied: BTreeSet<DocumentId>, rules: &[Bytes]) -> impl Iterator<Item = &Bytes> {
+    rules.iter().filter(move |sealed| {
+        let id = cosign::payload_hash(Kind::Rule, sealed).map(DocumentId);
+        id.is_ok_and(|id| applied.insert(id))
+    })
+}
+
 /// What somebody hands over, as it is told apart.
 pub(super) fn news(
     roots: Vec<Sealed>,
@@ -95,6 +107,32 @@ pub(super) fn news(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_that_comes_again_is_no_news() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+        let fleet = wayside_config::fleet::Fleet::of_one(&key).unwrap();
+        let sealed = |issued_ms| -> Bytes {
+            let rule = wayside_config::rule::Rule {
+                by: wayside_config::identity::DeviceId::from_bytes([2; 32]),
+                issued_ms,
+                expires_ms: None,
+                token: None,
+                uses: None,
+                when: Default::default(),
+                labels: Default::default(),
+                site: None,
+            };
+            cosign::seal(&fleet.id(), &rule, &key).unwrap().into()
+        };
+        let (first, second) = (sealed(1), sealed(2));
+        let rules = [first.clone(), first.clone(), second.clone(), first.clone(), second.clone()];
+        let news: Vec<_> = not_yet(BTreeSet::new(), &rules).collect();
+        assert_eq!(news, [&first, &second]);
+        let applied = BTreeSet::from([DocumentId(cosign::payload_hash(Kind::Rule, &first).unwrap())]);
+        assert_eq!(not_yet(applied, &rules).collect::<Vec<_>>(), [&second]);
+        assert_eq!(not_yet(BTreeSet::new(), &[Bytes::from_static(b"x")]).count(), 0);
+    }
 
     #[test]
     fn what_is_in_many_small_parts_is_not_even_read() {
