@@ -4,6 +4,7 @@ use std::{thread, time::Duration};
 
 use clap::Args;
 use serde_json::json;
+use wayside_config::identity::DeviceId;
 
 use super::{
     cloud::encode,
@@ -97,16 +98,19 @@ impl LogsArgs {
     }
 
     fn previous(&self, device: &str, module: &str) -> Result<String, Failure> {
-        let ask = Ask::PreviousLogs { module: module.to_owned(), tail: self.tail };
+        let ask = |to| Ask::PreviousLogs { to, module: module.to_owned(), tail: self.tail };
         match self.place.find()? {
             Place::Cloud(cloud) => {
                 let relayed = Relayed::find(&cloud, &self.place.key, device)?;
-                let Answer::Logs { text } = relayed.ask(&ask, RELAYED)? else { return Err(unexpected()) };
+                let Answer::Logs { text } = relayed.ask(&ask(relayed.meant.clone()), RELAYED)? else {
+                    return Err(unexpected());
+                };
                 Ok(text)
             }
             Place::Site(mut site) => {
+                let meant = device.parse::<DeviceId>().is_err().then(|| device.to_owned());
                 let device = site.find(device)?.device;
-                site.logs(device, &ask)
+                site.logs(device, &ask(meant))
             }
         }
     }

@@ -85,6 +85,9 @@ pub enum Ask {
     },
     /// What the container of a module before the present one wrote last: [`Answer::Logs`].
     PreviousLogs {
+        /// As in [`Ask::Call`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
         /// As in [`Ask::Logs`], also when it runs no more.
         module: String,
         /// At most this many lines; at most 1,000.
@@ -407,8 +410,8 @@ mod tests {
             r#"{"ask":"logs","module":"w/m","tail":5,"since_ms":0}"#
         );
         assert_eq!(
-            text(&Ask::PreviousLogs { module: "w/m".into(), tail: 5 }),
-            r#"{"ask":"previous-logs","module":"w/m","tail":5}"#
+            text(&Ask::PreviousLogs { to: Some("ewr".into()), module: "w/m".into(), tail: 5 }),
+            r#"{"ask":"previous-logs","to":"ewr","module":"w/m","tail":5}"#
         );
         let call = Ask::Call {
             to: Some("ewr".into()),

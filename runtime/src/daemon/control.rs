@@ -155,7 +155,8 @@ impl Control {
                 let text = logs::read(&self.view, &self.engine, &module, tail, since_ms).await?;
                 Ok(Answer::Logs { text })
             }
-            Ask::PreviousLogs { module, tail } => {
+            Ask::PreviousLogs { to, module, tail } => {
+                self.check_name(to)?;
                 let text = logs::previous(&self.view, &self.engine, &module, tail).await?;
                 Ok(Answer::Logs { text })
             }
