@@ -3,8 +3,10 @@
 //! Blocking, for a plain thread: never call it on an actix or current-thread runtime.
 
 use std::{
-    net::{SocketAddr, SocketAddrV4},
-    time::Duration,
+    net::{SocketAddr, SocketAddrV4, TcpStream},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use wayside_config::{identity::DeviceId, limits::REPLY_BYTES};
@@ -15,6 +17,12 @@ use zenoh::{
 };
 
 use crate::{circle::Circle, keys, session::client_config};
+
+/// For an address to take a connection.
+const REACH: Duration = Duration::from_secs(2);
+
+/// For others, once one has.
+const REACH_OTHERS: Duration = Duration::from_millis(100);
 
 /// A light session.
 #[derive(Debug)]
@@ -32,6 +40,12 @@ pub enum ClientError {
         "no device answers on this LAN: {0}; is `wayside up` running on one, and does the network carry multicast?"
     )]
     Nobody(String),
+    /// None of the addresses that devices tell takes a connection.
+    #[error(
+        "nothing listens at {}, where devices of this LAN say to be: they have just gone, or a firewall is between",
+        .0.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Closed(Vec<SocketAddr>),
     /// The device that was asked did not answer in time.
     #[error("device {} does not answer: it is off, not on this LAN, or does not obey the key that signed", .0.short())]
     NoAnswer(DeviceId),
@@ -50,13 +64,18 @@ pub struct LiveDevice {
 }
 
 impl Client {
-    /// Reaches a device of the circle within about a second: one at these addresses or, where there are none, one that it finds.
+    /// Reaches a device of the circle within some seconds: one at these addresses, each tried by a thread of its own, or, where
+    /// there are none, one that it finds.
     ///
     /// # Errors
-    /// [`ClientError::Nobody`].
+    /// [`ClientError::Closed`] where none of the addresses takes a connection, [`ClientError::Nobody`] where none takes this key.
     pub fn open(circle: Circle, scouting: SocketAddrV4, connect: &[SocketAddr]) -> Result<Self, ClientError> {
         let nobody = |error: zenoh::Error| ClientError::Nobody(error.to_string());
-        let session = zenoh::open(client_config(circle.name(), scouting, connect).map_err(nobody)?)
+        let open = reachable(connect);
+        if open.is_empty() && !connect.is_empty() {
+            return Err(ClientError::Closed(connect.to_vec()));
+        }
+        let session = zenoh::open(client_config(circle.name(), scouting, &open).map_err(nobody)?)
             .wait()
             .map_err(nobody)?;
         Ok(Self { session, _circle: circle })
@@ -128,5 +147,67 @@ impl Answers {
             (sample.payload().len() <= REPLY_BYTES).then(|| sample.payload().to_bytes().into_owned())
         });
         answers.find_map(&mut take).ok_or(ClientError::NoAnswer(self.device))
+    }
+}
+
+/// Those of the addresses that take a connection, the quickest first. Zenoh tries one after the other, and one of a network that
+/// this host is not on may answer nothing: it would use up the time of those that would.
+fn reachable(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let (found, reached) = mpsc::channel();
+    for address in addresses.iter().copied() {
+        let found = found.clone();
+        thread::spawn(move || {
+            if TcpStream::connect_timeout(&address, REACH).is_ok() {
+                // Nobody waits for the late ones.
+                let _ = found.send(address);
+            }
+        });
+    }
+    drop(found);
+    let mut open = Vec::new();
+    let mut until = Instant::now() + REACH;
+    while let Ok(address) = reached.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        if open.is_empty() {
+            until = until.min(Instant::now() + REACH_OTHERS);
+        }
+        open.push(address);
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_answer_nothing_hold_nobody_up() {
+        let [open, closed] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [open_at, closed_at] = [&open, &closed].map(|listener| listener.local_addr().unwrap());
+        drop(closed);
+        let (_full, full_at) = socket_that_answers_nothing();
+        let begun = Instant::now();
+        assert_eq!(reachable(&[full_at, closed_at, full_at, open_at, full_at]), [open_at]);
+        assert!(begun.elapsed() < REACH / 2, "{:?}", begun.elapsed());
+        assert_eq!(reachable(&[closed_at]), []);
+        assert_eq!(reachable(&[]), []);
+        assert_eq!(reachable(&[full_at]), []);
+    }
+
+    /// Where a listener's queue is full: as behind a firewall that drops what comes. And what keeps it so.
+    fn socket_that_answers_nothing() -> ((Socket, Vec<TcpStream>), SocketAddr) {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let at = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&at, Duration::from_millis(200)) {
+            waiting.push(stream);
+            assert!(waiting.len() < 100, "the queue of a listener is never full");
+        }
+        ((listener, waiting), at)
     }
 }

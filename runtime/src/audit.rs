@@ -5,23 +5,6 @@
 
 mod limited;
 mod log;
-fn twin_text(sealed: &[u8]) -> String {
-    cosign::peek::<TwinChange>(sealed).map_or_else(
-        |_| "a change that cannot be read".into(),
-        |change| format!("{} to version {}", change.module, change.version),
-    )
-}
-
-fn secret_text(sealed: &[u8]) -> String {
-    cosign::peek::<SecretChange>(sealed).map_or_else(
-        |_| "a secret that cannot be read".into(),
-        |SecretChange { version, secret, value, .. }| match value {
-            Some(_) => format!("{secret} set, version {version}"),
-            None => format!("{secret} removed, version {version}"),
-        },
-    )
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -299,4 +282,21 @@ impl Audit {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn twin_text(sealed: &[u8]) -> String {
+    cosign::peek::<TwinChange>(sealed).map_or_else(
+        |_| "a change that cannot be read".into(),
+        |change| format!("{} to version {}", change.module, change.version),
+    )
+}
+
+fn secret_text(sealed: &[u8]) -> String {
+    cosign::peek::<SecretChange>(sealed).map_or_else(
+        |_| "a secret that cannot be read".into(),
+        |SecretChange { version, secret, value, .. }| match value {
+            Some(_) => format!("{secret} set, version {version}"),
+            None => format!("{secret} removed, version {version}"),
+        },
+    )
 }

@@ -88,12 +88,12 @@ const ROUTER_WITHIN_MS: u64 = 1_500;
 /// The largest message that is put together from fragments: above every limit of [`crate::wire`].
 const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
-/// How long a light session looks for a device, in milliseconds: long enough to try four addresses of it.
+/// How long a light session looks for a device, and tries to link with those that it knows, in milliseconds.
 const DEVICE_WITHIN_MS: u64 = 3_000;
 
-/// How long a light session tries one address, in milliseconds. A device tells all that it has, in no order, and those of its
-/// other networks may answer nothing.
-const ADDRESS_WITHIN_MS: u64 = 700;
+/// How long a light session tries one address where something listens, in milliseconds: a small machine that is busy takes a
+/// while to shake hands.
+const ADDRESS_WITHIN_MS: u64 = 2_500;
 
 /// A light session that finds one device and reaches the others through it.
 pub(crate) fn client_config(
@@ -105,7 +105,7 @@ pub(crate) fn client_config(
     zenoh::Config::from_json5(&format!(
         r#"{{
             mode: "client",
-            connect: {{ endpoints: [{}], timeout_ms: 1000 }},
+            connect: {{ endpoints: [{}], timeout_ms: {DEVICE_WITHIN_MS} }},
             scouting: {{ timeout: {DEVICE_WITHIN_MS}, multicast: {{ address: "{group}", interface: "{}", listen: false }} }},
             transport: {{
                 unicast: {{ open_timeout: {ADDRESS_WITHIN_MS} }},

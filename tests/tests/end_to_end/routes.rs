@@ -1,15 +1,20 @@
 //! What routes say of their messages holds for real modules: conditions, samples, one device by name, best effort.
 
 use std::{
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rumqttc::{Client, Event, Packet, QoS};
 use wayside_tests::{
     build::WEATHER_IMAGE,
     device::Device,
+    evidence::last_words,
     lab::Lab,
     wait::{until, until_true},
 };
@@ -83,15 +88,20 @@ fn messages_go_where_their_routes_say() -> Result<()> {
     Ok(())
 }
 
-/// A connected client, and what reaches it.
+/// A client that connects again as those of modules do, and what reaches it.
 struct Connected {
     client: Client,
-    received: std::sync::mpsc::Receiver<String>,
+    received: Receiver<String>,
+    /// Why its connection ended last.
+    trouble: Arc<Mutex<String>>,
 }
 
 impl Connected {
     fn next(&self) -> Result<String> {
-        Ok(self.received.recv_timeout(LIMIT)?)
+        self.received.recv_timeout(LIMIT).with_context(|| {
+            let trouble = self.trouble.lock().map(|trouble| trouble.clone()).unwrap_or_default();
+            format!("nothing more arrives; the connection ended last with: {trouble:?}{}", last_words())
+        })
     }
 }
 
@@ -105,9 +115,10 @@ fn connect(device: &Device, module: &str, subscribes: bool) -> Result<Connected>
     if subscribes {
         client.subscribe("#", QoS::AtLeastOnce)?;
     }
-    let (sender, received) = std::sync::mpsc::channel();
+    let trouble = Arc::new(Mutex::new(String::new()));
+    let (sender, received) = channel();
+    let ended = Arc::downgrade(&trouble);
     thread::spawn(move || {
-        // Ends with the test's client, or with the connection.
         for event in connection.iter() {
             match event {
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -117,9 +128,16 @@ fn connect(device: &Device, module: &str, subscribes: bool) -> Result<Connected>
                     }
                 }
                 Ok(_) => {}
-                Err(_) => return,
+                Err(error) => {
+                    // Ends with the test.
+                    let Some(trouble) = ended.upgrade() else { return };
+                    if let Ok(mut trouble) = trouble.lock() {
+                        *trouble = error.to_string();
+                    }
+                    thread::sleep(Duration::from_millis(200));
+                }
             }
         }
     });
-    Ok(Connected { client, received })
+    Ok(Connected { client, received, trouble })
 }

@@ -23,7 +23,7 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(8);
 
 /// For devices that say to be there and whose mesh does not answer yet: they have only just started.
-const START: Duration = Duration::from_secs(4);
+const START: Duration = Duration::from_secs(8);
 
 /// Addresses of members that are tried, at most.
 const TRIED: usize = 8;
@@ -246,7 +246,7 @@ fn failure(error: &MeshError) -> Failure {
             "no device of your fleet takes this key on this LAN: does its root name it in the role `assign`?"
                 .into(),
         ),
-        MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
+        MeshError::Closed(_) | MeshError::NoAnswer(_) => Failure::Unreachable(error.to_string()),
         MeshError::Failed(_) => Failure::Failed(error.to_string()),
     }
 }
