@@ -117,6 +117,9 @@ pub struct Hello {
     /// A number of this start of the daemon that no other has; 0 from a daemon of before there was one.
     #[serde(default)]
     pub run: u64,
+    /// Its own sealed [`wayside_config::document::Grant`], once it has one. The adapter puts it in.
+    #[serde(default)]
+    pub grant: Option<bytes::Bytes>,
 }
 
 /// Without the token, for logs.
@@ -128,6 +131,7 @@ impl fmt::Debug for Hello {
             .field("version", &self.version)
             .field("labels", &self.labels)
             .field("has_token", &self.token.is_some())
+            .field("has_grant", &self.grant.is_some())
             .finish()
     }
 }
@@ -205,6 +209,7 @@ mod tests {
             labels: vec![],
             token,
             run: 1,
+            grant: None,
         };
         let shown = format!("{:?}", ToCloud::Hello(hello));
         assert!(shown.contains("ewr") && shown.contains("has_token: true"), "{shown}");

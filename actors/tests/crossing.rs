@@ -150,8 +150,23 @@ impl World {
             Next::Connect { report_first } if !self.is_connected => {
                 self.is_connected = true;
                 let (name, version) = ("ewr".into(), "1".into());
-                let hello = Hello { protocol: PROTOCOL, name, version, labels: vec![], token: None, run: 1 };
-                self.at_cloud(fleet::Event::Greeted { device: id(), hello, token_ok: true, wall_ms: 0 });
+                let hello = Hello {
+                    protocol: PROTOCOL,
+                    name,
+                    version,
+                    labels: vec![],
+                    token: None,
+                    run: 1,
+                    grant: None,
+                };
+                self.at_cloud(fleet::Event::Greeted {
+                    device: id(),
+                    hello,
+                    token_ok: true,
+                    granted: None,
+                    is_void: false,
+                    wall_ms: 0,
+                });
                 let report = ToCloud::Report(Box::new(Report { number: 1, full: true, ..Report::default() }));
                 if report_first {
                     self.up.push_back(report);

@@ -165,6 +165,7 @@ async fn join(
         labels: Vec::new(),
         token,
         run: 1,
+        grant: None,
     };
     let mut hello = Some(hello);
     loop {

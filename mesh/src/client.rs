@@ -3,6 +3,7 @@
 //! Blocking, for a plain thread: never call it on an actix or current-thread runtime.
 
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, SocketAddrV4, TcpStream},
     sync::mpsc,
     thread,
@@ -150,29 +151,29 @@ impl Answers {
     }
 }
 
-/// Those of the addresses that take a connection, the quickest first. Zenoh tries one after the other, and one of a network that
+/// Those of the addresses that take a connection, in their order. Zenoh tries one after the other, and one of a network that
 /// this host is not on may answer nothing: it would use up the time of those that would.
 fn reachable(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let (found, reached) = mpsc::channel();
-    for address in addresses.iter().copied() {
+    for (place, address) in addresses.iter().copied().enumerate() {
         let found = found.clone();
         thread::spawn(move || {
             if TcpStream::connect_timeout(&address, REACH).is_ok() {
                 // Nobody waits for the late ones.
-                let _ = found.send(address);
+                let _ = found.send(place);
             }
         });
     }
     drop(found);
-    let mut open = Vec::new();
+    let mut open = BTreeSet::new();
     let mut until = Instant::now() + REACH;
-    while let Ok(address) = reached.recv_timeout(until.saturating_duration_since(Instant::now())) {
+    while let Ok(place) = reached.recv_timeout(until.saturating_duration_since(Instant::now())) {
         if open.is_empty() {
             until = until.min(Instant::now() + REACH_OTHERS);
         }
-        open.push(address);
+        open.insert(place);
     }
-    open
+    open.into_iter().filter_map(|place| addresses.get(place).copied()).collect()
 }
 
 #[cfg(test)]
@@ -185,12 +186,14 @@ mod tests {
 
     #[test]
     fn addresses_that_answer_nothing_hold_nobody_up() {
-        let [open, closed] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [open_at, closed_at] = [&open, &closed].map(|listener| listener.local_addr().unwrap());
+        let [open, also_open, closed] = [(), (), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [open_at, also_open_at, closed_at] =
+            [&open, &also_open, &closed].map(|listener| listener.local_addr().unwrap());
         drop(closed);
         let (_full, full_at) = socket_that_answers_nothing();
         let begun = Instant::now();
-        assert_eq!(reachable(&[full_at, closed_at, full_at, open_at, full_at]), [open_at]);
+        let addresses = [full_at, closed_at, also_open_at, full_at, open_at, full_at];
+        assert_eq!(reachable(&addresses), [also_open_at, open_at]);
         assert!(begun.elapsed() < REACH / 2, "{:?}", begun.elapsed());
         assert_eq!(reachable(&[closed_at]), []);
         assert_eq!(reachable(&[]), []);

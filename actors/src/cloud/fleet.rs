@@ -1,6 +1,7 @@
 //! All devices: what each should run, what each said last, and who has fallen silent.
 
 mod event;
+mod granted;
 mod members;
 mod merge;
 mod presence;
@@ -19,6 +20,7 @@ use wayside_config::{
 use self::presence::Deadlines;
 pub use self::{
     event::{Effect, Event},
+    granted::Granted,
     merge::MAX_REPORTED_BYTES,
     twins::{MAX_PENDING, MAX_TWIN_BYTES, Pending, TwinRecord},
 };
@@ -35,9 +37,9 @@ pub const SILENT_AFTER_MS: u64 = 60_000;
 /// What the cloud keeps of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
-    /// For people.
+    /// As it was granted; of a device that has shown no grant yet as it says of itself.
     pub name: String,
-    /// Of its configuration.
+    /// Likewise.
     pub labels: BTreeMap<String, String>,
     /// Of the daemon.
     pub version: String,
@@ -57,6 +59,9 @@ pub struct DeviceRecord {
     /// Modules and queues of its reports, since the last full one, for which there was no room here.
     #[serde(default)]
     pub unshown: u64,
+    /// What it was granted.
+    #[serde(default)]
+    pub granted: Option<Granted>,
 }
 
 /// Whether a device is there.
@@ -161,8 +166,13 @@ impl Machine for Fleet {
                 let all = self.devices.keys().copied().collect();
                 self.assign(&all, out);
             }
-            Event::Greeted { device, hello, token_ok, wall_ms } => {
-                self.greeted(now, device, hello, token_ok, wall_ms, out);
+            Event::Greeted { device, hello, token_ok, granted, is_void, wall_ms } => {
+                if token_ok || granted.is_some() || self.devices.contains_key(&device) {
+                    let granted = granted.filter(|next| self.gives_way(&device, next, is_void));
+                    self.greeted(now, device, hello, granted.map(|granted| *granted), wall_ms, out);
+                } else {
+                    out.push(Effect::Admit(device, Err(stranger(&hello))));
+                }
             }
             Event::Seen { device, wall_ms } => {
                 if self.heard(now, device, wall_ms) {
@@ -207,18 +217,10 @@ impl Fleet {
         now: Time,
         id: DeviceId,
         hello: Hello,
-        token_ok: bool,
+        granted: Option<Granted>,
         wall_ms: u64,
         out: &mut Effects<Effect>,
     ) {
-        if !token_ok && !self.devices.contains_key(&id) {
-            let had =
-                if hello.token.is_some() { "its join token is not good" } else { "it has no join token" };
-            let reason = format!(
-                "this cloud does not know the device and {had}: join it with the link that `wayside-cloud links` shows"
-            );
-            return out.push(Effect::Admit(id, Err(reason)));
-        }
         let is_new = !self.devices.contains_key(&id);
         let device = self.devices.entry(id).or_insert_with(|| Device {
             record: DeviceRecord::default(),
@@ -228,12 +230,14 @@ impl Fleet {
             twins: twins::Twins::default(),
         });
         device.next_report = None;
-        let labels: BTreeMap<_, _> = hello.labels.into_iter().collect();
         let record = &mut device.record;
-        let same = record.name == hello.name && record.labels == labels;
-        let (name, version) = (hello.name, hello.version);
+        let is_granted_anew = granted.is_some() && granted != record.granted;
+        record.granted = granted.or(record.granted.take());
+        let (version, said) = (hello.version, (hello.name, hello.labels.into_iter().collect()));
+        let (name, labels) = record.granted.clone().map_or(said, |granted| (granted.name, granted.labels));
+        let same = record.name == name && record.labels == labels;
         let is_cloned = device.runs.greeted(hello.run);
-        let save = is_new || !same || record.version != version || is_cloned;
+        let save = is_new || !same || is_granted_anew || record.version != version || is_cloned;
         if is_cloned {
             record.cloned_ms = wall_ms;
         }
@@ -248,6 +252,12 @@ impl Fleet {
             let touched = self.rejoin(id);
             self.assign(&touched, out);
         }
+    }
+
+    /// Whether what was granted to this device before, if anything, makes room for this.
+    fn gives_way(&self, id: &DeviceId, next: &Granted, is_void: bool) -> bool {
+        let known = self.devices.get(id).and_then(|device| device.record.granted.as_ref());
+        known.is_none_or(|known| known.gives_way(next, is_void))
     }
 
     fn reported(&mut self, now: Time, id: DeviceId, report: Report, wall_ms: u64, out: &mut Effects<Effect>) {
@@ -319,6 +329,14 @@ impl Fleet {
             out.push(Effect::Changed(id, Box::new(device.record.clone())));
         }
     }
+}
+
+/// What a device is told that may not in.
+fn stranger(hello: &Hello) -> String {
+    let had = if hello.token.is_some() { "its join token is not good" } else { "it has no join token" };
+    format!(
+        "this cloud does not know the device and {had}: join it with the link that `wayside-cloud links` shows"
+    )
 }
 
 /// Whether members of the workload send to each other.

@@ -12,11 +12,13 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use wayside_actors::cloud::fleet::Granted;
 use wayside_config::{
     cosign::{self, CosignError},
     document::Revocation,
     fleet::{Fleet, FleetError, Pinned},
     identity::{DeviceId, FleetId},
+    rule::verify_grant,
     statefile,
 };
 
@@ -42,8 +44,8 @@ pub struct Known {
     pub revocation: Option<(Bytes, u64)>,
     /// The sealed list before it, where there is none: those who count now did not sign it, and no device would take it.
     pub before: Option<Bytes>,
-    /// Devices that are out of the fleet, in ascending order: what either list says of them.
-    pub out: Arc<[DeviceId]>,
+    /// What does not count any more, by either list.
+    pub list: Option<Arc<Revocation>>,
     /// Whether there was a fleet, and its roots are lost.
     pub is_damaged: bool,
 }
@@ -115,7 +117,23 @@ impl Roots {
 
     /// Whether a device is out of the fleet.
     pub(super) fn is_revoked(&self, device: &DeviceId) -> bool {
-        self.lock().out.binary_search(device).is_ok()
+        self.lock().list.as_ref().is_some_and(|list| list.is_out(device))
+    }
+
+    /// What this device shows to be granted to it, where that counts by those who may admit now.
+    pub(super) fn granted(&self, device: &DeviceId, sealed: &[u8], now_ms: u64) -> Option<Granted> {
+        let Known { fleet, list, .. } = self.known();
+        let (grant, signed) = verify_grant(fleet.as_ref()?, sealed)
+            .inspect_err(|error| tracing::debug!(device = %device.short(), %error, "a grant is not taken"))
+            .ok()?;
+        let is_theirs = grant.device == *device && !grant.has_expired(now_ms);
+        let granted = Granted::new(grant, signed.map(|signed| (signed.id, signed.rule.by)));
+        (is_theirs && !granted.is_void(device, list.as_deref())).then_some(granted)
+    }
+
+    /// Whether what was granted to this device does not count any more.
+    pub(super) fn is_void(&self, device: &DeviceId, granted: &Granted) -> bool {
+        granted.is_void(device, self.lock().list.as_deref())
     }
 
     /// What is wrong with it, for people.
@@ -158,7 +176,7 @@ impl Roots {
             let is_newer = next.revocation.as_ref().is_none_or(|(_, version)| *version < list.version);
             if is_newer && before.is_none_or(|before| is_since || before.version < list.version) {
                 (next.revocation, next.before) = (Some((sealed, list.version)), None);
-                next.out = list.devices.into();
+                next.list = Some(Arc::new(list));
             }
         }
         if next != *known {
@@ -181,13 +199,13 @@ impl Roots {
     }
 }
 
-/// A sealed list with its version, and the devices on it.
-type Listed = ((Bytes, u64), Arc<[DeviceId]>);
+/// A sealed list with its version, and what it says.
+type Listed = ((Bytes, u64), Arc<Revocation>);
 
 /// Verifies a list.
 fn versioned(fleet: &Fleet, sealed: Bytes) -> Result<Listed, CosignError> {
     let (_, list) = fleet.verify::<Revocation>(&sealed)?;
-    Ok(((sealed, list.version), list.devices.into()))
+    Ok(((sealed, list.version), Arc::new(list)))
 }
 
 /// A list that was verified when it came; who may sign has changed since.
@@ -209,11 +227,10 @@ fn read(path: &Path) -> Result<Option<Result<Known, String>>, StateError> {
         }
         let fleet = Fleet::open(&roots).map_err(|error| error.to_string())?;
         let list = revocation.and_then(|sealed| versioned(&fleet, sealed).ok());
-        let (revocation, mut out) = list.map_or_else(Default::default, |(list, out)| (Some(list), out));
-        if let Some(list) = before.as_ref().and_then(|sealed| inspected(&fleet, sealed)) {
-            out = list.devices.into();
-        }
-        Ok(Known { fleet: Some(fleet), revocation, before, out, is_damaged: false })
+        let (revocation, list) = list.unzip();
+        let before_says = before.as_ref().and_then(|sealed| inspected(&fleet, sealed)).map(Arc::new);
+        let list = before_says.or(list);
+        Ok(Known { fleet: Some(fleet), revocation, before, list, is_damaged: false })
     })))
 }
 
@@ -236,8 +253,10 @@ fn set_aside(path: &Path, damaged: &Path, reason: &str) -> Result<(), StateError
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use ed25519_dalek::SigningKey;
-    use wayside_config::{cosign::Kind, fleet::Roles, quorum::Quorum, signer::Signer};
+    use wayside_config::{cosign::Kind, document::Grant, fleet::Roles, quorum::Quorum, signer::Signer};
 
     use super::*;
 
@@ -305,10 +324,49 @@ mod tests {
         let longer = [chain(&ours), vec![next]].concat();
         for old in [None, list(3, 300, &[], 3)] {
             let known = open(folder.path(), None).introduce(&longer, old).unwrap();
-            assert_eq!((known.revocation, &known.out[..]), (None, &out[..]));
+            let listed = known.list.map(|list| list.devices.clone());
+            assert_eq!((known.revocation, listed.as_deref()), (None, Some(&out[..])));
         }
         let known = open(folder.path(), None).introduce(&longer, list(1, 1000, &[], 3)).unwrap();
-        assert_eq!((known.revocation.unwrap().1, known.before, known.out.len()), (1, None, 0));
+        let listed = known.list.map(|list| list.devices.clone());
+        assert_eq!((known.revocation.unwrap().1, known.before, listed), (1, None, Some(vec![])));
+    }
+
+    #[test]
+    fn a_grant_counts_for_its_device_by_those_who_may_now_and_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, device) = (Fleet::of_one(&key(1)).unwrap(), key(9).key());
+        let grant = |seed, expires_ms| {
+            let grant = Grant {
+                device,
+                version: 3,
+                issued_ms: 100,
+                expires_ms,
+                name: "ewr".into(),
+                labels: BTreeMap::from([("plant".into(), "p7".into())]),
+                site: None,
+                under: None,
+            };
+            cosign::seal(&ours.id(), &grant, &key(seed)).unwrap()
+        };
+        let roots = open(folder.path(), None);
+        assert_eq!(roots.granted(&device, &grant(1, None), 200), None, "no fleet is known");
+        roots.introduce(&chain(&ours), None).unwrap();
+        let granted = roots.granted(&device, &grant(1, None), 200).unwrap();
+        assert_eq!(
+            (granted.version, granted.name.as_str(), granted.labels["plant"].as_str()),
+            (3, "ewr", "p7")
+        );
+        assert_eq!(roots.granted(&key(8).key(), &grant(1, None), 200), None, "of another device");
+        assert_eq!(roots.granted(&device, &grant(2, None), 200), None, "signed by a stranger");
+        assert!(roots.granted(&device, &grant(1, Some(201)), 200).is_some());
+        assert_eq!(roots.granted(&device, &grant(1, Some(200)), 200), None, "over");
+        let list = Revocation { version: 1, issued_ms: 0, devices: vec![device], documents: Vec::new() };
+        let list = cosign::seal(&ours.id(), &list, &key(1)).unwrap();
+        assert!(!roots.is_void(&device, &granted));
+        roots.introduce(&chain(&ours), Some(list.into())).unwrap();
+        assert_eq!(roots.granted(&device, &grant(1, None), 200), None, "revoked");
+        assert!(roots.is_void(&device, &granted));
     }
 
     #[test]

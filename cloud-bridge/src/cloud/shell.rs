@@ -148,7 +148,13 @@ impl SessionShell {
                     .token
                     .as_deref()
                     .is_some_and(|token| same_secret(token, self.hub.state.join_token()));
-                self.hub.tell_fleet(fleet::Event::Greeted { device, hello, token_ok, wall_ms });
+                let shown = hello.grant.as_deref();
+                let granted =
+                    shown.and_then(|sealed| self.hub.state.granted(&device, sealed, wall_ms)).map(Box::new);
+                let known = self.hub.view.device(&device).and_then(|record| record.granted.clone());
+                let is_void = known.is_some_and(|known| self.hub.state.is_void(&device, &known));
+                let greeted = fleet::Event::Greeted { device, hello, token_ok, granted, is_void, wall_ms };
+                self.hub.tell_fleet(greeted);
             }
             Out::Io(Io::Send(device, frame)) => {
                 let is_welcome = frame == ToDevice::Welcome;

@@ -23,6 +23,7 @@ use std::{
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use subtle::ConstantTimeEq;
+use wayside_actors::cloud::fleet::Granted;
 use wayside_config::{
     fleet::Pinned,
     identity::{DeviceId, PublicKey},
@@ -172,6 +173,16 @@ impl State {
     #[must_use]
     pub fn is_revoked(&self, device: &DeviceId) -> bool {
         self.roots.is_revoked(device)
+    }
+
+    /// What this device shows to be granted to it, where that counts now.
+    pub(super) fn granted(&self, device: &DeviceId, sealed: &[u8], now_ms: u64) -> Option<Granted> {
+        self.roots.granted(device, sealed, now_ms)
+    }
+
+    /// Whether what was granted to this device does not count any more.
+    pub(super) fn is_void(&self, device: &DeviceId, granted: &Granted) -> bool {
+        self.roots.is_void(device, granted)
     }
 
     /// What is wrong with the fleet's roots, for people.

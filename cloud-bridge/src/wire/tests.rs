@@ -44,13 +44,16 @@ fn bytes_are_pinned() {
         labels: vec![("plant".into(), "p7".into())],
         token: Some("t".into()),
         run: 3,
+        grant: Some(Bytes::from_static(b"g")),
     });
     assert_eq!(
         hex(&hello.encode().unwrap()),
-        "0000001b8701046365777265302e312e30818265706c616e74627037617403"
+        "0000001d8801046365777265302e312e30818265706c616e746270376174034167"
     );
     let before = Bytes::from_static(b"\x86\x01\x04\x63ewr\x650.1.0\x81\x82\x65plant\x62p7\x61t");
     assert!(matches!(ToCloud::decode(before).unwrap(), ToCloud::Hello(Hello { run: 0, token: Some(_), .. })));
+    let before = Bytes::from_static(b"\x87\x01\x04\x63ewr\x650.1.0\x81\x82\x65plant\x62p7\x61t\x03");
+    assert!(matches!(ToCloud::decode(before).unwrap(), ToCloud::Hello(Hello { run: 3, grant: None, .. })));
 
     let batch = ToCloud::Batch(Batch {
         route: "w/r".into(),
@@ -276,8 +279,9 @@ prop_compose! {
     fn any_hello()(
         name in ".{0,20}", version in ".{0,20}", labels in collection::vec((".{0,9}", ".{0,9}"), 0..4),
         token in proptest::option::of(".{0,20}"), run in any::<u64>(),
+        grant in proptest::option::of(collection::vec(any::<u8>(), 0..20)),
     ) -> Hello {
-        Hello { protocol: PROTOCOL, name, version, labels, token, run }
+        Hello { protocol: PROTOCOL, name, version, labels, token, run, grant: grant.map(Bytes::from) }
     }
 }
 

@@ -12,7 +12,7 @@ use wayside_actors::{
     },
 };
 use wayside_config::{
-    limits::{IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES, TWIN_BYTES},
+    limits::{GRANT_BYTES, IMAGE_BYTES, LABEL_BYTES, LABELS, TOKEN_BYTES, TWIN_BYTES},
     workload::ModuleId,
 };
 
@@ -48,7 +48,7 @@ const REPORT_FIELDS_BEFORE: u64 = 15;
 impl Frame for ToCloud {
     fn encode(&self) -> Result<Bytes, WireError> {
         match self {
-            Self::Hello(hello) => framed(HELLO, 6, |e| put_hello(e, hello)),
+            Self::Hello(hello) => framed(HELLO, 7, |e| put_hello(e, hello)),
             Self::Report(report) => framed(REPORT, REPORT_FIELDS, |e| put_report(e, report)),
             Self::Batch(batch) => encode_batch(batch),
             Self::Answer(answer) => framed(ANSWER, 3, |e| put_answer(e, answer)),
@@ -135,6 +135,7 @@ fn put_hello(encoder: &mut Encoder, hello: &Hello) {
     }
     encoder.option(hello.token.as_deref(), Encoder::text);
     encoder.uint(hello.run);
+    encoder.option(hello.grant.as_deref(), Encoder::bytes);
 }
 
 /// Another protocol version may mean other fields: they are not looked at.
@@ -143,10 +144,10 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
     if !(OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) {
         decoder.fields("hello", fields - 1, 0, |_| Ok(()))?;
         let (name, version) = (String::new(), String::new());
-        return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None, run: 0 });
+        return Ok(Hello { protocol, name, version, labels: Vec::new(), token: None, run: 0, grant: None });
     }
-    // Devices of before tell no number of their start.
-    let known = (fields - 1).clamp(HELLO_FIELDS_BEFORE, HELLO_FIELDS_BEFORE + 1);
+    // Devices of before tell no number of their start, or show no grant.
+    let known = (fields - 1).clamp(HELLO_FIELDS_BEFORE, HELLO_FIELDS_BEFORE + 2);
     decoder.fields("hello", fields - 1, known, |d| {
         Ok(Hello {
             protocol,
@@ -159,6 +160,11 @@ fn hello(fields: u64, decoder: &mut Decoder) -> Result<Hello, CodecError> {
             })?,
             token: d.option(|d| d.text(TOKEN_BYTES, "a join token"))?,
             run: if known > HELLO_FIELDS_BEFORE { d.uint()? } else { 0 },
+            grant: if known > HELLO_FIELDS_BEFORE + 1 {
+                d.option(|d| d.bytes(GRANT_BYTES, "a grant"))?
+            } else {
+                None
+            },
         })
     })
 }

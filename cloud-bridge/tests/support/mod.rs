@@ -245,5 +245,6 @@ pub fn hello(name: &str, token: Option<&str>) -> ToCloud {
         labels: Vec::new(),
         token: token.map(str::to_owned),
         run: 1,
+        grant: None,
     })
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use wayside_config::{document::Grant, identity::DeviceId, limits::VERSION_MAX, workload::Target};
+use wayside_config::{cosign, document::Grant, identity::DeviceId, limits::VERSION_MAX, workload::Target};
 
 use super::{
     assign::matches,
@@ -63,10 +63,13 @@ pub(super) fn is_meant(device: &Present, target: &Target, only: Option<&str>) ->
     is_named && matches(target, &device.device, &device.name, &device.labels)
 }
 
-/// Whether this is the device's name, its key, or how its key begins.
+/// Whether this is the device's name, by its own words or by the grant that it shows; its key, or how its key begins.
 pub(super) fn is_called(device: &Present, name: &str) -> bool {
     const FINGERPRINT: usize = 8;
-    device.name == name || (name.len() >= FINGERPRINT && device.device.to_string().starts_with(name))
+    let shown = device.grant.as_ref().and_then(|sealed| cosign::peek::<Grant>(&sealed.0).ok());
+    device.name == name
+        || shown.is_some_and(|grant| grant.device == device.device && grant.name == name)
+        || (name.len() >= FINGERPRINT && device.device.to_string().starts_with(name))
 }
 
 /// Shows them all, and asks. Where nobody can be asked only `yes` admits.
@@ -225,10 +228,8 @@ pub(super) fn waiting_at(
     };
     let mut waiting = Vec::new();
     for view in known.into_iter().map(DeviceView::from).filter(waits) {
-        let device = Relayed::find(cloud, key_file, &view.device.to_string())?;
-        match device.ask(&Ask::Lobby, PATIENCE) {
-            Ok(Answer::Lobby(lobby)) if lobby.own.device == view.device => waiting.push(*lobby.own),
-            Ok(_) => {}
+        match own_words(cloud, key_file, &view.device.to_string()) {
+            Ok(words) => waiting.extend(words),
             Err(Failure::Failed(reason) | Failure::Unreachable(reason)) => {
                 output::note(&format!("warning: {} is left out: {reason}", view.name));
             }
@@ -237,6 +238,13 @@ pub(super) fn waiting_at(
     }
     let is_waiting = |device: &Present| operator.awaits(device);
     Ok(waiting.into_iter().filter(is_waiting).collect())
+}
+
+/// What the device that a cloud has under this name or key says of itself; `None` when it says that it is another one.
+pub(super) fn own_words(cloud: &Cloud, key_file: &KeyFile, name: &str) -> Result<Option<Present>, Failure> {
+    let device = Relayed::find(cloud, key_file, name)?;
+    let Answer::Lobby(lobby) = device.ask(&Ask::Lobby, PATIENCE)? else { return Ok(None) };
+    Ok(Some(*lobby.own).filter(|own| own.device == device.device))
 }
 
 /// Admits devices by way of a cloud.

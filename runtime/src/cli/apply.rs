@@ -290,7 +290,12 @@ impl ApplyArgs {
             wait(Duration::from_secs(self.timeout), || {
                 let mut missing = Vec::new();
                 for status in site.statuses(&targets) {
-                    missing.extend(awaited.missing(&status?.into())?);
+                    match status {
+                        Ok(status) => missing.extend(awaited.missing(&status.into())?),
+                        // It has what was handed over, and opens its mesh again when its addresses change.
+                        Err(Failure::Unreachable(why)) => missing.push(why),
+                        Err(other) => return Err(other),
+                    }
                 }
                 Ok(missing)
             })?;

@@ -6,7 +6,8 @@ use clap::Args;
 use wayside_config::{cosign, document::Grant, settings::is_device_name};
 
 use super::{
-    admit::{Terms, admit, admit_at, choose, confirm, is_called, sign_all, waiting_at},
+    admit::{Terms, admit, admit_at, choose, confirm, is_called, own_words, sign_all, waiting_at},
+    cloud::Cloud,
     failure::Failure,
     fleet::expiry,
     fleet_file::replace,
@@ -33,7 +34,7 @@ A device that waits is heard by everybody on its LAN, and by its cloud, and link
 proven but for its key: compare it with what `wayside status` says on the device. `wayside apply` asks the same of devices that
 a workload is for.")]
 pub(super) struct ApproveArgs {
-    /// Devices that wait, or whose labels are others than they were granted: by name, key, or how the key begins
+    /// Devices that wait, or are to be granted other labels or another name than they were: by name, key, or how the key begins
     devices: Vec<String>,
     /// All that wait and have this label; may be given again
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
@@ -83,7 +84,7 @@ impl ApproveArgs {
             Place::Site(site) => site.operator()?,
         };
         let waiting = match &place {
-            Place::Cloud(cloud) => waiting_at(cloud, &self.place.key, &operator)?,
+            Place::Cloud(cloud) => self.candidates_at(cloud, &operator)?,
             Place::Site(site) => self.candidates(site, &operator),
         };
         let (devices, grants) = if self.grants.is_empty() {
@@ -121,15 +122,35 @@ impl ApproveArgs {
         output::text(&format!("{} device(s) are admitted: {}", devices.len(), names.join(", ")))
     }
 
-    /// Those that wait, and those of the devices named here whose labels are others than they were granted.
+    /// Those that wait, and those of the devices named here that are to be granted something else.
     fn candidates(&self, site: &Site, operator: &Operator) -> Vec<Present> {
         let mut candidates = site.waiting(operator);
-        let is_relabelled = |device: &Present| {
-            let differs = operator.grant_of(device).is_some_and(|grant| grant.labels != device.labels);
-            differs && self.devices.iter().any(|name| is_called(device, name))
+        let is_meant = |device: &Present| {
+            self.differs(device, operator) && self.devices.iter().any(|name| is_called(device, name))
         };
-        candidates.extend(site.members(operator).into_iter().filter(is_relabelled));
+        candidates.extend(site.members(operator).into_iter().filter(is_meant));
         candidates
+    }
+
+    /// Whether a member says of itself what it was not granted, or is to have another name.
+    fn differs(&self, device: &Present, operator: &Operator) -> bool {
+        operator.grant_of(device).is_some_and(|grant| {
+            grant.labels != device.labels || self.name.as_ref().is_some_and(|name| *name != grant.name)
+        })
+    }
+
+    /// As [`Self::candidates`], of a cloud.
+    fn candidates_at(&self, cloud: &Cloud, operator: &Operator) -> Result<Vec<Present>, Failure> {
+        let mut candidates = waiting_at(cloud, &self.place.key, operator)?;
+        for name in &self.devices {
+            if !candidates.iter().any(|device| is_called(device, name))
+                && let Ok(Some(device)) = own_words(cloud, &self.place.key, name)
+                && self.differs(&device, operator)
+            {
+                candidates.push(device);
+            }
+        }
+        Ok(candidates)
     }
 
     fn sign(

@@ -51,14 +51,17 @@ pub(super) struct Site {
     grants: BTreeMap<DeviceId, Grant>,
     /// Until when the mesh may be tried again.
     patient_until: Option<Instant>,
+    /// The member that is linked with, where it can be: one that did not answer by way of another.
+    first: Option<DeviceId>,
 }
 
 impl Site {
     /// Finds the devices: through the daemon on this machine, or by listening.
     pub(super) fn new(local: Option<Client>, key_file: KeyFile) -> Result<Self, Failure> {
         let (lobby, devices, grants) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let patient_until = None;
-        let mut site = Self { local, mesh: None, key_file, key: None, lobby, devices, grants, patient_until };
+        let (patient_until, first) = (None, None);
+        let mut site =
+            Self { local, mesh: None, key_file, key: None, lobby, devices, grants, patient_until, first };
         site.key = site.key_file.existing()?;
         site.look()?;
         if site.lobby.is_empty() {

@@ -113,8 +113,8 @@ impl Control {
     }
 
     /// What the device is called.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    pub(super) fn called(&self) -> String {
+        self.trust.name(&self.name)
     }
 
     /// Answers, after it is recorded who asked. `by` is empty for who may use the socket of this machine.
@@ -181,10 +181,10 @@ impl Control {
 
     /// Whether the device is the one that the asker means.
     fn check_name(&self, to: Option<String>) -> Result<(), String> {
+        let own = self.called();
         match to {
-            Some(name) if name != self.name => Err(format!(
-                "this device is called {} and not {name}: whoever told its key for that name was wrong",
-                self.name
+            Some(name) if name != own => Err(format!(
+                "this device is called {own} and not {name}: whoever told its key for that name was wrong"
             )),
             Some(_) | None => Ok(()),
         }
@@ -193,7 +193,7 @@ impl Control {
     pub(super) fn status(&self) -> Status {
         Status {
             device: self.device,
-            name: self.name.clone(),
+            name: self.called(),
             labels: self.settings.labels.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_ms: millis(self.started.elapsed()),

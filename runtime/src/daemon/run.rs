@@ -144,6 +144,7 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         labels: settings.labels.clone().into_iter().collect(),
         token: cloud.token.clone(),
         run: getrandom::u64().unwrap_or_default(),
+        grant: None,
     }));
     device.problem("identity", problem);
     device.problem(DESIRED_ON_DISK, desired_problem);

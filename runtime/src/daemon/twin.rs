@@ -50,7 +50,7 @@ impl Control {
 
     /// Changes what is desired of a module.
     pub(super) async fn set_twin(&self, sealed: &Sealed) -> Result<Answer, String> {
-        let change = Box::new(self.trust.verify_twin(&sealed.0, self.name())?);
+        let change = Box::new(self.trust.verify_twin(&sealed.0, &self.called())?);
         let (of, sha256) = (change.module.clone(), sha256(&sealed.0));
         let event = |question| Event::Change { question: Some(question), change, sha256 };
         self.twins.ask(&of, event).await

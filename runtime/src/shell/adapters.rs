@@ -131,18 +131,20 @@ impl Device {
             Io::Verify(desired) => self.verify(desired),
             Io::Answer(ask) => self.answer(ask),
             Io::TwinShown { question, result } => adapters.twins.settle(question, result),
-            Io::VerifyTwin(sealed) => match adapters.trust.verify_twin(&sealed, &adapters.name) {
-                Ok(change) => {
-                    adapters.audit.twin_by_cloud(&sealed);
-                    let (sha256, change) = (sha256(&sealed), Box::new(change));
-                    self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
+            Io::VerifyTwin(sealed) => {
+                match adapters.trust.verify_twin(&sealed, &adapters.trust.name(&adapters.name)) {
+                    Ok(change) => {
+                        adapters.audit.twin_by_cloud(&sealed);
+                        let (sha256, change) = (sha256(&sealed), Box::new(change));
+                        self.tell(Event::Twins(twins::Event::Change { question: None, change, sha256 }));
+                    }
+                    Err(reason) => {
+                        tracing::warn!(reason, "a change of a twin from the cloud was not taken");
+                        let sha256 = sha256(&sealed);
+                        self.tell(Event::Twins(twins::Event::Unverified { sha256, reason }));
+                    }
                 }
-                Err(reason) => {
-                    tracing::warn!(reason, "a change of a twin from the cloud was not taken");
-                    let sha256 = sha256(&sealed);
-                    self.tell(Event::Twins(twins::Event::Unverified { sha256, reason }));
-                }
-            },
+            }
             Io::Clock { cloud_ms, round_trip_ms } => {
                 self.tell(Event::Health(health::Event::Clock(offset(cloud_ms, round_trip_ms, wall_ms()))));
             }
@@ -210,6 +212,11 @@ impl Device {
             self.lacks_report.set(false);
         }
         let command = match command {
+            // What it was granted may have come since its last connection.
+            io::Uplink::Send(ToCloud::Hello(mut hello)) => {
+                hello.grant = self.adapters.trust.own().map(|own| own.sealed);
+                return drop(uplink.send(io::Uplink::Send(ToCloud::Hello(hello))).await);
+            }
             // What follows a report that was not told would leave a gap, for which the cloud hangs up.
             io::Uplink::Send(ToCloud::Report(report)) if self.lacks_report.get() && !report.full => {
                 Err(io::Uplink::Send(ToCloud::Report(report)))

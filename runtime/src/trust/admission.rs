@@ -152,10 +152,22 @@ impl Trust {
         lock(&self.grants).get(device).cloned()
     }
 
+    /// What this device was granted, whether or not it counts now.
+    #[must_use]
+    pub fn own(&self) -> Option<Granted> {
+        self.member(&self.device)
+    }
+
+    /// What this device is called: as it was granted, or as it says of itself as long as nobody has admitted it.
+    #[must_use]
+    pub fn name(&self, says: &str) -> String {
+        self.own().map_or_else(|| says.to_owned(), |own| own.grant.name)
+    }
+
     /// The labels that this device was granted, also after the grant's end: what runs does not change by that.
     #[must_use]
     pub fn labels(&self) -> BTreeMap<String, String> {
-        self.member(&self.device).map(|own| own.grant.labels).unwrap_or_default()
+        self.own().map(|own| own.grant.labels).unwrap_or_default()
     }
 
     /// Its place in the fleet.

@@ -256,7 +256,8 @@ impl Service {
         match io {
             Io::Greet { device, hello, wall_ms } => {
                 let token_ok = hello.token.as_deref() == Some(TOKEN);
-                let event = fleet::Event::Greeted { device, hello, token_ok, wall_ms };
+                let event =
+                    fleet::Event::Greeted { device, hello, token_ok, granted: None, is_void: false, wall_ms };
                 self.ready.push_back(Event::Fleet(event));
             }
             Io::Send(device, frame) => self.send(device, frame, nature),

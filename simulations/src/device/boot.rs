@@ -118,6 +118,7 @@ fn hello(index: u32, life: u32) -> Hello {
         labels: Vec::new(),
         token: Some(TOKEN.into()),
         run: u64::from(life) + 1,
+        grant: None,
     }
 }
 

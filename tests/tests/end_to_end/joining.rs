@@ -138,6 +138,51 @@ fn a_standing_rule_admits_who_asks_by_its_labels() -> Result<()> {
     Ok(())
 }
 
+/// Who has a device cannot have it take the place of another at the cloud by what it says there.
+#[test]
+fn a_device_is_at_its_cloud_what_it_was_granted_and_not_what_it_says() -> Result<()> {
+    let lab = Lab::open()?;
+    let (cloud, operator) = (lab.cloud()?, lab.operator());
+    let joining = Options { no_engine: true, ..Options::joining(&lab, cloud.join_link())? };
+    let says = |plant: &str| Options {
+        state: Some(lab.name("state")),
+        arguments: [joining.arguments.clone(), vec!["--label".into(), format!("plant={plant}")]].concat(),
+        ..joining.clone()
+    };
+    let at_cloud = |name: &str| -> Result<(String, String)> {
+        let known = cloud.get(&format!("/api/v1/devices/{name}"))?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok((text(&known["labels"]["plant"]), text(&known["presence"])))
+    };
+    let is_there = |name: &str, plant: &str| {
+        until_true("the device at the cloud", LIMIT, || {
+            Ok(at_cloud(name)? == (plant.to_owned(), "online".to_owned()))
+        })
+    };
+    let first = lab.device("a", &says("p7"))?;
+    is_there("a", "p7")?;
+    operator.at(&cloud, &["approve", "a", "--name", "ewr", "--yes"])?;
+    // It shows its grant when it connects the next time.
+    first.signal("KILL")?;
+    first.start_again()?;
+    is_there("ewr", "p7")?;
+    assert_eq!(operator.json_at(&cloud, &["call", "ewr", "ping"])?["name"], "ewr");
+
+    // Another daemon with its key and other words.
+    first.signal("KILL")?;
+    let second = lab.device("b", &says("p8"))?;
+    until_true("its own words", LIMIT, || Ok(second.status()?["labels"]["plant"] == "p8"))?;
+    is_there("ewr", "p7")?;
+    let meant_otherwise = operator.try_at(&cloud, &["call", "b", "ping"])?;
+    assert_ne!(meant_otherwise.code, 0, "{meant_otherwise}");
+
+    // What operators grant anew counts.
+    operator.at(&cloud, &["approve", "ewr", "--name", "jfk", "--yes"])?;
+    second.signal("KILL")?;
+    second.start_again()?;
+    is_there("jfk", "p8")
+}
+
 #[test]
 fn two_machines_with_one_key_are_named_by_the_cloud_and_by_each_other() -> Result<()> {
     let lab = Lab::open()?;

@@ -7,7 +7,7 @@ use wayside_config::{
     workload::ModuleId,
 };
 
-use super::{DeviceRecord, TwinRecord};
+use super::{DeviceRecord, Granted, TwinRecord};
 use crate::{device::twins::Twin, frame::Hello, report::Report};
 
 /// What can happen to the fleet.
@@ -15,7 +15,7 @@ use crate::{device::twins::Twin, frame::Hello, report::Report};
 pub enum Event {
     /// The first event of a fleet made from what was stored.
     Started,
-    /// A device greets. `token_ok` says whether its join token is good (checked by the adapter in constant time).
+    /// A device greets. The adapter checked its join token, in constant time, and its grant. Either lets a device in that is not known.
     Greeted {
         /// Who.
         device: DeviceId,
@@ -23,6 +23,10 @@ pub enum Event {
         hello: Hello,
         /// Whether its token is good.
         token_ok: bool,
+        /// Its grant, where it showed one that counts now.
+        granted: Option<Box<Granted>>,
+        /// Whether what it was granted before is revoked, or the rule of that.
+        is_void: bool,
         /// The cloud's clock.
         wall_ms: u64,
     },

@@ -1,5 +1,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests pick the steps that they look at")]
 
+mod granted;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use wayside_config::{
@@ -33,12 +35,17 @@ fn hello_of(n: u8) -> Hello {
         labels: vec![("parity".into(), (n % 2).to_string())],
         token: None,
         run: 1,
+        grant: None,
     }
+}
+
+fn greeted(device: DeviceId, hello: Hello, token_ok: bool, wall_ms: u64) -> Event {
+    Event::Greeted { device, hello, token_ok, granted: None, is_void: false, wall_ms }
 }
 
 fn greet(fleet: &mut Fleet, n: u8, token_ok: bool) -> Vec<Step<Effect>> {
     let hello = Hello { token: token_ok.then(|| "t".into()), ..hello_of(n) };
-    feed(fleet, 0, Event::Greeted { device: id(n), hello, token_ok, wall_ms: 1 })
+    feed(fleet, 0, greeted(id(n), hello, token_ok, 1))
 }
 
 fn report(fleet: &mut Fleet, n: u8, number: u64, assignment: u64) -> Vec<Step<Effect>> {
@@ -325,7 +332,7 @@ fn two_machines_with_one_key_are_noticed_and_it_is_kept() {
     greet(&mut fleet, 1, true);
     let mut greet_as = |run: u64, wall_ms: u64| {
         let hello = Hello { run, token: None, ..hello_of(1) };
-        let steps = feed(&mut fleet, 0, Event::Greeted { device: id(1), hello, token_ok: false, wall_ms });
+        let steps = feed(&mut fleet, 0, greeted(id(1), hello, false, wall_ms));
         let saved = steps.iter().any(|step| matches!(step, Step::Persist(Effect::SaveDevice(..))));
         (fleet.device(&id(1)).unwrap().cloned_ms, saved)
     };

@@ -36,6 +36,7 @@ fn hello() -> Hello {
         labels: Vec::new(),
         token: Some("t".into()),
         run: 1,
+        grant: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 
 fn hello() -> Hello {
     let (name, version) = ("ewr".into(), "0.1.0".into());
-    Hello { protocol: PROTOCOL, name, version, labels: vec![], token: Some("t".into()), run: 1 }
+    Hello { protocol: PROTOCOL, name, version, labels: vec![], token: Some("t".into()), run: 1, grant: None }
 }
 
 fn fresh() -> Uplink {

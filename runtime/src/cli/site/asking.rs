@@ -80,8 +80,9 @@ impl Site {
         if again.is_empty() {
             return heard;
         }
-        // A device between this one and those may have lost its link: another way may be open.
+        // A device between this one and those may have lost its link: the straight way may be open.
         self.mesh = None;
+        self.first = again.first().map(|at| asks[*at].0);
         if self.look().is_err() {
             return heard;
         }
@@ -160,12 +161,12 @@ impl Site {
             ));
         };
         let circle = circle_of(Arc::clone(key)).map_err(|error| Failure::Failed(error.to_string()))?;
-        let own = self.own().map(|own| own.device);
+        let first = self.first.or_else(|| self.own().map(|own| own.device));
         let members = || {
             let is_member = |device: &&Present| self.grants.contains_key(&device.device);
-            let (own, others): (Vec<_>, Vec<_>) =
-                self.lobby.iter().filter(is_member).partition(|device| Some(device.device) == own);
-            own.into_iter().chain(others)
+            let (first, others): (Vec<_>, Vec<_>) =
+                self.lobby.iter().filter(is_member).partition(|device| Some(device.device) == first);
+            first.into_iter().chain(others)
         };
         circle.admit(members().map(|device| *device.device.as_bytes()).collect());
         let addresses: Vec<SocketAddr> =
