@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
 use crate::{
@@ -151,7 +151,8 @@ impl Lab {
     /// When its exit code is not 0; with what it said.
     pub fn on_lan(&self, operator: &Operator, file: &str, arguments: &[&str]) -> Result<String> {
         let container = self.ready_on_lan(operator, file, arguments)?;
-        let said = docker(["start", "--attach", &container]);
+        let said = docker(["start", "--attach", &container])
+            .map_err(|error| anyhow!("{error:#}{}", evidence::last_words()));
         docker(["rm", "--force", &container])?;
         said
     }
