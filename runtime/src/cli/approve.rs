@@ -7,6 +7,7 @@ use wayside_config::{cosign, document::Grant, settings::is_device_name};
 
 use super::{
     admit::{Terms, admit, admit_at, choose, confirm, is_called, own_words, sign_all, waiting_at},
+    apply::introduce,
     cloud::Cloud,
     failure::Failure,
     fleet::expiry,
@@ -111,7 +112,11 @@ impl ApproveArgs {
             return Err(Failure::Failed("nobody is admitted: say yes on a terminal, or --yes".into()));
         }
         match &mut place {
-            Place::Cloud(cloud) => admit_at(cloud, &self.place.key, &operator, &devices, &grants)?,
+            Place::Cloud(cloud) => {
+                // Or else it could not tell whose grants count.
+                introduce(cloud, &operator)?;
+                admit_at(cloud, &self.place.key, &operator, &devices, &grants)?;
+            }
             Place::Site(site) => {
                 admit(site, &operator, &devices, &grants)?;
                 let keys: Vec<_> = devices.iter().map(|device| device.device).collect();
