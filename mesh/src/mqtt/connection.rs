@@ -13,7 +13,6 @@ use tokio::{
     time::sleep_until,
 };
 use tracing::info;
-use wayside_config::workload::ModuleId;
 
 use super::{
     counts::Misdeed,
@@ -21,7 +20,7 @@ use super::{
     encode::Encoder,
     entrance::Guest,
     fault::Fault,
-    hub::{Hub, Slot},
+    hub::{Hub, Proven, Slot},
     link::End,
     packet::{Connect, Version},
     session::Polled,
@@ -36,7 +35,7 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Looks after a session until the connection ends.
 pub(super) async fn attend<R, W>(
     hub: &Arc<Hub>,
-    module: ModuleId,
+    proven: Proven,
     connect: Connect,
     guest: Guest,
     mut reader: Reader<R>,
@@ -52,7 +51,8 @@ pub(super) async fn attend<R, W>(
         seconds => Duration::from_millis(u64::from(seconds) * 1500),
     };
     let client_id = connect.client_id.clone();
-    let Some((slot, link, wake)) = hub.connect(&module, connect) else { return };
+    let Some((slot, link, wake)) = hub.connect(&proven, connect) else { return };
+    let module = proven.client;
     drop(stranger);
     let _present = hub.settings.counts.client();
     info!(%module, %peer, client_id, version = ?encoder.version, "MQTT client here");

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
-use wayside_config::{leaf::Fingerprint, workload::ModuleId};
+use wayside_config::leaf::Fingerprint;
 
 use super::{
     connection::attend,
@@ -24,7 +24,7 @@ use super::{
     door::Stranger,
     encode::Encoder,
     fault::{Fault, Refusal},
-    hub::{Audience, Hub},
+    hub::{Audience, Hub, Proven},
     listener::Place,
     packet::Connect,
     session::Session,
@@ -152,7 +152,7 @@ async fn greet<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Connect, 
 }
 
 /// Finds out who it is.
-async fn admit(hub: &Hub, connect: Connect, guest: &Guest) -> Result<(ModuleId, Connect), Stop> {
+async fn admit(hub: &Hub, connect: Connect, guest: &Guest) -> Result<(Proven, Connect), Stop> {
     let encoder = Encoder { version: connect.version, reasons: connect.reasons };
     let address = guest.peer.ip();
     let Some(client) = hub.authenticate(&connect, guest.audience, guest.certificate).await else {

@@ -19,7 +19,7 @@ use wayside_actors::{
 };
 use wayside_config::{
     identity::DeviceId,
-    leaf::{Fingerprint, Leaf},
+    leaf::{Fingerprint, Leaf, PasswordHash},
     text::Text,
     workload::ModuleId,
 };
@@ -64,6 +64,12 @@ struct Modules {
     /// Sessions of before the restart, until somebody asks for them.
     marks: BTreeMap<ModuleId, Marks>,
     last_link: u64,
+}
+
+/// A client that has proven itself, and as which leaf.
+pub(super) struct Proven {
+    pub(super) client: ModuleId,
+    leaf: Option<Leaf>,
 }
 
 /// Whom a place is for.
@@ -123,16 +129,17 @@ impl Hub {
         connect: &Connect,
         audience: Audience,
         certificate: Option<Fingerprint>,
-    ) -> Option<ModuleId> {
+    ) -> Option<Proven> {
         let client: ModuleId = connect.user_name.as_deref()?.parse().ok()?;
-        let is_right = match audience {
-            Audience::Modules => self.is_module(&client, connect.password.as_deref()?),
+        let (is_right, leaf) = match audience {
+            Audience::Modules => (self.is_module(&client, connect.password.as_deref()?), None),
             Audience::Leaves => {
                 let leaf = lock(&self.modules).wanted.get(&client)?.leaf.clone()?;
-                self.is_leaf(leaf, connect.password.as_deref(), certificate).await
+                let is_right = self.is_leaf(&leaf, connect.password.as_deref(), certificate).await;
+                (is_right, Some(leaf))
             }
         };
-        is_right.then_some(client)
+        is_right.then_some(Proven { client, leaf })
     }
 
     fn is_module(&self, module: &ModuleId, given: &[u8]) -> bool {
@@ -143,8 +150,8 @@ impl Hub {
         is_wanted && right > 0
     }
 
-    async fn is_leaf(&self, leaf: Leaf, given: Option<&[u8]>, certificate: Option<Fingerprint>) -> bool {
-        let Leaf { password: hash, certificate: expected, .. } = leaf;
+    async fn is_leaf(&self, leaf: &Leaf, given: Option<&[u8]>, certificate: Option<Fingerprint>) -> bool {
+        let Leaf { password: hash, certificate: expected, .. } = leaf.clone();
         if expected.is_some() && certificate != expected {
             return false;
         }
@@ -156,15 +163,13 @@ impl Hub {
         check.await.unwrap_or(false)
     }
 
-    /// Connects an admitted client to its session: the connection's number and what wakes it. `None` if the
-    /// module has just become unwanted.
-    pub(super) fn connect(
-        &self,
-        module: &ModuleId,
-        connect: Connect,
-    ) -> Option<(Arc<Slot>, u64, Arc<Notify>)> {
+    /// Connects an admitted client to its session: the connection's number and what wakes it. `None` if it has become unwanted while
+    /// it proved itself, or would have to prove itself in another way by now.
+    pub(super) fn connect(&self, proven: &Proven, connect: Connect) -> Option<(Arc<Slot>, u64, Arc<Notify>)> {
+        let Proven { client: module, leaf } = proven;
         let mut modules = lock(&self.modules);
-        let topics = Arc::clone(&modules.wanted.get(module)?.topics);
+        let wanted = modules.wanted.get(module).filter(|wanted| proof(&wanted.leaf) == proof(leaf))?;
+        let topics = Arc::clone(&wanted.topics);
         modules.last_link += 1;
         let link = modules.last_link;
         let slot = self.slot(&mut modules, module);
@@ -347,9 +352,13 @@ impl Hub {
 impl Wanted {
     /// Whether a client that was let in as `self` would be let in as `other`.
     fn proves_alike(&self, other: &Self) -> bool {
-        let proof = |wanted: &Self| wanted.leaf.clone().map(|leaf| (leaf.password, leaf.certificate));
-        proof(self) == proof(other)
+        proof(&self.leaf) == proof(&other.leaf)
     }
+}
+
+/// What a leaf proves itself by.
+fn proof(leaf: &Option<Leaf>) -> Option<(Option<PasswordHash>, Option<Fingerprint>)> {
+    leaf.clone().map(|leaf| (leaf.password, leaf.certificate))
 }
 
 impl Attended {
@@ -381,3 +390,6 @@ fn unix_ms() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Who gets a session.
+
+use wayside_config::leaf::PasswordHash;
+
+use super::*;
+use crate::mqtt::packet::Version;
+
+struct Nobody;
+
+impl Authenticator for Nobody {
+    fn passwords(&self, _module: &ModuleId) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+}
+
+fn client(password: &PasswordHash) -> Client {
+    let leaf =
+        Leaf { password: Some(password.clone()), certificate: None, publish: vec![], subscribe: vec![] };
+    Client { id: "w/press".parse().unwrap(), leaf: Some(leaf), topics: vec![] }
+}
+
+fn connect(password: &str) -> Connect {
+    Connect {
+        version: Version::V4,
+        client_id: "press".into(),
+        clean: true,
+        keep_alive_s: 0,
+        user_name: Some("w/press".into()),
+        password: Some(password.into()),
+        will: None,
+        expiry_s: 0,
+        receive_maximum: 10,
+        max_packet: u32::MAX,
+        topic_aliases: 0,
+        reasons: false,
+        authentication: false,
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_replaced_while_it_is_checked_lets_nobody_in() {
+    let [old, new] = ["old", "new"].map(|text| password::hash(text.as_bytes(), &[7; 16]).unwrap());
+    let (hub, _events) = Hub::new(Settings::default(), Arc::new(Nobody), BTreeMap::new(), Handle::current());
+    let hub = Arc::new(hub);
+    hub.set_clients(vec![client(&old)]);
+    let prove = async |text| hub.authenticate(&connect(text), Audience::Leaves, None).await;
+    assert!(prove("new").await.is_none());
+    let proven = prove("old").await.unwrap();
+    hub.set_clients(vec![client(&new)]);
+    assert!(hub.connect(&proven, connect("old")).is_none());
+    let proven = prove("new").await.unwrap();
+    // What it may publish and read is no proof.
+    let mut more = client(&new);
+    more.topics.push("t".into());
+    hub.set_clients(vec![more]);
+    assert!(hub.connect(&proven, connect("new")).is_some());
+}
