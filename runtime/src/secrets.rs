@@ -55,6 +55,8 @@ struct Inner {
     count: u64,
     /// Whether the engine has said which containers there are: before, no folder is known to be nobody's.
     is_listed: bool,
+    /// Whether what was given up may be on the disk still.
+    is_owed: bool,
 }
 
 /// What a module's container has.
@@ -150,7 +152,7 @@ impl Secrets {
         }
         tracing::info!("secrets of another fleet are removed");
         self.hand_out(&mut inner);
-        inner.kept.save(&self.state)
+        self.save_rest(&mut inner)
     }
 
     /// Gives up all of them: this device is out of its fleet.
@@ -159,7 +161,7 @@ impl Secrets {
     /// Those on the disk are still there.
     pub fn wipe(&self) -> std::io::Result<()> {
         let mut inner = self.lock();
-        if inner.kept.held.is_empty() {
+        if inner.kept.held.is_empty() && !inner.is_owed {
             return Ok(());
         }
         tracing::info!("this device is revoked: its secrets are removed");
@@ -167,7 +169,15 @@ impl Secrets {
         inner.kept.held.clear();
         self.place.clear();
         self.hand_out(&mut inner);
-        inner.kept.save(&self.state)
+        self.save_rest(&mut inner)
+    }
+
+    /// Has on the disk only what is left. What cannot be written now is owed until it can.
+    fn save_rest(&self, inner: &mut Inner) -> std::io::Result<()> {
+        inner.is_owed = true;
+        inner.kept.save(&self.state)?;
+        inner.is_owed = false;
+        Ok(())
     }
 
     /// The highest version that was taken, and which secrets there are, with their versions.

@@ -44,7 +44,10 @@ use self::{
     refusal::not_expired,
     rules::Rules,
 };
-pub(crate) use self::{kept::check_age, lived::KEEP_MS};
+pub(crate) use self::{
+    kept::{can_be_judged, check_age},
+    lived::KEEP_MS,
+};
 use crate::{
     clock::wall_ms,
     control::Now,

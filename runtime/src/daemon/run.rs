@@ -88,6 +88,8 @@ pub(super) async fn run(parts: Parts) -> anyhow::Result<()> {
         Found::Nothing => (None, None),
         Found::Damaged(problem) => (None, Some(problem)),
     };
+    crate::trust::can_be_judged(&state)
+        .context("what this device knows of its fleet cannot be read, and without it, it would obey whoever comes first")?;
     let cloud_key = settings.cloud.as_ref().map(|cloud| cloud.key);
     let (trust, trust_problem) =
         Trust::load(identity.device(), cloud_key, settings.pinned(), holds.as_ref(), Arc::clone(&state));

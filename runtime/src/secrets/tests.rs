@@ -183,6 +183,21 @@ fn a_device_that_is_revoked_has_none_of_them_left() {
 }
 
 #[test]
+fn what_is_to_go_is_tried_again_until_the_disk_takes_it() {
+    let mut device = Device::new();
+    device.set("token", 1, Some("hunter2")).unwrap();
+    // A folder in the place where the file is written aside.
+    let aside = device.state.path().join("secrets.new");
+    fs::create_dir(&aside).unwrap();
+    assert!(device.secrets.wipe().is_err());
+    assert!(device.secrets.wipe().is_err(), "it is given up while the disk has it");
+    fs::remove_dir(&aside).unwrap();
+    device.secrets.wipe().unwrap();
+    device.restart();
+    assert_eq!(device.secrets.list(), (1, vec![]));
+}
+
+#[test]
 fn the_operators_of_another_fleet_get_nothing_of_what_those_before_set() {
     let mut device = Device::new();
     device.set("token", 1, Some("hunter2")).unwrap();

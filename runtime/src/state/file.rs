@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use wayside_config::{limits::STATE_FILE_BYTES, statefile};
+use wayside_config::{
+    limits::STATE_FILE_BYTES,
+    statefile::{self, StateFileError},
+};
 
 use super::{
     StateFolder,
@@ -46,6 +49,27 @@ impl StateFolder {
         match decoded {
             Ok(value) => Found::Whole(value),
             Err(reason) => Found::Damaged(self.set_aside(name, &reason)),
+        }
+    }
+
+    /// Whether the file `name` may be taken for damaged, where it is not whole: the disk gave its bytes, and no daemon of another
+    /// version wrote it. To be asked of what a device cannot do without before it goes on without it.
+    ///
+    /// # Errors
+    /// It may be whole, and is left alone.
+    pub fn can_be_judged(&self, name: &str, version: u16) -> io::Result<()> {
+        let path = self.path().join(name);
+        let about = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), about(&error))),
+            Ok(bytes) => match statefile::decode::<serde::de::IgnoredAny>(name, version, &bytes) {
+                Err(error @ StateFileError::UnknownVersion { .. }) => Err(io::Error::other(about(&error))),
+                Ok(_)
+                | Err(
+                    StateFileError::Truncated | StateFileError::Damaged(_) | StateFileError::WrongKind { .. },
+                ) => Ok(()),
+            },
         }
     }
 

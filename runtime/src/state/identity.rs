@@ -22,8 +22,10 @@ impl Identity {
     /// Reads the device's key, or makes one. The text is a problem to show, if there is one.
     ///
     /// # Errors
-    /// When a new key cannot be written: a device must not change its key with every start.
+    /// When the key cannot be read, or another daemon wrote it, or a new one cannot be written: a device must not change its key with
+    /// every start, nor for a disk that failed once.
     pub fn load(state: &StateFolder) -> io::Result<(Self, Option<String>)> {
+        state.can_be_judged(FILE, VERSION)?;
         let problem = match state.read::<[u8; 32]>(FILE, VERSION) {
             Found::Whole(secret) => {
                 return Ok((Self { key: SigningKey::from_bytes(&secret), is_new: false }, None));
@@ -107,6 +109,22 @@ mod tests {
         let (second, problem) = Identity::load(&state).unwrap();
         assert_ne!(first.device(), second.device());
         assert!(problem.unwrap().contains("new key"));
+    }
+
+    #[test]
+    fn a_key_that_may_be_whole_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let path = folder.path().join(FILE);
+        // Of a newer daemon; and what the disk does not give.
+        let newer = wayside_config::statefile::encode(FILE, VERSION + 1, &[0u8; 40].as_slice());
+        std::fs::write(&path, &newer).unwrap();
+        let refused = Identity::load(&state).unwrap_err().to_string();
+        assert!(refused.contains("run the daemon that wrote it") && refused.contains(FILE), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), newer);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(Identity::load(&state).is_err() && path.is_dir());
     }
 
     #[test]

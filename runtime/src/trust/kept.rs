@@ -36,6 +36,14 @@ struct Written {
     revocation: Option<Bytes>,
 }
 
+/// Whether what is kept of the fleet can be read, or is damaged: else a device would obey whoever comes first.
+///
+/// # Errors
+/// The disk does not give it, or a daemon of another version wrote it.
+pub(crate) fn can_be_judged(state: &StateFolder) -> io::Result<()> {
+    state.can_be_judged(FILE, VERSION)
+}
+
 impl Known {
     /// Reads what is kept. Of what is damaged, as much is taken from the desired state as that tells. The text is a problem to show.
     pub(super) fn load(state: &StateFolder, holds: Option<&Desired>) -> (Self, Option<String>) {
