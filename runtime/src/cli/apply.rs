@@ -165,7 +165,8 @@ impl ApplyArgs {
         let failed = |error| Failure::Usage(format!("cannot read {name}: {error}"));
         let bytes = read_bounded(&self.file).map_err(failed)?;
         if is_sealed(&bytes) {
-            if let Some(flag) = self.now.then_some("--now").or(self.pin.then_some("--pin")) {
+            let flags = [("--now", self.now), ("--pin", self.pin), ("--expires", self.expires.is_some())];
+            if let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) {
                 let text = format!(
                     "`{flag}` is signed with the release: give it where the release is made, with `--out`"
                 );

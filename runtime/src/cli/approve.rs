@@ -59,7 +59,7 @@ pub(super) struct ApproveArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Hand over the grant in this file, as `--out` wrote it; may be given again
-    #[arg(long = "grant", value_name = "FILE", conflicts_with_all = ["out", "name", "site", "expires"])]
+    #[arg(long = "grant", value_name = "FILE", conflicts_with_all = ["out", "name", "site", "expires", "devices", "labels", "all"])]
     grants: Vec<PathBuf>,
     #[command(flatten)]
     place: PlaceArgs,

@@ -111,7 +111,10 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let mut file = fs::File::create(&name)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&name, path)
+        fs::rename(&name, path)?;
+        // Or else the power could take a newer root back that others have already.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     })();
     written.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
 }

@@ -37,7 +37,7 @@ const VERSION: u16 = 1;
 pub(super) type Key = Arc<dyn Signer + Send + Sync>;
 
 /// A fleet, and the sealed list of what is revoked in it.
-type OfFile = (Fleet, Option<Vec<u8>>);
+type OfFile = (Fleet, Option<Vec<u8>>, Option<Revocation>);
 
 /// Which key signs, and for which fleet.
 #[derive(Clone, Debug, Args)]
@@ -59,6 +59,8 @@ pub(super) struct Operator {
     pub(super) fleet: Fleet,
     /// The sealed list of what does not count any more.
     pub(super) revocation: Option<Vec<u8>>,
+    /// What the fleet's file says to be revoked, also while others still have to sign that: it is all of before, and more.
+    says: Option<Revocation>,
 }
 
 impl KeyFile {
@@ -117,19 +119,19 @@ impl KeyFile {
 
     /// The operator whose key was read already.
     pub(super) fn operator_of(&self, signer: Key) -> Result<Operator, Failure> {
-        let (fleet, revocation) = match self.of_file()? {
+        let (fleet, revocation, says) = match self.of_file()? {
             Some(known) => known,
             None => {
                 let fleet = Fleet::of_one(&*signer).map_err(|error| Failure::Failed(error.to_string()))?;
-                (fleet, None)
+                (fleet, None, None)
             }
         };
-        Ok(Operator { signer, fleet, revocation })
+        Ok(Operator { signer, fleet, revocation, says })
     }
 
     /// The fleet, for which no key is asked where a file says what it is, and none is made.
     pub(super) fn fleet(&self) -> Result<Fleet, Failure> {
-        if let Some((fleet, _)) = self.of_file()? {
+        if let Some((fleet, _, _)) = self.of_file()? {
             return Ok(fleet);
         }
         let Some(key) = self.existing()? else {
@@ -151,10 +153,11 @@ impl KeyFile {
             (Some(fleet), _) => fleet,
             (None, _) => file.fleet(&path)?,
         };
+        let says = file.revocation.as_ref().and_then(|sealed| cosign::peek::<Revocation>(sealed).ok());
         // One that still lacks signatures no device would take.
         let whole = |sealed: &Bytes| fleet.verify::<Revocation>(sealed).is_ok();
         let revocation = file.revocation.filter(whole).map(Into::into);
-        Ok(Some((fleet, revocation)))
+        Ok(Some((fleet, revocation, says)))
     }
 
     /// Makes a key that a passphrase locks.
@@ -246,9 +249,8 @@ impl Operator {
     /// The grant, when it counts in the fleet now.
     pub(super) fn granted(&self, sealed: &[u8]) -> Option<Grant> {
         let (grant, under) = verify_grant(&self.fleet, sealed).ok()?;
-        let list = self.revocation.as_deref().map(cosign::peek::<Revocation>);
         let under = under.as_ref().map(|signed| (&signed.id, &signed.rule.by));
-        let is_out = matches!(&list, Some(Ok(list)) if list.is_void(&grant.device, under));
+        let is_out = self.says.as_ref().is_some_and(|list| list.is_void(&grant.device, under));
         (!is_out && !grant.has_expired(now_ms())).then_some(grant)
     }
 
@@ -267,7 +269,7 @@ impl Operator {
     #[cfg(test)]
     pub(super) fn alone(key: SigningKey) -> Self {
         let fleet = Fleet::of_one(&key).unwrap();
-        Self { signer: Arc::new(key), fleet, revocation: None }
+        Self { signer: Arc::new(key), fleet, revocation: None, says: None }
     }
 }
 
@@ -298,6 +300,15 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use wayside_config::{
+        cbor,
+        cosign::Kind,
+        fleet::{Roles, Root},
+        hash::sha256,
+        identity::{DeviceId, FleetId},
+        quorum::Quorum,
+    };
+
     use super::*;
 
     fn key_file(path: &Path, passphrase: Passphrase) -> KeyFile {
@@ -319,6 +330,45 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "x").unwrap();
         assert!(matches!(file.load(), Err(Failure::Failed(text)) if text.contains("operator.key")));
+    }
+
+    #[test]
+    fn who_is_on_a_list_that_others_still_have_to_sign_is_granted_nothing_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fleet");
+        let anna = KeyFile {
+            fleet_file: Some(file.clone()),
+            ..key_file(&folder.path().join("operator.key"), Passphrase::default())
+        };
+        let (first, second) = (anna.load_or_make().unwrap(), SigningKey::from_bytes(&[2; 32]));
+        let both = Quorum::new(vec![first.key(), Signer::key(&second)], 2).unwrap();
+        let root =
+            Root { version: 1, issued_ms: 1, expires_ms: None, previous: None, roles: Roles::all(&both) };
+        let id = FleetId::from_bytes(sha256(&cbor::encode(&root)));
+        let sign = |kind, sealed: Vec<u8>| cosign::add(kind, &id, &sealed, &second).unwrap();
+        let root = sign(Kind::Root, cosign::seal(&id, &root, &*first).unwrap());
+        let device = DeviceId::from_bytes([9; 32]);
+        let grant = Grant {
+            device,
+            version: 1,
+            issued_ms: 1,
+            expires_ms: None,
+            name: "ewr".into(),
+            labels: Default::default(),
+            site: None,
+            under: None,
+        };
+        let grant = sign(Kind::Grant, cosign::seal(&id, &grant, &*first).unwrap());
+        let has = |revocation: Option<Bytes>| {
+            FleetFile { roots: vec![root.clone().into()], revocation }.write(&file).unwrap();
+            let operator = anna.operator().unwrap();
+            (operator.granted(&grant).is_some(), operator.revocation.is_some())
+        };
+        assert_eq!(has(None), (true, false));
+        let list = Revocation { version: 1, issued_ms: 1, devices: vec![device], documents: vec![] };
+        let draft = cosign::seal(&id, &list, &*first).unwrap();
+        assert_eq!(has(Some(draft.clone().into())), (false, false));
+        assert_eq!(has(Some(sign(Kind::Revocation, draft).into())), (false, true));
     }
 
     #[test]
