@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
@@ -135,8 +135,16 @@ async fn what_is_too_large_or_never_ends_is_not_handed_on() {
     let too_much = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.write_all(&u32::try_from(DOOR_BYTES + 1).unwrap().to_be_bytes()).unwrap();
+        // It hangs up at once, and does not wait for as much.
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let begun = Instant::now();
+        let ended = stream.read(&mut [0]);
+        let is_reset = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionReset;
+        assert!(matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(is_reset), "{ended:?}");
+        begun.elapsed()
     });
-    too_much.await.unwrap();
+    let took = too_much.await.unwrap();
+    assert!(took < Duration::from_millis(1500), "it was waited for: {took:?}");
     assert!(of_a.deliveries.try_recv().is_err());
     // More of those who say nothing than are let in, and they stay. The first of them is shown out soon.
     let idle: Vec<_> = (0..20).map(|_| TcpStream::connect(at).unwrap()).collect();

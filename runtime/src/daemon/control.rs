@@ -258,6 +258,7 @@ impl Control {
             Err(reason) => return Err(self.refused(way, "desired state: ", reason).await),
         };
         let (version, offered) = (verified.assignment.version, verified.sealed.clone());
+        let assignment = offered.assignment.clone();
         if now.sealed == offered {
             return Ok(Answer::Applied { version });
         }
@@ -274,13 +275,24 @@ impl Control {
             loop {
                 tokio::select! {
                     changed = held.changed() => match changed {
-                        Ok(()) if held.borrow_and_update().version >= version => return Ok(Answer::Applied { version }),
-                        Ok(()) => {}
+                        Ok(()) => {
+                            let held = held.borrow_and_update();
+                            if held.version > version || held.sealed.assignment == assignment {
+                                return Ok(Answer::Applied { version });
+                            }
+                            if held.version == version {
+                                return Err(format!(
+                                    "the device took another assignment with number {version} at the same moment: apply again"
+                                ));
+                            }
+                        }
                         Err(_) => return Err("the daemon is stopping".to_owned()),
                     },
                     Ok(()) = refused.changed() => {
                         let refusal = refused.borrow_and_update().clone().filter(|(of, _)| *of == version);
-                        if let Some((_, reason)) = refusal {
+                        // Of two with one number, one is taken and the other refused.
+                        let is_held = || held.borrow().sealed.assignment == assignment;
+                        if let Some((_, reason)) = refusal.filter(|_| !is_held()) {
                             return Err(reason);
                         }
                     }

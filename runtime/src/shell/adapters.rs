@@ -316,15 +316,18 @@ impl Adapters {
         Ok(())
     }
 
+    /// Records that this is about to be taken.
+    pub(super) fn record_desired(&self, desired: &Desired) {
+        // It was verified before it came here.
+        if let Ok(verified) = trust::reopen(desired.clone()) {
+            self.audit.desired(&verified);
+        }
+    }
+
     /// Replaces the desired state on the disk.
     pub(super) fn save_desired(&self, desired: &Desired) -> std::io::Result<()> {
-        // It was verified before it came here.
-        let verified = trust::reopen(desired.clone()).ok();
-        if let Some(verified) = &verified {
-            self.audit.desired(verified);
-        }
         desired::save(&self.state, desired)?;
-        if let Some(verified) = verified {
+        if let Ok(verified) = trust::reopen(desired.clone()) {
             self.holds(&verified);
         }
         Ok(())

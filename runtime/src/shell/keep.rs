@@ -88,6 +88,10 @@ pub(super) async fn commit(device: &Rc<Device>, sorted: ToKeep) -> Result<(), Co
 
 async fn write(device: &Rc<Device>, file: StateFile) -> Result<(), CommitError> {
     let adapters = &device.adapters;
+    if let StateFile::Desired(desired) = &file {
+        // Once, however often there is no room for it.
+        adapters.record_desired(desired);
+    }
     loop {
         let (source, what, written) = match &file {
             StateFile::Versions(floors) => (

@@ -88,10 +88,16 @@ impl Trust {
                 Err(error) if is_for(sealed, &self.device) => own = Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "a grant of another device was not taken");
-                    refused += u32::from(matches!(error, TrustError::Grant(_)));
+                    refused += u32::from(matches!(
+                        error,
+                        TrustError::Grant(_)
+                            | TrustError::Expired { .. }
+                            | TrustError::Out(_)
+                            | TrustError::Void
+                    ));
                 }
             }
-            // Who hands over what nobody signed has more of it: each takes time.
+            // Who hands over what nobody signed, or what is over, has more of it: each takes time.
             if refused == FALSE_GRANTS {
                 break;
             }

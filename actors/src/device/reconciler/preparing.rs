@@ -130,6 +130,7 @@ impl Preparing {
         match checked {
             Ok(missing) if missing.is_empty() => Next::Ready,
             Ok(missing) => {
+                self.held.clear();
                 self.stage = Stage::Pulling(missing.clone());
                 Next::Pull(missing)
             }

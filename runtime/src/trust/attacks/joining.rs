@@ -56,6 +56,12 @@ fn false_grants_cost_no_more_than_a_few_of_them() {
     // The good one after them is not come to; it is by itself.
     assert_eq!(admit(&device, &news(&ours, &all)), Ok(1));
     assert_eq!(admit(&device, &news(&ours, &all[100..])), Ok(2));
+    // Nor do those that were good once, of which anybody can have one.
+    let over = |seed| ours.grant(&Grant { expires_ms: Some(1), ..grant(seed, 1) });
+    let mut all: Vec<_> = (1..100).map(over).collect();
+    all.push(ours.grant(&grant(151, 1)));
+    assert_eq!(admit(&device, &news(&ours, &all)), Ok(2));
+    assert_eq!(admit(&device, &news(&ours, &all[99..])), Ok(3));
 }
 
 #[test]
