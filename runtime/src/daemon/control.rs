@@ -250,7 +250,10 @@ impl Control {
     async fn apply(&self, desired: Desired, way: Way) -> Result<Answer, String> {
         let mut held = self.view.held();
         let now = held.borrow_and_update().clone();
-        let verified = self.trust.verify(desired, &now.sealed).map_err(|error| error.to_string());
+        // Signatures and the disk take a while.
+        let (trust, holds) = (Arc::clone(&self.trust), now.sealed.clone());
+        let verified = tokio::task::spawn_blocking(move || trust.verify(desired, &holds));
+        let verified = verified.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string());
         let standing = self.trust.fleet();
         self.record(move |audit| audit.fleet(way, standing)).await?;
         let verified = match verified {

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use wayside_config::{
     identity::DeviceId,
-    limits::NUMBERING,
+    limits::{NUMBERING, WORKLOADS},
     workload::{Workload, is_name},
 };
 
@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     OtherReleases,
     #[error("a release has the name `{}`, which no Compose file could give: have it made by `wayside apply`", .0.escape_debug())]
     BadName(String),
+    #[error("it has {0} workloads, and a device runs at most {WORKLOADS}: remove one first")]
+    TooMany(usize),
     #[error("workload {0} does not list this device among its members: apply the workload anew")]
     NotMember(String),
 }
@@ -40,6 +42,10 @@ pub(super) enum Refusal {
 /// Checks target, versions and hashes of `offered` against the device and what it has taken.
 pub(super) fn check(device: DeviceId, floors: &Floors, offered: &Held, by: Assigner) -> Result<(), Refusal> {
     check_whole(device, offered)?;
+    let count = offered.assignment.releases.len();
+    if count > WORKLOADS {
+        return Err(Refusal::TooMany(count));
+    }
     let version = offered.assignment.version;
     let taken = floors.assignment();
     if version <= taken && !floors.is_last(version, &offered.sealed) {

@@ -200,6 +200,17 @@ fn names_that_could_be_paths_are_refused_whoever_signed_them() {
 }
 
 #[test]
+fn a_device_takes_no_more_workloads_than_it_may_have() {
+    use wayside_config::limits::WORKLOADS;
+    let of = |count: usize| {
+        let releases: Vec<_> = (0..count).map(|n| release(&format!("w{n:03}"), 1, "sensor")).collect();
+        event(document(1, &releases), false)
+    };
+    assert!(!is_taken(&mut fresh(), of(WORKLOADS + 1), "at most 100"));
+    assert!(is_taken(&mut fresh(), of(WORKLOADS), ""));
+}
+
+#[test]
 fn nothing_is_wanted_before_the_engine_has_said_what_it_has() {
     let mut reconciler = fresh();
     at(&mut reconciler, 0, plant(1));
