@@ -341,7 +341,9 @@ mod tests {
             ..key_file(&folder.path().join("operator.key"), Passphrase::default())
         };
         let (first, second) = (anna.load_or_make().unwrap(), SigningKey::from_bytes(&[2; 32]));
-        let both = Quorum::new(vec![first.key(), Signer::key(&second)], 2).unwrap();
+        let mut keys = vec![first.key(), Signer::key(&second)];
+        keys.sort_unstable();
+        let both = Quorum::new(keys, 2).unwrap();
         let root =
             Root { version: 1, issued_ms: 1, expires_ms: None, previous: None, roles: Roles::all(&both) };
         let id = FleetId::from_bytes(sha256(&cbor::encode(&root)));
