@@ -97,5 +97,7 @@ pub const BATCH_WAIT_MS: u64 = 60 * 60 * 1000;
 pub const BATCH_MESSAGES: u32 = 1024;
 /// Maintenance windows of one workload, or of one device.
 pub const WINDOWS: usize = 20;
+/// What may be downloaded for the images of one version of a workload, in bytes.
+pub const PULL_MAX_BYTES: u64 = 64 << 30;
 /// The longest probation of a new version of a workload, in milliseconds.
 pub const PROBATION_MS: u64 = 60 * 60 * 1000;

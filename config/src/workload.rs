@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
 use crate::{
-    leaf::Leaf, patch::Properties, privilege::Privilege, secret::SecretMount, template::Template, text::Text,
-    window::Window,
+    leaf::Leaf, limits::PULL_MAX_BYTES, patch::Properties, privilege::Privilege, secret::SecretMount,
+    template::Template, text::Text, window::Window,
 };
 
 /// A versioned set of modules and routes.
@@ -64,6 +64,9 @@ pub struct Update {
     /// Whether who signed it wants it outside of windows, too: no file says so, but an operator.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub now: bool,
+    /// What may be downloaded for the images of a version together, in bytes: at most [`PULL_MAX_BYTES`]. `None` for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_max_bytes: Option<u64>,
 }
 
 impl Update {
@@ -72,11 +75,17 @@ impl Update {
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What may be downloaded for the images of a version together, in bytes.
+    #[must_use]
+    pub fn pull_max(&self) -> u64 {
+        self.pull_max_bytes.unwrap_or(PULL_MAX_BYTES).min(PULL_MAX_BYTES)
+    }
 }
 
 impl Default for Update {
     fn default() -> Self {
-        Self { probation_ms: 60_000, windows: Vec::new(), now: false }
+        Self { probation_ms: 60_000, windows: Vec::new(), now: false, pull_max_bytes: None }
     }
 }
 
@@ -119,8 +128,8 @@ pub struct ModuleSpec {
     pub stop_signal: Option<String>,
     /// Whether an init process reaps its children.
     pub init: bool,
-    /// Whether its root file system is read-only.
-    pub read_only: bool,
+    /// Whether its root file system is read-only; `None` for what its image says by the label `wayside.read-only`.
+    pub read_only: Option<bool>,
     /// Paths in memory.
     pub tmpfs: Vec<String>,
     /// Memory limit in bytes; `None` for the engine's default.

@@ -75,12 +75,22 @@ impl Registry {
     /// # Errors
     /// When the engine refuses.
     pub fn push(&self) -> Result<Pushed> {
+        self.push_with(0)
+    }
+
+    /// As [`Self::push`], with so many bytes in its own layer that do not compress.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn push_with(&self, bytes: usize) -> Result<Pushed> {
         let number = self.pushed.fetch_add(1, Ordering::Relaxed);
         let tag = format!("{}/probe:{number}", self.address);
         let context = tempfile::tempdir()?;
         // Of another content in each test, or the engine would still have it from an earlier one.
         fs::write(context.path().join("marker"), format!("{tag} {}", self.label))?;
-        fs::write(context.path().join("Dockerfile"), format!("FROM {WEATHER_IMAGE}\nCOPY marker /marker\n"))?;
+        fs::write(context.path().join("noise"), noise(bytes))?;
+        let file = format!("FROM {WEATHER_IMAGE}\nCOPY marker noise /\n");
+        fs::write(context.path().join("Dockerfile"), file)?;
         let path = context.path().to_string_lossy();
         crate::command::run(&mut command([
             "build",
@@ -138,4 +148,16 @@ impl Drop for Registry {
         let _ = self.process.kill();
         let _ = crate::command::wait(&mut self.process, GONE);
     }
+}
+
+/// Xorshift64 (Marsaglia, 2003): nothing that a compressor finds anything in.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[7]
+    };
+    (0..bytes).map(|_| next()).collect()
 }

@@ -129,6 +129,8 @@ pub enum Engine {
         workload: String,
         /// The images.
         images: Vec<String>,
+        /// All that may be downloaded for them, in bytes. What goes beyond that is `reconciler::NotPulled::TooLarge`.
+        max_bytes: u64,
     },
     /// Make a container; answered by `module::Event::Created` or `Failed`.
     Create {

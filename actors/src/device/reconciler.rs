@@ -31,7 +31,7 @@ pub use self::{
     life::{Life, TakenBack, Version},
     locks::{LOCK_MAX_MS, Lock, Locks, Owner, REASON_BYTES},
     machine::{LIST_MS, Reconciler, SWEEP_MS},
-    preparing::RETRY,
+    preparing::{NotPulled, RETRY},
     room::{Disk, FREE_MIN_BYTES, FREE_MIN_PERCENT},
     trial::FAILURES,
 };
@@ -83,7 +83,10 @@ pub enum Event {
         /// From the request.
         images: Vec<String>,
         /// In words what went wrong, with what to do.
-        result: Result<(), String>,
+        /// Those of them that are there now: all, unless one was not got.
+        got: Vec<String>,
+        /// Whether all are.
+        result: Result<(), NotPulled>,
     },
     /// The engine's answer to `Space`.
     Space {
@@ -253,6 +256,8 @@ pub enum Effect {
         workload: String,
         /// The images.
         images: Vec<String>,
+        /// All that may be downloaded for them, in bytes.
+        max_bytes: u64,
     },
     /// The module should run like this.
     Want {

@@ -94,7 +94,7 @@ pub(super) const WAYSIDE: Keys = Keys {
 
 /// `x-wayside.update`.
 pub(super) const UPDATE: Keys =
-    Keys { place: "`update`", supported: &["probation", "windows"], refused: &[] };
+    Keys { place: "`update`", supported: &["probation", "windows", "pull_max"], refused: &[] };
 
 /// A leaf.
 pub(super) const LEAF: Keys = Keys {

@@ -83,7 +83,7 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, names: &Names, problems: &mut 
             spec.stop_signal = value.text_that(what, "a signal such as `SIGINT`", problems, is_signal)
         }
         "init" => set(&mut spec.init, value.boolean(what, problems)),
-        "read_only" => set(&mut spec.read_only, value.boolean(what, problems)),
+        "read_only" => spec.read_only = value.boolean(what, problems),
         "tmpfs" => spec.tmpfs = tmpfs(value, problems),
         "mem_limit" => {
             let at_least = |text: &str| units::bytes(text).filter(|bytes| *bytes >= MIN_MEMORY_BYTES);

@@ -118,7 +118,7 @@ x-wayside:
             stop_grace_ms: 90_000,
             stop_signal: Some("SIGINT".into()),
             init: true,
-            read_only: true,
+            read_only: Some(true),
             tmpfs: strings(&["/run"]),
             memory_bytes: Some(64 << 20),
             cpu_millis: Some(500),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     diagnostic::Problems,
     leaf::Leaf,
-    limits::{PRIORITY_MAX, PROBATION_MS, ROUTES, WINDOWS},
+    limits::{PRIORITY_MAX, PROBATION_MS, PULL_MAX_BYTES, ROUTES, WINDOWS},
     patch::Properties,
     settings::{DEVICE_NAME_RULE, is_device_name},
     units,
@@ -98,6 +98,7 @@ fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
 }
 
 fn read_update(node: &Node, problems: &mut Problems) -> Update {
+    const PULL_MAX: &str = "a size of at most 64 GiB such as `300MiB`";
     const EXPECTED: &str = "a duration of at most 1h such as `60s`, or `0s` for none";
     let mut update = Update::default();
     for Entry { key, key_span, value } in node.map("update", problems).unwrap_or_default() {
@@ -107,6 +108,11 @@ fn read_update(node: &Node, problems: &mut Problems) -> Update {
                 if let Some(ms) = value.parsed("probation", EXPECTED, problems, bounded) {
                     update.probation_ms = ms;
                 }
+            }
+            "pull_max" => {
+                let bounded =
+                    |text: &str| units::bytes(text).filter(|max| (1..=PULL_MAX_BYTES).contains(max));
+                update.pull_max_bytes = value.parsed("pull_max", PULL_MAX, problems, bounded);
             }
             "windows" => update.windows = read_windows(value, problems),
             other => keys::UPDATE.refuse(other, key_span, problems),

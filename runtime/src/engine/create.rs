@@ -130,7 +130,7 @@ fn host_config(
         },
         port_bindings: Some(port_bindings),
         init: Some(spec.init),
-        readonly_rootfs: Some(spec.read_only),
+        readonly_rootfs: Some(spec.read_only.unwrap_or_default()),
         tmpfs: Some(spec.tmpfs.iter().map(|path| (path.clone(), String::new())).collect()),
         memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()).or(ready.module_memory),
         nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
@@ -345,7 +345,7 @@ mod tests {
         let settings = settings();
         let secrets =
             vec![SecretMount { secret: "token".into(), file: "t".into(), uid: None, gid: None, mode: 0o400 }];
-        let spec = ModuleSpec { secrets: secrets.clone(), read_only: true, ..spec() };
+        let spec = ModuleSpec { secrets: secrets.clone(), read_only: Some(true), ..spec() };
         let folder = "/run/wayside/d/w.m";
         let body =
             body(&settings, &ready(gateway()), &"w/m".parse().unwrap(), &spec, "abc", "7e57", Some(folder));

@@ -2,11 +2,19 @@
 
 use std::{path::Path, pin::pin, time::Duration};
 
-use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
+use bollard::{
+    errors::Error,
+    query_parameters::{CreateImageOptions, RemoveImageOptions},
+};
 use futures_util::StreamExt;
-use wayside_actors::device::reconciler::{Disk, Images};
+use wayside_actors::device::reconciler::{Disk, Images, NotPulled};
+use wayside_config::limits::PULL_MAX_BYTES;
 
-use super::{Ready, Shared, errors};
+use super::{
+    Ready, Shared,
+    budget::{Budget, Exceeded},
+    errors, names,
+};
 
 /// For one image.
 const PULL: Duration = Duration::from_secs(30 * 60);
@@ -28,27 +36,62 @@ pub(super) async fn look(shared: &Shared, images: &[String]) -> Result<Images, S
     Ok(Images { missing, disk })
 }
 
-/// Gets them, one after the other: the link is one.
-pub(super) async fn pull_all(shared: &Shared, images: &[String]) -> Result<(), String> {
-    let ready = shared.engine()?;
+/// Gets them, one after the other: the link is one. For all of them no more than so many bytes are downloaded.
+/// What was got is put in `got`, also when another one fails.
+pub(super) async fn pull_all(
+    shared: &Shared,
+    images: &[String],
+    max_bytes: u64,
+    got: &mut Vec<String>,
+) -> Result<(), NotPulled> {
+    let ready = shared.engine().map_err(NotPulled::Failed)?;
+    let mut budget = Budget::new(max_bytes);
     for image in images {
-        pull(&ready, image).await?;
+        pull(&ready, image, &mut budget).await?;
+        got.push(image.clone());
     }
     Ok(())
 }
 
-pub(super) async fn pull(ready: &Ready, image: &str) -> Result<(), String> {
+/// Gets one that a version needs which runs, and that somebody has removed.
+pub(super) async fn pull_again(ready: &Ready, image: &str) -> Result<(), String> {
+    match pull(ready, image, &mut Budget::new(PULL_MAX_BYTES)).await {
+        Err(NotPulled::Failed(problem) | NotPulled::TooLarge(problem)) => Err(problem),
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn pull(ready: &Ready, image: &str, budget: &mut Budget) -> Result<(), NotPulled> {
     tracing::info!(image, "pulling");
     let options = CreateImageOptions { from_image: Some(reference(image)), ..Default::default() };
     let pulling = async {
         let mut progress = pin!(ready.docker.create_image(Some(options), None, None));
         while let Some(step) = progress.next().await {
-            step.map_err(|error| errors::no_image(image, &errors::said(&error)))?;
+            let failed = |error| NotPulled::Failed(errors::no_image(image, &errors::said(&error)));
+            // Who does not listen any more has the engine give it up.
+            budget
+                .hear(&step.map_err(failed)?)
+                .map_err(|exceeded| NotPulled::TooLarge(too_large(image, exceeded)))?;
         }
         Ok(())
     };
-    let late = |_| errors::no_image(image, &format!("it took more than {} minutes", PULL.as_secs() / 60));
+    let late = |_| {
+        let why = format!("it took more than {} minutes", PULL.as_secs() / 60);
+        NotPulled::Failed(errors::no_image(image, &why))
+    };
     tokio::time::timeout(PULL, pulling).await.map_err(late)?
+}
+
+/// Whether the image says that its root file system may be read-only.
+pub(super) async fn is_read_only(ready: &Ready, image: &str) -> Result<bool, Error> {
+    let labels = ready.docker.inspect_image(image).await?.config.and_then(|config| config.labels);
+    Ok(labels.unwrap_or_default().get(names::READ_ONLY).is_some_and(|said| said == "true"))
+}
+
+fn too_large(image: &str, Exceeded { max_bytes, bytes }: Exceeded) -> String {
+    format!(
+        "the image {image} is not got: with it {bytes} bytes would be downloaded, and the release allows {max_bytes}: raise `pull_max` under `x-wayside: update:` if that is right, and apply it"
+    )
 }
 
 /// What room there is for images, when that is known.

@@ -2,6 +2,7 @@
 //!
 //! An adapter: it decides nothing but the order of the engine's own calls.
 
+mod budget;
 mod create;
 mod credentials;
 mod digest;

@@ -15,6 +15,9 @@ pub(super) const CREDENTIALS: &str = "wayside.credentials";
 /// Which secrets it was made with, as JSON: what [`wayside_config::workload::ModuleSpec::secrets`] said, and no value.
 pub(super) const SECRETS: &str = "wayside.secrets";
 
+/// By which an image says that its containers write nothing into their root file system.
+pub(super) const READ_ONLY: &str = "wayside.read-only";
+
 /// The name by which modules find their daemon.
 pub(super) const BROKER: &str = "wayside";
 

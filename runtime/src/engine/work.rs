@@ -87,9 +87,10 @@ async fn perform(shared: &Arc<Shared>, command: io::Engine) {
             let event = reconciler::Event::Looked { workload, images, found };
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
-        io::Engine::Pull { workload, images } => {
-            let result = images::pull_all(shared, &images).await;
-            let event = reconciler::Event::Pulled { workload, images, result };
+        io::Engine::Pull { workload, images, max_bytes } => {
+            let mut got = Vec::new();
+            let result = images::pull_all(shared, &images, max_bytes, &mut got).await;
+            let event = reconciler::Event::Pulled { workload, images, got, result };
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
         io::Engine::Space => {
@@ -239,14 +240,19 @@ async fn make(
     let number = credentials.issue(module).inspect_err(|_| shared.settings.secrets.made(module))?;
     let attempt = async || {
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+        let read_only = match spec.read_only {
+            Some(said) => said,
+            None => images::is_read_only(&ready, &spec.image).await?,
+        };
+        let spec = ModuleSpec { read_only: Some(read_only), ..spec.clone() };
         let body =
-            create::body(&shared.settings, &ready, module, spec, spec_hash, &number, secrets.as_deref());
+            create::body(&shared.settings, &ready, module, &spec, spec_hash, &number, secrets.as_deref());
         ready.docker.create_container(Some(options), body).await
     };
     let making = async {
         let made = match attempt().await {
             Err(error) if errors::is_missing_image(&error) => {
-                images::pull(&ready, &spec.image).await?;
+                images::pull_again(&ready, &spec.image).await?;
                 attempt().await
             }
             Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {

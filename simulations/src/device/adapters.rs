@@ -85,7 +85,7 @@ impl Daemon {
             io::Engine::Space | io::Engine::RemoveImage { .. } => return,
             io::Engine::List => InEngine::List,
             io::Engine::Look { workload, images } => InEngine::Look { workload, images },
-            io::Engine::Pull { workload, images } => InEngine::Pull { workload, images },
+            io::Engine::Pull { workload, images, max_bytes: _ } => InEngine::Pull { workload, images },
             io::Engine::Create { module, spec, spec_hash } => InEngine::Create { module, spec, spec_hash },
             io::Engine::Start { module, container } => InEngine::Start { module, container },
             io::Engine::Stop { module, container, grace_ms: _ } => InEngine::Stop { module, container },

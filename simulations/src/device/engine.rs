@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wayside_actors::device::{
     module,
-    reconciler::{self, Images, Observed},
+    reconciler::{self, Images, NotPulled, Observed},
     wiring::Event,
 };
 use wayside_config::workload::{ModuleId, ModuleSpec};
@@ -77,13 +77,15 @@ impl Engine {
             }
             InEngine::Pull { workload, images } => {
                 const FAILS_PER_MILLE: u64 = 200;
-                let result = if random.chance(FAILS_PER_MILLE) {
-                    Err("the registry is away: nothing to do, it is tried again".into())
+                let (got, result) = if random.chance(FAILS_PER_MILLE) {
+                    let problem = "the registry is away: nothing to do, it is tried again";
+                    (Vec::new(), Err(NotPulled::Failed(problem.into())))
                 } else {
                     self.images.extend(images.iter().cloned());
-                    Ok(())
+                    (images.clone(), Ok(()))
                 };
-                Outcome::answer(Event::Reconciler(reconciler::Event::Pulled { workload, images, result }))
+                let event = reconciler::Event::Pulled { workload, images, got, result };
+                Outcome::answer(Event::Reconciler(event))
             }
             InEngine::Create { module, spec, spec_hash } => {
                 const FAILS_PER_MILLE: u64 = 10;

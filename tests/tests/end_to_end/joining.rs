@@ -168,8 +168,10 @@ fn a_device_is_at_its_cloud_what_it_was_granted_and_not_what_it_says() -> Result
     is_there("ewr", "p7")?;
     assert_eq!(operator.json_at(&cloud, &["call", "ewr", "ping"])?["name"], "ewr");
 
-    // Another daemon with its key and other words.
-    first.signal("KILL")?;
+    // Another daemon with its key and other words. The cloud knows that the first one is gone, so that who is online is the other.
+    first.signal("TERM")?;
+    first.wait_ended(LIMIT)?;
+    until_true("the cloud to know", LIMIT, || Ok(at_cloud("ewr")?.1 != "online"))?;
     let second = lab.device("b", &says("p8"))?;
     until_true("its own words", LIMIT, || Ok(second.status()?["labels"]["plant"] == "p8"))?;
     is_there("ewr", "p7")?;

@@ -4,7 +4,13 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use wayside_tests::{device::Device, engine::docker, lab::Lab, wait::until};
+use wayside_tests::{
+    build::{SHELL_IMAGE, WEATHER_IMAGE, shell_image},
+    device::Device,
+    engine::docker,
+    lab::Lab,
+    wait::until,
+};
 
 use crate::workloads::idle_with;
 
@@ -69,5 +75,31 @@ fn a_module_has_what_it_asks_for_where_the_device_allows_it() -> Result<()> {
     }
     assert!(device.modules("bad/idle")?.is_empty());
     assert_eq!(device.status()?["modules"]["good/idle"]["state"], Value::from("running"));
+    Ok(())
+}
+
+#[test]
+fn a_root_is_read_only_where_the_image_or_the_file_says_so() -> Result<()> {
+    let lab = Lab::open()?;
+    shell_image()?;
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    let cases = [
+        ("image", WEATHER_IMAGE, "", true),
+        ("file", WEATHER_IMAGE, "    read_only: false\n", false),
+        ("nobody", SHELL_IMAGE, "", false),
+        ("both", SHELL_IMAGE, "    read_only: true\n", true),
+    ];
+    let service = |(name, image, says, _): &(&str, &str, &str, bool)| {
+        format!("\x20 {name}:\n\x20   image: {image}\n\x20   command: [none]\n{says}")
+    };
+    let services: String = cases.iter().map(service).collect();
+    let text = format!("name: roots\nservices:\n{services}x-wayside: {{target: all}}\n");
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("roots", &text)?])?;
+    for (name, .., is_read_only) in cases {
+        let module = format!("roots/{name}");
+        let made = until("its container", Duration::from_secs(60), || Ok(device.module(&module).ok()))?;
+        assert_eq!(made["HostConfig"]["ReadonlyRootfs"], is_read_only, "{name}");
+    }
     Ok(())
 }

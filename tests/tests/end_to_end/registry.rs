@@ -20,14 +20,15 @@ use crate::policy::set_up;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn apply(lab: &Lab, cloud: &Cloud, image: &Pushed, probation: &str) -> Result<()> {
-    let applied = apply_named(lab, cloud, &image.reference, probation, &["--no-wait"])?;
+    let update = format!("probation: {probation}");
+    let applied = apply_named(lab, cloud, &image.reference, &update, &["--no-wait"])?;
     ensure!(applied.code == 0, "{applied}");
     Ok(())
 }
 
-fn apply_named(lab: &Lab, cloud: &Cloud, image: &str, probation: &str, more: &[&str]) -> Result<Ended> {
+fn apply_named(lab: &Lab, cloud: &Cloud, image: &str, update: &str, more: &[&str]) -> Result<Ended> {
     let text = format!(
-        "name: pulled\nservices:\n\x20 idle:\n\x20   image: {}\n\x20   command: [/weather-detector]\n\x20   environment: {{STATION: EWR}}\nx-wayside:\n\x20 target: all\n\x20 update: {{probation: {probation}}}\n",
+        "name: pulled\nservices:\n\x20 idle:\n\x20   image: {}\n\x20   command: [/weather-detector]\n\x20   environment: {{STATION: EWR}}\nx-wayside:\n\x20 target: all\n\x20 update: {{{update}}}\n",
         image
     );
     let file = lab.compose("pulled", &text)?;
@@ -78,10 +79,36 @@ fn an_operator_signs_the_digest_that_a_tag_means_today() -> Result<()> {
     let (cloud, mut devices) = lab.fleet(&["a"])?;
     let device = devices.remove(0);
     let nowhere = image.tag.replace("probe:", "nothing:");
-    let refused = apply_named(&lab, &cloud, &nowhere, "0s", &["--pin"])?;
+    let refused = apply_named(&lab, &cloud, &nowhere, "probation: 0s", &["--pin"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("no registry tells the digest of"), "{refused}");
-    let applied = apply_named(&lab, &cloud, &image.tag, "0s", &["--pin", "--no-wait"])?;
+    let applied = apply_named(&lab, &cloud, &image.tag, "probation: 0s", &["--pin", "--no-wait"])?;
     ensure!(applied.code == 0 && applied.stderr.contains(&format!("is {}", image.reference)), "{applied}");
+    wait_runs(&device, &image)
+}
+
+#[test]
+fn an_image_larger_than_was_signed_is_not_downloaded() -> Result<()> {
+    let lab = Lab::open()?;
+    let registry = Registry::start(&lab)?;
+    let image = registry.push_with(3 << 20)?;
+    let (cloud, mut devices) = lab.fleet(&["a"])?;
+    let device = devices.remove(0);
+    let at_most = |max: &str| {
+        let applied =
+            apply_named(&lab, &cloud, &image.reference, &format!("pull_max: {max}"), &["--no-wait"])?;
+        ensure!(applied.code == 0, "{applied}");
+        Ok(())
+    };
+    at_most("1MiB")?;
+    until("the device to say that it is too large", PATIENCE, || {
+        let status = device.status()?;
+        let text = status["versions"]["pulled"]["problem"].to_string();
+        ensure!(text.contains("and the release allows 1048576: raise `pull_max`"), "{status}");
+        Ok(Some(()))
+    })?;
+    ensure!(!is_there(&image.reference)?, "the engine has got it all the same");
+    ensure!(device.modules("pulled/idle")?.is_empty(), "something of it was made");
+    at_most("4MiB")?;
     wait_runs(&device, &image)
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::{
     life::{Life, TakenBack, Version},
-    preparing::{Next, Preparing},
+    preparing::{Next, NotPulled, Preparing},
     room::Disk,
     trial::{Trial, runs_well},
 };
@@ -63,7 +63,7 @@ pub(super) enum Act {
     /// Ask the engine which of these images it has not.
     Look(Vec<String>),
     /// Get these images.
-    Pull(Vec<String>),
+    Pull { images: Vec<String>, max_bytes: u64 },
     /// Ask what time it is: a version is ready to replace the one that runs.
     AskTime,
     /// This version was taken back.
@@ -110,7 +110,8 @@ impl Course {
             self.preparing = None;
         } else if is_new || self.preparing.as_ref().is_none_or(Preparing::is_refused) {
             let images = self.target.images();
-            self.preparing = Some(Preparing::begin(images.clone()));
+            let pull_bytes = self.target.release.workload.update.pull_max_bytes.unwrap_or_default();
+            self.preparing = Some(Preparing::begin(images.clone(), pull_bytes));
             // Without modules there is nothing that an engine could have to say.
             if images.is_empty() { self.ready(acts) } else { acts.push(Act::Look(images)) }
         }
@@ -129,6 +130,11 @@ impl Course {
         if let Some(trial) = &mut self.trial {
             trial.forgive(true, now);
         }
+    }
+
+    /// The room that its images may take while they are not here, in bytes; 0 for what is not known.
+    pub(super) fn pull_bytes(&self) -> u64 {
+        self.preparing.as_ref().map_or(0, Preparing::pull_bytes)
     }
 
     /// The target may not have what it asks for: it is not prepared. What runs already runs on.
@@ -194,7 +200,7 @@ impl Course {
     pub(super) fn pulled(
         &mut self,
         images: &[String],
-        result: Result<(), String>,
+        result: Result<(), NotPulled>,
         now: Time,
         acts: &mut Vec<Act>,
     ) {
@@ -310,7 +316,10 @@ impl Course {
         match step(preparing) {
             Next::Wait => {}
             Next::Look => acts.push(Act::Look(preparing.images().to_vec())),
-            Next::Pull(images) => acts.push(Act::Pull(images)),
+            Next::Pull(images) => {
+                let max_bytes = self.target.release.workload.update.pull_max();
+                acts.push(Act::Pull { images, max_bytes });
+            }
             Next::Ready => self.ready(acts),
         }
     }

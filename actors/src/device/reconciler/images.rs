@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::room::Disk;
-
 /// The images that this device got, and since when nothing needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulled(BTreeMap<String, Option<u64>>);
@@ -32,11 +30,10 @@ impl Pulled {
     pub(super) fn sweep(
         &mut self,
         needed: &BTreeSet<&str>,
-        disk: Option<Disk>,
+        is_full: bool,
         wall_ms: u64,
         keep_ms: u64,
     ) -> Vec<String> {
-        let is_full = disk.is_some_and(|disk| disk.check().is_err());
         let mut going = Vec::new();
         for (image, unused) in &mut self.0 {
             if needed.contains(image.as_str()) {
@@ -60,8 +57,8 @@ mod tests {
 
     use super::*;
 
-    const FULL: Option<Disk> = Some(Disk { free_bytes: 0, total_bytes: 1 << 40 });
-    const ROOM: Option<Disk> = Some(Disk { free_bytes: 1 << 39, total_bytes: 1 << 40 });
+    const FULL: bool = true;
+    const ROOM: bool = false;
 
     fn pulled(images: &[&str]) -> Pulled {
         let mut pulled = Pulled::default();
@@ -74,7 +71,7 @@ mod tests {
         let mut pulled = pulled(&["old", "runs"]);
         let needed = BTreeSet::from(["runs"]);
         assert_eq!(pulled.sweep(&needed, ROOM, 5_000, 1_000), [""; 0]);
-        assert_eq!(pulled.sweep(&needed, None, 5_999, 1_000), [""; 0]);
+        assert_eq!(pulled.sweep(&needed, ROOM, 5_999, 1_000), [""; 0]);
         assert_eq!(pulled.sweep(&needed, ROOM, 6_000, 1_000), ["old"]);
         // Needed again meanwhile: its time begins anew.
         assert_eq!(pulled.sweep(&BTreeSet::from(["old", "runs"]), ROOM, 6_000, 1_000), [""; 0]);
@@ -104,7 +101,7 @@ mod tests {
             let mut pulled = pulled(&got.iter().map(String::as_str).collect::<Vec<_>>());
             let needed: BTreeSet<&str> = needed.iter().map(String::as_str).collect();
             for (is_full, wall_ms) in sweeps {
-                for image in pulled.sweep(&needed, if is_full { FULL } else { ROOM }, wall_ms, 1_000) {
+                for image in pulled.sweep(&needed, is_full, wall_ms, 1_000) {
                     prop_assert!(got.contains(&image) && !needed.contains(image.as_str()), "{}", image);
                 }
             }

@@ -166,7 +166,8 @@ impl Machine for Reconciler {
             }
             Event::Observed { additions, containers } => self.observed(&additions, containers, now, out),
             Event::Looked { workload, images, found } => {
-                let is_full = |images: &Images| images.disk.is_some_and(|disk| disk.check().is_err());
+                let coming = self.courses.get(&workload).map_or(0, Course::pull_bytes);
+                let is_full = |images: &Images| images.disk.is_some_and(|disk| disk.check(coming).is_err());
                 if found.as_ref().is_ok_and(is_full) {
                     self.look_for_room(now, out);
                 }
@@ -175,10 +176,8 @@ impl Machine for Reconciler {
             }
             Event::Space { disk, wall_ms } => self.sweep(disk, wall_ms, out),
             Event::ImageGone { image } => self.image_gone(&image, out),
-            Event::Pulled { workload, images, result } => {
-                if result.is_ok() {
-                    self.got(&images, out);
-                }
+            Event::Pulled { workload, images, got, result } => {
+                self.got(&got, out);
                 self.course(&workload, now, out, |course, acts| course.pulled(&images, result, now, acts));
             }
             Event::Time { wall_ms } => self.decide(wall_ms, now, out),

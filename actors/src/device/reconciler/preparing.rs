@@ -1,6 +1,8 @@
 //! What has to be on the device before anything of a new version is begun: its images. Until they are, the version
 //! before runs on.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{backoff::Backoff, time::Time};
 
 use super::room::Disk;
@@ -8,10 +10,21 @@ use super::room::Disk;
 /// The wait before an attempt is repeated: a registry or a network that is away may be away for long.
 pub const RETRY: Backoff = Backoff { first_ms: 5_000, cap_ms: 300_000 };
 
+/// Why images were not got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotPulled {
+    /// In words: it is tried again.
+    Failed(String),
+    /// They are larger than what was signed, in words: it is not tried again until something is otherwise.
+    TooLarge(String),
+}
+
 /// Getting a version's images.
 #[derive(Clone, Debug)]
 pub(super) struct Preparing {
     images: Vec<String>,
+    /// What they may take; 0 for what is not known.
+    pull_bytes: u64,
     stage: Stage,
     /// Attempts in a row that failed.
     failures: u32,
@@ -52,13 +65,14 @@ pub(super) enum Next {
 
 impl Preparing {
     /// Begins: the engine is to be asked.
-    pub(super) const fn begin(images: Vec<String>) -> Self {
-        Self { images, stage: Stage::Looking, failures: 0, problem: String::new(), held: String::new() }
+    pub(super) fn begin(images: Vec<String>, pull_bytes: u64) -> Self {
+        let (problem, held) = (String::new(), String::new());
+        Self { images, pull_bytes, stage: Stage::Looking, failures: 0, problem, held }
     }
 
     /// Nothing is got, for it may not run here.
     pub(super) const fn refused(images: Vec<String>, problem: String) -> Self {
-        Self { images, stage: Stage::Refused, failures: 0, problem, held: String::new() }
+        Self { images, pull_bytes: 0, stage: Stage::Refused, failures: 0, problem, held: String::new() }
     }
 
     /// Whether it may not run here.
@@ -69,6 +83,11 @@ impl Preparing {
     /// The images that are needed.
     pub(super) fn images(&self) -> &[String] {
         &self.images
+    }
+
+    /// The room that its images may take, in bytes; 0 for what is not known.
+    pub(super) const fn pull_bytes(&self) -> u64 {
+        self.pull_bytes
     }
 
     /// Why it takes so long; empty when nothing is known to be wrong.
@@ -124,7 +143,7 @@ impl Preparing {
         }
         let checked = found.and_then(|(missing, disk)| match disk {
             // What is there already needs no room.
-            Some(disk) if !missing.is_empty() => disk.check().map(|()| missing),
+            Some(disk) if !missing.is_empty() => disk.check(self.pull_bytes).map(|()| missing),
             Some(_) | None => Ok(missing),
         });
         match checked {
@@ -142,7 +161,7 @@ impl Preparing {
     pub(super) fn pulled(
         &mut self,
         images: &[String],
-        result: Result<(), String>,
+        result: Result<(), NotPulled>,
         seed: u64,
         now: Time,
     ) -> Next {
@@ -157,7 +176,13 @@ impl Preparing {
         }
         match result {
             Ok(()) => Next::Ready,
-            Err(problem) => self.fail(problem, seed, now),
+            Err(NotPulled::Failed(problem)) => self.fail(problem, seed, now),
+            // It would be as large again, and cost the link as much each time.
+            Err(NotPulled::TooLarge(problem)) => {
+                self.stage = Stage::Refused;
+                self.problem = problem;
+                Next::Wait
+            }
         }
     }
 

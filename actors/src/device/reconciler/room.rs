@@ -17,15 +17,17 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Whether something may be pulled.
-    pub(super) fn check(self) -> Result<(), String> {
+    /// Whether so many bytes may be pulled; 0 for what is not known.
+    pub(super) fn check(self, pull_bytes: u64) -> Result<(), String> {
         let least = FREE_MIN_BYTES.max(self.total_bytes / 100 * FREE_MIN_PERCENT);
-        if self.free_bytes >= least {
+        if self.free_bytes >= least.saturating_add(pull_bytes) {
             return Ok(());
         }
         let mib = |bytes: u64| bytes >> 20;
+        let more =
+            if pull_bytes > 0 { format!(" and {} more for it", mib(pull_bytes)) } else { String::new() };
         Err(format!(
-            "no image is pulled, for {} MiB of {} are free, and {} have to be ({} MiB and {FREE_MIN_PERCENT} %): make room (`docker system prune` removes what nobody uses)",
+            "no image is pulled, for {} MiB of {} are free, and {} have to be ({} MiB and {FREE_MIN_PERCENT} %){more}: make room (`docker system prune` removes what nobody uses)",
             mib(self.free_bytes),
             mib(self.total_bytes),
             mib(least),
@@ -45,8 +47,9 @@ mod tests {
         for (free, total, room) in
             [(256, 1000, true), (255, 1000, false), (500, 10_000, true), (499, 10_000, false)]
         {
-            assert_eq!(disk(free, total).check().is_ok(), room, "{free} of {total}");
+            assert_eq!(disk(free, total).check(0).is_ok(), room, "{free} of {total}");
         }
-        assert!(disk(1, 1000).check().unwrap_err().contains("1 MiB of 1000 are free, and 256 have to be"));
+        assert!(disk(276, 1000).check(20 << 20).is_ok() && disk(275, 1000).check(20 << 20).is_err());
+        assert!(disk(1, 1000).check(0).unwrap_err().contains("1 MiB of 1000 are free, and 256 have to be"));
     }
 }

@@ -28,7 +28,9 @@ pub fn reconciler(effect: reconciler::Effect) -> Outs {
         E::AskTime => Out::Io(Io::AskTime),
         E::List => engine(io::Engine::List),
         E::Look { workload, images } => engine(io::Engine::Look { workload, images }),
-        E::Pull { workload, images } => engine(io::Engine::Pull { workload, images }),
+        E::Pull { workload, images, max_bytes } => {
+            engine(io::Engine::Pull { workload, images, max_bytes })
+        }
         E::Want { module, spec, spec_hash } => to_module(module, module::Event::Wanted { spec, spec_hash }),
         E::Unwant(module) => to_module(module, module::Event::Unwanted),
         E::Restart(module) => to_module(module, module::Event::Restart),

@@ -1,7 +1,7 @@
 //! What is read of how a device goes from version to version.
 
 use super::{parse, service_errors};
-use crate::{cbor, workload::Workload};
+use crate::{cbor, limits::PULL_MAX_BYTES, workload::Workload};
 
 fn workload(block: &str) -> Workload {
     let text = format!("name: a\nservices: {{ s: {{ image: s }} }}\nx-wayside:\n  target: all\n{block}");
@@ -22,6 +22,26 @@ fn the_probation_is_a_minute_unless_it_is_said() {
     }
     // What is usual is not written, so that a release is what it was before there was something to say.
     assert!(!cbor::encode(&workload("")).windows(6).any(|bytes| bytes == b"update"));
+}
+
+#[test]
+fn what_may_be_downloaded_is_signed_where_it_is_said() {
+    for (block, expected, max) in [
+        ("", None, PULL_MAX_BYTES),
+        ("  update: { pull_max: 300MiB }\n", Some(300 << 20), 300 << 20),
+        ("  update: { pull_max: 64g }\n", Some(64 << 30), PULL_MAX_BYTES),
+    ] {
+        let workload = workload(block);
+        assert_eq!((workload.update.pull_max_bytes, workload.update.pull_max()), (expected, max), "{block}");
+        assert_eq!(cbor::decode::<Workload>(&cbor::encode(&workload)).unwrap(), workload);
+    }
+    for wrong in ["0", "65g", "much"] {
+        let errors = service_errors(&format!("x-wayside:\n  update: {{ pull_max: {wrong} }}\n"));
+        assert!(
+            errors[0].contains("is not a valid `pull_max` | write a size of at most 64 GiB"),
+            "{errors:?}"
+        );
+    }
 }
 
 #[test]

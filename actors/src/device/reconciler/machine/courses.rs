@@ -156,7 +156,9 @@ impl Reconciler {
                     out.push(Effect::TakenBack { workload: workload(), version, why });
                 }
                 Act::AskTime => out.push(Effect::AskTime),
-                Act::Pull(images) => out.push(Effect::Pull { workload: workload(), images }),
+                Act::Pull { images, max_bytes } => {
+                    out.push(Effect::Pull { workload: workload(), images, max_bytes });
+                }
                 // What these modules say from now on is of the specification before, until they are told.
                 Act::Runs(changed) => {
                     for module in &changed {

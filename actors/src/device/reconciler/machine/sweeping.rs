@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Reconciler;
 use crate::{
-    device::reconciler::{Disk, Effect},
+    device::reconciler::{Disk, Effect, course::Course},
     machine::Effects,
     time::Time,
 };
@@ -43,7 +43,9 @@ impl Reconciler {
         }
         let mut pulled = std::mem::take(&mut self.pulled);
         let before = pulled.clone();
-        let going = pulled.sweep(&self.needed_images(), disk, wall_ms, self.keep_unused_ms);
+        let coming = self.courses.values().map(Course::pull_bytes).max().unwrap_or_default();
+        let is_full = disk.is_some_and(|disk| disk.check(coming).is_err());
+        let going = pulled.sweep(&self.needed_images(), is_full, wall_ms, self.keep_unused_ms);
         self.pulled = pulled;
         self.keep_pulled(&before, out);
         for image in going {

@@ -1,7 +1,7 @@
 //! An engine with images and containers that may be away, and fail.
 
 use super::*;
-use crate::device::reconciler::Disk;
+use crate::device::reconciler::{Disk, NotPulled};
 
 impl World {
     pub(super) fn engine_for_reconciler(&mut self, effect: Effect, fails: bool) {
@@ -17,13 +17,14 @@ impl World {
             let disk = Some(Disk { free_bytes: if fails { 0 } else { 1 << 30 }, total_bytes: 1 << 30 });
             let found = if self.away { Err(problem()) } else { Ok(Images { missing, disk }) };
             Event::Looked { workload, images, found }
-        } else if let Effect::Pull { workload, images } = effect {
-            let result = if fails { Err(problem()) } else { Ok(()) };
-            if result.is_ok() {
-                self.images.extend(images.iter().cloned());
-                self.got.extend(images.iter().cloned());
-            }
-            Event::Pulled { workload, images, result }
+        } else if let Effect::Pull { workload, images, max_bytes: _ } = effect {
+            // Of several, the first may come and another one not.
+            let come = if fails { images.len() / 2 } else { images.len() };
+            let got = images[..come].to_vec();
+            self.images.extend(got.iter().cloned());
+            self.got.extend(got.iter().cloned());
+            let result = if fails { Err(NotPulled::Failed(problem())) } else { Ok(()) };
+            Event::Pulled { workload, images, got, result }
         } else if let Effect::Space = effect {
             let free_bytes = if fails { 0 } else { 1 << 30 };
             Event::Space { disk: Some(Disk { free_bytes, total_bytes: 1 << 30 }), wall_ms: self.now }
