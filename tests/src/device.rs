@@ -256,7 +256,9 @@ impl Device {
         let list = ["ps", "--all", "--no-trunc", "--filter", &mine, "--filter", &this];
         let listed = docker([list.as_slice(), &format].concat())?;
         let containers = listed.lines().filter_map(|line| line.split_once(' '));
-        let present = containers.filter(|(_, name)| !name.contains(".leaving-"));
+        let present = containers.filter(|(_, name)| {
+            ![".leaving-", ".coming-"].iter().any(|on_its_way| name.contains(on_its_way))
+        });
         Ok(present.map(|(id, _)| id.to_owned()).collect())
     }
 

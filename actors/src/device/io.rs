@@ -141,6 +141,18 @@ pub enum Engine {
         /// For the label `wayside.spec`.
         spec_hash: String,
     },
+    /// Make the container ahead that a module wants once the one that runs has ended. Not answered: what is not made then is made when it
+    /// is asked for.
+    Prepare {
+        /// For this module.
+        module: ModuleId,
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+        /// For the label `wayside.spec`.
+        spec_hash: String,
+        /// What the one that runs has to end, in milliseconds.
+        grace_ms: u64,
+    },
     /// Start it; answered by `Started` or `Failed`.
     Start {
         /// The module.

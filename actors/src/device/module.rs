@@ -93,6 +93,15 @@ pub enum Effect {
         /// For its label.
         spec_hash: String,
     },
+    /// See [`crate::device::io::Engine::Prepare`].
+    Prepare {
+        /// As its release says.
+        spec: Box<ModuleSpec>,
+        /// For its label.
+        spec_hash: String,
+        /// What the one that runs has to end, in milliseconds.
+        grace_ms: u64,
+    },
     /// See [`crate::device::io::Engine::Start`].
     Start {
         /// The container.

@@ -152,6 +152,9 @@ pub fn module(module: &ModuleId, effect: module::Effect) -> Outs {
     let module = module.clone();
     smallvec![match effect {
         E::Create { spec, spec_hash } => engine(io::Engine::Create { module, spec, spec_hash }),
+        E::Prepare { spec, spec_hash, grace_ms } => {
+            engine(io::Engine::Prepare { module, spec, spec_hash, grace_ms })
+        }
         E::Start { container } => engine(io::Engine::Start { module, container }),
         E::Stop { container, grace_ms } => engine(io::Engine::Stop { module, container, grace_ms }),
         E::Remove { container } => engine(io::Engine::Remove { module, container }),

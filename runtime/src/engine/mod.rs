@@ -3,6 +3,7 @@
 //! An adapter: it decides nothing but the order of the engine's own calls.
 
 mod budget;
+mod coming;
 mod create;
 mod credentials;
 mod digest;
@@ -11,6 +12,7 @@ mod health;
 mod images;
 mod link;
 mod logs;
+mod making;
 mod names;
 mod previous;
 mod running;
@@ -38,7 +40,7 @@ use wayside_config::{privilege::Policy, workload::ModuleId};
 
 pub use self::credentials::Credentials;
 pub(crate) use self::digest::by_digest;
-use self::running::Running;
+use self::{coming::Coming, running::Running};
 use crate::{secrets::Secrets, state::Identity};
 
 /// Events that wait for the actors; when it is full the engine's stream waits.
@@ -106,6 +108,7 @@ struct Shared {
     /// A list was asked for and has not begun.
     list_waits: AtomicBool,
     running: Running,
+    coming: Coming,
 }
 
 impl Broker {
@@ -125,7 +128,8 @@ impl Engine {
         let (events, receiver) = mpsc::channel(EVENTS);
         let ready = latest::Sender::new(Err(NOT_YET.into()));
         let (list_waits, running) = (AtomicBool::new(false), Running::default());
-        let shared = Arc::new(Shared { settings, ready, events, list_waits, running });
+        let coming = Coming::default();
+        let shared = Arc::new(Shared { settings, ready, events, list_waits, running, coming });
         // Without a bound of its own, for it has one by who asks: a module's machine waits for each answer
         // before it asks again, the reconciler asks for the removal of each orphan once a list, and one list waits
         // at most. So it holds a few commands for each container of this device, and each is taken at once.
@@ -143,7 +147,8 @@ impl Engine {
         let ready = latest::Sender::new(Err(NOT_YET.into()));
         let (commands, taken) = mpsc::unbounded_channel();
         let (list_waits, running) = (AtomicBool::new(false), Running::default());
-        let shared = Shared { settings, ready, events, list_waits, running };
+        let coming = Coming::default();
+        let shared = Shared { settings, ready, events, list_waits, running, coming };
         (Self { shared: Arc::new(shared), commands }, taken)
     }
 

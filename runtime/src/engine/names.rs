@@ -38,6 +38,17 @@ pub(super) fn leaving(device: &DeviceId, module: &ModuleId, id: &str) -> String 
     format!("{}{LEAVING}{}", container(device, module), id.get(..12).unwrap_or(id))
 }
 
+/// What stands after the name of a container that is made ahead: the one that still runs has its name.
+const COMING: &str = ".coming-";
+
+pub(super) fn coming(device: &DeviceId, module: &ModuleId, spec_hash: &str) -> String {
+    format!("{}{COMING}{}", container(device, module), spec_hash.get(..12).unwrap_or(spec_hash))
+}
+
+pub(super) fn is_coming(name: &str) -> bool {
+    name.contains(COMING)
+}
+
 pub(super) fn is_leaving(name: &str) -> bool {
     name.contains(LEAVING)
 }

@@ -3,28 +3,24 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bollard::{
     errors::Error,
     models::{ContainerSummary, ContainerSummaryStateEnum},
     query_parameters::{
-        CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, RenameContainerOptions,
-        StopContainerOptions,
+        ListContainersOptions, RemoveContainerOptions, RenameContainerOptions, StopContainerOptions,
     },
 };
 use futures_util::future::join_all;
 use tokio::{sync::mpsc, task::JoinHandle};
 use wayside_actors::device::{io, module, reconciler, wiring};
-use wayside_config::{
-    secret::SecretMount,
-    workload::{ModuleId, ModuleSpec},
-};
+use wayside_config::{secret::SecretMount, workload::ModuleId};
 
 use crate::clock::wall_ms;
 
-use super::{Ready, Shared, create, credentials::Listed, errors, health, images, names, previous};
+use super::{Ready, Shared, create, credentials::Listed, errors, health, images, making, names, previous};
 
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
@@ -65,7 +61,8 @@ fn subject(command: &io::Engine) -> String {
         io::Engine::Look { workload, .. } | io::Engine::Pull { workload, .. } => {
             format!("{workload}/images/")
         }
-        io::Engine::Create { module, .. }
+        io::Engine::Prepare { module, .. }
+        | io::Engine::Create { module, .. }
         | io::Engine::Start { module, .. }
         | io::Engine::Stop { module, .. }
         | io::Engine::Remove { module, .. } => module.to_string(),
@@ -114,8 +111,11 @@ async fn perform(shared: &Arc<Shared>, command: io::Engine) {
             }
             return;
         }
+        io::Engine::Prepare { module, spec, spec_hash, grace_ms } => {
+            return making::make_ahead(shared, &module, &spec, &spec_hash, grace_ms).await;
+        }
         io::Engine::Create { module, spec, spec_hash } => {
-            let made = make(shared, &module, &spec, &spec_hash).await;
+            let made = making::make(shared, &module, &spec, &spec_hash).await;
             (module, None, made.map(|container| Event::Created { container, spec_hash }))
         }
         io::Engine::Start { module, container } => {
@@ -147,10 +147,15 @@ async fn list(shared: &Arc<Shared>) -> Result<reconciler::Event, String> {
     let ready = shared.engine()?;
     let credentials = &shared.settings.credentials;
     let (issued, made) = (credentials.count(), shared.settings.secrets.count());
+    let begun = Instant::now();
     let all = containers(shared, &ready).await?;
     let (leaving, containers): (Vec<_>, Vec<_>) = all.into_iter().partition(is_leaving);
     leaving.into_iter().filter_map(|summary| summary.id).for_each(|id| remove_soon(shared, id));
     credentials.listed(containers.iter().filter_map(listed).collect(), issued);
+    let (coming, containers): (Vec<_>, Vec<_>) = containers.into_iter().partition(is_coming);
+    let coming = coming.into_iter().filter_map(|summary| Some((module_of(&summary), summary.id?)));
+    let unwanted = shared.coming.listed(&coming.collect::<Vec<_>>(), begun);
+    unwanted.into_iter().for_each(|id| remove_soon(shared, id));
     shared.running.listed(&containers.iter().filter_map(running).collect::<Vec<_>>());
     let with_secrets = containers.iter().filter_map(secrets_of).collect();
     let secrets = Arc::clone(&shared.settings.secrets);
@@ -174,10 +179,13 @@ async fn containers(shared: &Shared, ready: &Ready) -> Result<Vec<ContainerSumma
     listed.map_err(|error| errors::other("list the containers", &error))
 }
 
+fn module_of(summary: &ContainerSummary) -> Option<ModuleId> {
+    summary.labels.as_ref()?.get(names::MODULE)?.parse().ok()
+}
+
 /// Whose container it is, and whether it runs.
 fn running(summary: &ContainerSummary) -> Option<(Option<ModuleId>, String, bool)> {
-    let labels = summary.labels.as_ref();
-    let module = labels.and_then(|labels| labels.get(names::MODULE)?.parse().ok());
+    let module = module_of(summary);
     let runs = summary.state == Some(ContainerSummaryStateEnum::RUNNING);
     Some((module, summary.id.clone()?, runs))
 }
@@ -218,85 +226,6 @@ fn exit_code(status: &str) -> Option<i64> {
     status.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
 }
 
-async fn make(
-    shared: &Shared,
-    module: &ModuleId,
-    spec: &ModuleSpec,
-    spec_hash: &str,
-) -> Result<String, String> {
-    if module.module == names::BROKER {
-        return Err(format!(
-            "a module cannot be called `{}`: modules find their daemon by that name",
-            names::BROKER
-        ));
-    }
-    if let Some(refusal) = shared.settings.policy.refusal(module, spec) {
-        return Err(refusal);
-    }
-    let ready = shared.engine()?;
-    let name = names::container(&shared.settings.identity.device(), module);
-    let secrets = secrets_for(shared, &ready, module, spec).await?;
-    let credentials = &shared.settings.credentials;
-    let number = credentials.issue(module).inspect_err(|_| shared.settings.secrets.made(module))?;
-    let attempt = async || {
-        let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
-        let read_only = match spec.read_only {
-            Some(said) => said,
-            None => images::is_read_only(&ready, &spec.image).await?,
-        };
-        let spec = ModuleSpec { read_only: Some(read_only), ..spec.clone() };
-        let body =
-            create::body(&shared.settings, &ready, module, &spec, spec_hash, &number, secrets.as_deref());
-        ready.docker.create_container(Some(options), body).await
-    };
-    let making = async {
-        let made = match attempt().await {
-            Err(error) if errors::is_missing_image(&error) => {
-                images::pull_again(&ready, &spec.image).await?;
-                attempt().await
-            }
-            Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {
-                remove(shared, &name).await?;
-                attempt().await
-            }
-            other => other,
-        };
-        made.map(|made| made.id).map_err(|error| errors::create(&name, &error))
-    };
-    let made = making.await;
-    credentials.made(&number, made.as_deref().ok());
-    shared.settings.secrets.made(module);
-    made
-}
-
-/// The host's folder with the module's secrets, if it has any: all of them, or there is no container.
-async fn secrets_for(
-    shared: &Shared,
-    ready: &Ready,
-    module: &ModuleId,
-    spec: &ModuleSpec,
-) -> Result<Option<String>, String> {
-    if spec.secrets.is_empty() {
-        return Ok(None);
-    }
-    let (secrets, of, mounts) = (Arc::clone(&shared.settings.secrets), module.clone(), spec.secrets.clone());
-    let prepared = tokio::task::spawn_blocking(move || secrets.prepare(&of, &mounts)).await;
-    let folder = prepared.map_err(|_| "the daemon is stopping".to_owned())??;
-    let on_host = ready.on_host(&folder);
-    if on_host.is_err() {
-        shared.settings.secrets.made(module);
-    }
-    Ok(Some(on_host?.to_string_lossy().into_owned()))
-}
-
-/// Whether the container carries this device's label: made by an earlier daemon that died before it
-/// heard the engine's answer.
-async fn is_ours(shared: &Shared, ready: &Ready, name: &str) -> bool {
-    let Ok(container) = ready.docker.inspect_container(name, None).await else { return false };
-    let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
-    labels.get(names::DEVICE) == Some(&shared.settings.identity.device().to_string())
-}
-
 async fn start(shared: &Shared, container: &str) -> Result<(), String> {
     let ready = shared.engine()?;
     ready.docker.start_container(container, None).await.map_err(|error| errors::start(&error))
@@ -321,7 +250,7 @@ async fn stop(shared: &Shared, container: &str, grace_ms: u64) -> Result<Option<
     Ok(None)
 }
 
-async fn remove(shared: &Shared, container: &str) -> Result<(), String> {
+pub(super) async fn remove(shared: &Shared, container: &str) -> Result<(), String> {
     let ready = shared.engine()?;
     // Named volumes stay; those without a name belong to the container.
     let options = RemoveContainerOptions { v: true, force: true, link: false };
@@ -373,6 +302,10 @@ fn is_leaving(summary: &ContainerSummary) -> bool {
     summary.names.iter().flatten().any(|name| names::is_leaving(name))
 }
 
+fn is_coming(summary: &ContainerSummary) -> bool {
+    summary.names.iter().flatten().any(|name| names::is_coming(name))
+}
+
 fn is_being_removed(error: &Error) -> bool {
     errors::is_conflict(error) && errors::said(error).contains("already in progress")
 }
@@ -403,12 +336,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_leaves_is_told_by_its_name() {
+    fn who_leaves_or_comes_is_told_by_its_name() {
         let (device, module) = (DeviceId::from_bytes([7; 32]), "weather/sensor".parse().unwrap());
         let summary = |name: String| ContainerSummary { names: Some(vec![name]), ..Default::default() };
         let id = "0123456789abcdef0123456789abcdef";
         assert!(is_leaving(&summary(format!("/{}", names::leaving(&device, &module, id)))));
-        assert!(!is_leaving(&summary(format!("/{}", names::container(&device, &module)))));
+        assert!(is_coming(&summary(format!("/{}", names::coming(&device, &module, id)))));
+        let own = summary(format!("/{}", names::container(&device, &module)));
+        assert!(!is_leaving(&own) && !is_coming(&own));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Daemon {
     fn engine(&self, engine: io::Engine, nature: &mut Nature) {
         let what = match engine {
             // There is room enough here, and no image ever goes.
-            io::Engine::Space | io::Engine::RemoveImage { .. } => return,
+            io::Engine::Space | io::Engine::RemoveImage { .. } | io::Engine::Prepare { .. } => return,
             io::Engine::List => InEngine::List,
             io::Engine::Look { workload, images } => InEngine::Look { workload, images },
             io::Engine::Pull { workload, images, max_bytes: _ } => InEngine::Pull { workload, images },

@@ -1,9 +1,9 @@
 //! A new version comes to a device that runs one: what fails is taken back whole, what runs well is kept, and what did
 //! not change is never touched.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wayside_tests::{build::WEATHER_IMAGE, device::Device, engine::docker, lab::Lab, wait::until};
 
@@ -54,21 +54,29 @@ fn an_update_whose_module_ends_is_taken_back_whole() -> Result<()> {
     // Over a restart of the daemon it is not tried again; and what a daemon before could not remove any more goes.
     device.signal("KILL")?;
     let of_device = format!("wayside.device={}", device.key()?);
-    let left = lab.name("change.leaving-0123456789ab");
-    let labels = ["--label", &of_device, "--label", "wayside.module=line/change", "--label", &lab.label()];
-    docker([&["create", "--name", &left], labels.as_slice(), &[WEATHER_IMAGE]].concat())?;
+    for what in ["leaving", "coming"] {
+        let left = lab.name(&format!("change.{what}-0123456789ab"));
+        let labels =
+            ["--label", &of_device, "--label", "wayside.module=line/change", "--label", &lab.label()];
+        docker([&["create", "--name", &left], labels.as_slice(), &[WEATHER_IMAGE]].concat())?;
+    }
     device.start_again()?;
     device.wait_up()?;
-    until("all that has ended to be removed", PATIENCE, || {
+    let only_modules = || {
         let names =
             docker(["ps", "--all", "--filter", &format!("label={of_device}"), "--format", "{{.Names}}"])?;
-        ensure!(!names.contains(".leaving-") && names.lines().count() == 2, "{names}");
+        ensure!(
+            !names.contains(".leaving-") && !names.contains(".coming-") && names.lines().count() == 2,
+            "{names}"
+        );
         Ok(Some(()))
-    })?;
+    };
+    until("all that has ended or is not wanted any more to be removed", PATIENCE, only_modules)?;
     wait_problem(device, "was taken back: change exited with 1 three times")?;
     ensure!(device.status()?["versions"]["line"]["version"] == version);
 
     // What mends it is.
+    let (old, since) = (device.module("line/change")?, now_s()?.to_string());
     apply(&good("2"))?;
     let mended = version.as_u64().map(|version| version + 2);
     until("the version that mends it to be committed", PATIENCE, || {
@@ -78,6 +86,20 @@ fn an_update_whose_module_ends_is_taken_back_whole() -> Result<()> {
     })?;
     ensure!(device.status()?["problems"] == serde_json::json!([]), "{}", device.status()?);
     ensure!(device.module("line/keep")?["Id"] == kept["Id"], "what did not change was made anew");
+    until("nothing else to be left", PATIENCE, only_modules)?;
+
+    // The module was away only as long as the engine takes to start a container: the next one was there.
+    let (new, until_now) = (device.module("line/change")?, (now_s()? + 1).to_string());
+    let range = ["events", "--since", &since, "--until", &until_now];
+    let filter = format!("label={of_device}");
+    let form = ["--filter", &filter, "--format", "{{.Action}} {{.Actor.ID}}"];
+    let happened = docker([range.as_slice(), &form].concat())?;
+    let at = |what: &str, container: &Value| {
+        let line = format!("{what} {}", container["Id"].as_str().unwrap_or_default());
+        happened.lines().position(|happened| happened == line).with_context(|| format!("{line}: {happened}"))
+    };
+    let order = [at("create", &new)?, at("die", &old)?, at("rename", &new)?, at("start", &new)?];
+    ensure!(order.is_sorted(), "{order:?} in {happened}");
     Ok(())
 }
 
@@ -132,6 +154,11 @@ fn body(release: &str) -> String {
 
 /// The module that changes, in a version that ends: a rate that is no number.
 const BAD: &str = "\x20 change:\n\x20   image: wayside-weather:demo\n\x20   command: [/weather-sensor]\n\x20   environment: {SENSOR_RATE: x}\n";
+
+/// Seconds since 1970, as the engine names times: it runs on this machine.
+fn now_s() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
+}
 
 fn wait_phase(device: &Device, phase: &str) -> Result<Value> {
     until(&format!("phase {phase}"), PATIENCE, || {

@@ -55,6 +55,7 @@ fn state(module: &mut Module, ms: u64, event: Event) -> ModuleState {
     let mut reports = done(module, ms, event).into_iter().filter_map(|effect| match effect {
         Effect::Report(status, _) => Some(status.state),
         Effect::Create { .. }
+        | Effect::Prepare { .. }
         | Effect::Start { .. }
         | Effect::Stop { .. }
         | Effect::Remove { .. }
@@ -156,13 +157,15 @@ fn adopts_what_it_finds_and_applies_the_policy_to_what_ended() {
 fn replaces_a_container_of_another_specification() {
     let mut module = running(Restart::Always);
     let stop = vec![Effect::Stop { container: "c".into(), grace_ms: 10_000 }];
-    assert_eq!(asks(&mut module, 1, wanted("2", Restart::Always)), stop);
+    let asked = asks(&mut module, 1, wanted("2", Restart::Always));
+    assert!(matches!(&asked[0], Effect::Prepare { spec_hash, .. } if spec_hash == "2"), "{asked:?}");
+    assert_eq!(asked[1..], stop);
     assert_eq!(asks(&mut module, 2, exited(0)), remove("c"));
     assert!(matches!(asks(&mut module, 3, removed())[..], [Effect::Create { .. }]));
 
     let mut module = Module::default();
     at(&mut module, 0, wanted("2", Restart::Always));
-    assert_eq!(asks(&mut module, 1, found("old", "1", None)).len(), 1);
+    assert_eq!(asks(&mut module, 1, found("old", "1", None)).len(), 2);
     let mut module = Module::default();
     at(&mut module, 0, wanted("2", Restart::Always));
     assert_eq!(asks(&mut module, 1, found("old", "1", Some(0))), remove("old"));

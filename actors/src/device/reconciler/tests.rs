@@ -3,6 +3,7 @@ mod holding;
 mod labels;
 mod order;
 mod ports;
+mod pulling;
 mod restarts;
 mod updates;
 mod whole;

@@ -9,6 +9,10 @@ impl Module {
         match &self.state {
             State::Starting(held) | State::Running { container: held, .. } if !self.fits(held) => {
                 let held = held.clone();
+                if let Some(Wanted { spec, hash }) = &self.wanted {
+                    let (spec, spec_hash) = (spec.clone(), hash.clone());
+                    out.push(Effect::Prepare { spec, spec_hash, grace_ms: self.grace_ms });
+                }
                 self.stop(held, false, now, out);
             }
             State::BackOff { container: Some(held), .. } | State::Ended(held) if !self.fits(held) => {

@@ -21,7 +21,7 @@ impl Engine {
         let conflict = names_are_unique && !self.containers.is_empty();
         let failed = |container| Event::Failed { container, problem: "no".into() };
         let answer = match effect {
-            Effect::Report(..) | Effect::Gone => return,
+            Effect::Prepare { .. } | Effect::Report(..) | Effect::Gone => return,
             Effect::Create { .. } if fails || conflict => failed(None),
             Effect::Create { spec_hash, .. } => {
                 self.made += 1;

@@ -4,7 +4,7 @@ use wayside_config::{privilege::Policy, window::Window};
 
 use super::super::*;
 use crate::{
-    device::reconciler::{Life, Locks},
+    device::reconciler::{Life, Locks, Pulled},
     report::{Health, ModuleState, ModuleStatus, Phase, WorkloadStatus},
 };
 
@@ -32,6 +32,7 @@ pub(in crate::device::reconciler::tests) struct Device {
     pub(in crate::device::reconciler::tests) labels: BTreeMap<String, String>,
     pub(in crate::device::reconciler::tests) windows: Vec<Window>,
     pub(in crate::device::reconciler::tests) locks: Locks,
+    pub(in crate::device::reconciler::tests) pulled: Pulled,
 }
 
 impl Device {
@@ -49,6 +50,7 @@ impl Device {
             labels: BTreeMap::new(),
             windows: vec![],
             locks: Locks::default(),
+            pulled: Pulled::default(),
         }
     }
 
@@ -67,6 +69,7 @@ impl Device {
                 Step::Persist(Effect::DropLife(name)) => drop(self.lives.remove(&name)),
                 Step::Persist(Effect::SaveLocks(locks)) => self.locks = locks,
                 Step::Persist(Effect::SaveFloors(floors)) => self.floors = floors,
+                Step::Persist(Effect::SavePulled(pulled)) => self.pulled = pulled,
                 Step::Persist(_) | Step::WakeAt(_) => {}
                 Step::Do(effect) => {
                     if let Effect::Workload(name, status) = &effect {

@@ -108,7 +108,7 @@ impl World {
                 self.containers.remove(&container);
                 one::Event::Removed { container }
             }
-            one::Effect::Report(..) | one::Effect::Gone => return,
+            one::Effect::Prepare { .. } | one::Effect::Report(..) | one::Effect::Gone => return,
         };
         self.told.push_back(Told::Module(module, event));
     }
