@@ -161,7 +161,7 @@ impl InitArgs {
         let id = FleetId::from_bytes(sha256(&cbor::encode(&root)));
         let sealed =
             cosign::seal(&id, &root, &*signer).map_err(|error| Failure::Failed(error.to_string()))?;
-        FleetFile { roots: vec![sealed.into()], revocation: None }.write(&path)?;
+        FleetFile { roots: vec![sealed.into()], revocation: None, in_force: None }.write(&path)?;
         say_who_signs_next(&path, root.roles.root.threshold());
         output::text(&id.to_string())
     }

@@ -20,8 +20,8 @@ use super::failure::Failure;
 
 const KIND: &str = "operator.fleet";
 const VERSION: u16 = 1;
-/// The chain, the list of what is revoked, and the frame around them.
-const MAX_BYTES: usize = CHAIN_BYTES + SEALED_BYTES + 4096;
+/// The chain, both lists of what is revoked, and the frame around them.
+const MAX_BYTES: usize = CHAIN_BYTES + 2 * SEALED_BYTES + 4096;
 
 /// The file. Its last root, and its list, may still lack signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub(super) struct FleetFile {
     pub(super) roots: Vec<Bytes>,
     /// The sealed list of what does not count any more.
     pub(super) revocation: Option<Bytes>,
+    /// The list before, as long as that one lacks signatures: devices are given what they take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) in_force: Option<Bytes>,
 }
 
 impl FleetFile {
@@ -82,7 +85,7 @@ impl FleetFile {
         match self.roots.split_last() {
             Some((draft, [])) => Ok((None, Some(draft))),
             Some((draft, before)) => {
-                let before = Self { roots: before.to_vec(), revocation: None };
+                let before = Self { roots: before.to_vec(), revocation: None, in_force: None };
                 Ok((Some(before.fleet(path)?), Some(draft)))
             }
             None => Ok((None, None)),

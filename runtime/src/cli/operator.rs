@@ -60,7 +60,7 @@ pub(super) struct Operator {
     /// The sealed list of what does not count any more.
     pub(super) revocation: Option<Vec<u8>>,
     /// What the fleet's file says to be revoked, also while others still have to sign that: it is all of before, and more.
-    says: Option<Revocation>,
+    pub(super) says: Option<Revocation>,
 }
 
 impl KeyFile {
@@ -156,7 +156,7 @@ impl KeyFile {
         let says = file.revocation.as_ref().and_then(|sealed| cosign::peek::<Revocation>(sealed).ok());
         // One that still lacks signatures no device would take.
         let whole = |sealed: &Bytes| fleet.verify::<Revocation>(sealed).is_ok();
-        let revocation = file.revocation.filter(whole).map(Into::into);
+        let revocation = [file.revocation, file.in_force].into_iter().flatten().find(whole).map(Into::into);
         Ok(Some((fleet, revocation, says)))
     }
 
@@ -361,16 +361,24 @@ mod tests {
             under: None,
         };
         let grant = sign(Kind::Grant, cosign::seal(&id, &grant, &*first).unwrap());
-        let has = |revocation: Option<Bytes>| {
-            FleetFile { roots: vec![root.clone().into()], revocation }.write(&file).unwrap();
+        let has = |revocation: Option<Bytes>, in_force: Option<Bytes>| {
+            FleetFile { roots: vec![root.clone().into()], revocation, in_force }.write(&file).unwrap();
             let operator = anna.operator().unwrap();
-            (operator.granted(&grant).is_some(), operator.revocation.is_some())
+            (operator.granted(&grant).is_some(), operator.revocation)
         };
-        assert_eq!(has(None), (true, false));
+        assert_eq!(has(None, None), (true, None));
         let list = Revocation { version: 1, issued_ms: 1, devices: vec![device], documents: vec![] };
         let draft = cosign::seal(&id, &list, &*first).unwrap();
-        assert_eq!(has(Some(draft.clone().into())), (false, false));
-        assert_eq!(has(Some(sign(Kind::Revocation, draft).into())), (false, true));
+        assert_eq!(has(Some(draft.clone().into()), None), (false, None));
+        // Devices are given the list before until enough have signed this one.
+        let before = Revocation { version: 0, devices: vec![], ..list };
+        let before = sign(Kind::Revocation, cosign::seal(&id, &before, &*first).unwrap());
+        assert_eq!(
+            has(Some(draft.clone().into()), Some(before.clone().into())),
+            (false, Some(before.clone()))
+        );
+        let whole = sign(Kind::Revocation, draft);
+        assert_eq!(has(Some(whole.clone().into()), Some(before.into())), (false, Some(whole)));
     }
 
     #[test]

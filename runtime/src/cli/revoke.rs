@@ -51,6 +51,7 @@ impl RevokeArgs {
         let file = FleetFile::read(&path)?.unwrap_or_else(|| FleetFile {
             roots: operator.fleet.roots().iter().cloned().map(Into::into).collect(),
             revocation: None,
+            in_force: None,
         });
         let before = file.revocation.map(|sealed| cosign::peek::<Revocation>(&sealed));
         let (version, mut devices, mut documents) = match before.transpose().map_err(failed)? {
@@ -73,7 +74,8 @@ impl RevokeArgs {
         let list = Revocation { version, issued_ms: now_ms(), devices, documents };
         let sealed = operator.sign(&list)?;
         let enough = operator.fleet.verify::<Revocation>(&sealed);
-        FleetFile { roots: file.roots, revocation: Some(sealed.into()) }.write(&path)?;
+        let in_force = operator.revocation.filter(|_| enough.is_err()).map(Into::into);
+        FleetFile { roots: file.roots, revocation: Some(sealed.into()), in_force }.write(&path)?;
         let (devices, documents) = (list.devices.len(), list.documents.len());
         let next = match enough {
             Ok(_) => tell(&self.place)?,

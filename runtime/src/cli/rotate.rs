@@ -61,9 +61,9 @@ impl RotateArgs {
         let mut roots: Vec<_> = fleet.roots().iter().cloned().map(Into::into).collect();
         roots.push(sealed.into());
         // Who may revoke may be others now: what is revoked is signed anew, so that new devices take it.
-        let revocation = match &operator.revocation {
-            Some(sealed) => {
-                let before = cosign::peek::<Revocation>(sealed).map_err(failed)?;
+        let revocation = match operator.says {
+            // Also of a list that still lacks signatures nothing is left out.
+            Some(before) => {
                 let version = before.version.saturating_add(1).min(VERSION_MAX);
                 let list = Revocation { version, issued_ms, ..before };
                 let sealed = cosign::seal(&fleet.id(), &list, &*operator.signer);
@@ -71,7 +71,7 @@ impl RotateArgs {
             }
             None => None,
         };
-        let file = FleetFile { roots, revocation };
+        let file = FleetFile { roots, revocation, in_force: operator.revocation.map(Into::into) };
         file.write(&path)?;
         match Fleet::open(&file.roots) {
             Ok(fleet) => {

@@ -16,14 +16,15 @@ use wayside_actors::{
     report::{ModuleState, ModuleStatus, Report},
 };
 use wayside_config::{
-    document::{Assignment, Release, TwinChange},
+    cosign,
+    document::{Assignment, Release, Revocation, TwinChange},
     fleet::Fleet,
     hash::sha256,
     identity::DeviceId,
     patch::patched,
 };
 
-use super::{Cli, Failure, operator::KeyFile};
+use super::{Cli, Failure, fleet_file::FleetFile, operator::KeyFile};
 use crate::control::{
     Answer, Ask, ControlHandler, InLobby, MessageLine, Neighbour, Present, Sealed, Status, TwinView,
     Versions, bind, serve,
@@ -324,6 +325,35 @@ fn several_operators_begin_a_fleet_sign_together_and_put_one_out() {
     assert!(after.revocation.is_some());
     apply("anna", &[&compose]).unwrap();
     assert!(matches!(by(folder.path(), "anna", &["rotate"]), Err(Failure::Usage(_))));
+}
+
+#[test]
+fn a_list_that_others_still_have_to_sign_takes_nothing_from_the_one_before_and_no_rotation_loses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let operator =
+        |name: &str| Only::parse_from(["x", "--operator-key", &path(&format!("{name}.key"))]).key.operator();
+    let device = |byte: u8| DeviceId::from_bytes([byte; 32]);
+    let list = |sealed: &[u8]| cosign::peek::<Revocation>(sealed).unwrap().devices;
+    let file = || FleetFile::read(&folder.path().join("anna.fleet")).unwrap().unwrap();
+    let revoke = |byte: u8| by(folder.path(), "anna", &["revoke", "--device", &device(byte).to_string()]);
+    ["anna", "ben"].iter().for_each(|name| by(folder.path(), name, &["key"]).unwrap());
+    let ben = operator("ben").unwrap().signer.key().to_string();
+    by(folder.path(), "anna", &["fleet", "init", "--key", &ben, "--threshold", "2"]).unwrap();
+    by(folder.path(), "ben", &["sign", &path("anna.fleet")]).unwrap();
+    revoke(1).unwrap();
+    by(folder.path(), "ben", &["sign", &path("anna.fleet")]).unwrap();
+    for (byte, all) in [(2, vec![device(1), device(2)]), (3, vec![device(1), device(2), device(3)])] {
+        revoke(byte).unwrap();
+        assert_eq!(list(&operator("anna").unwrap().revocation.unwrap()), [device(1)]);
+        assert_eq!(list(&file().revocation.unwrap()), all);
+    }
+    by(folder.path(), "anna", &["rotate", "--expires", "90"]).unwrap();
+    assert_eq!(list(&operator("anna").unwrap().revocation.unwrap()), [device(1)]);
+    assert_eq!(list(&file().revocation.unwrap()).len(), 3);
+    by(folder.path(), "ben", &["sign", &path("anna.fleet")]).unwrap();
+    let after = operator("anna").unwrap();
+    assert_eq!((after.fleet.root().version, list(&after.revocation.unwrap()).len()), (2, 3));
 }
 
 #[test]
