@@ -72,6 +72,11 @@ impl Coming {
         }
     }
 
+    /// Whether there is one for the module.
+    pub(super) fn has(&self, module: &ModuleId) -> bool {
+        self.locked().waiting.contains_key(module)
+    }
+
     /// The engine has these, by a list that began at `begun`. Gives those that nobody will ask for: of a daemon before this one,
     /// and of modules that went.
     pub(super) fn listed(&self, listed: &[(Option<ModuleId>, String)], begun: Instant) -> Vec<String> {
@@ -117,6 +122,7 @@ mod tests {
         assert_eq!(coming.take(&module(), "2"), Taken::Nothing);
         assert_eq!(coming.made(&module(), "2", Some("c2"), LONG), None);
         assert_eq!(coming.take(&ModuleId::new("weather", "other"), "2"), Taken::Nothing);
+        assert!(coming.has(&module()) && !coming.has(&ModuleId::new("weather", "other")));
         assert_eq!(coming.take(&module(), "2"), Taken::Fits("c2".into()));
         assert_eq!(coming.take(&module(), "2"), Taken::Nothing);
         assert_eq!(coming.made(&module(), "3", Some("c3"), LONG), None);

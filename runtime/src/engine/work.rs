@@ -22,6 +22,9 @@ use crate::clock::wall_ms;
 
 use super::{Ready, Shared, create, credentials::Listed, errors, health, images, making, names, previous};
 
+/// How long a container that has ended stays when the next one of its module is there to be started.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What a stop may take beyond its grace before the call is given up.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
@@ -276,7 +279,10 @@ async fn leave(shared: &Arc<Shared>, module: &ModuleId, container: &str) -> Resu
     if has_ended && ready.docker.rename_container(container, RenameContainerOptions { name }).await.is_ok() {
         shared.settings.credentials.gone(container);
         let (shared, module, container) = (Arc::clone(shared), module.clone(), container.to_owned());
+        // A removal at the same time makes the start of the next one take longer.
+        let wait = if shared.coming.has(&module) { LINGER } else { Duration::ZERO };
         tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
             previous::keep(&shared, &module, &container).await;
             remove_at_last(&shared, &container).await;
         });

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fs,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -130,8 +131,40 @@ impl Log {
         fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error.into()))
     }
 
-    /// The part where message `id` is or would be, its first number, and that of the part after it.
-    pub(super) fn part_with(&mut self, id: u64) -> Result<(u64, Option<u64>, Arc<Database>), StoreError> {
+    /// The part where message `id` is or would be, its first number, and that of the part after it. Damaged ones are saved
+    /// aside.
+    pub(super) fn part_with(
+        &mut self,
+        id: u64,
+        aside: &Aside,
+    ) -> Result<(u64, Option<u64>, Arc<Database>), StoreError> {
+        loop {
+            match self.try_part_with(id) {
+                Ok(found) => return Ok(found),
+                Err((first, OpenError::Damaged(reason))) => self.lose_full(first, &reason, aside)?,
+                Err((first, OpenError::Io(error))) => {
+                    let path = part_path(&self.folder, first);
+                    return Err(StoreError::Read(format!("{}: {error}", path.display())));
+                }
+            }
+        }
+    }
+
+    /// A full part is damaged: it is saved aside, and its messages with it. How far routes are stored is known without it.
+    pub(super) fn lose_full(&mut self, first: u64, reason: &str, aside: &Aside) -> Result<(), StoreError> {
+        self.open.retain(|(open, _)| *open != first);
+        // Two readers may have found it.
+        if !self.full.contains_key(&first) {
+            return Ok(());
+        }
+        let next = self.full.range(first + 1..).next().map_or(self.first, |(next, _)| *next);
+        let what = format!("the part of the message log with the messages {first} to {}", next - 1);
+        aside.save(&part_path(&self.folder, first), &what, reason)?;
+        self.full.remove(&first);
+        Ok(())
+    }
+
+    fn try_part_with(&mut self, id: u64) -> Result<(u64, Option<u64>, Arc<Database>), (u64, OpenError)> {
         if id >= self.first || self.full.is_empty() {
             return Ok((self.first, None, self.active()));
         }
@@ -145,9 +178,7 @@ impl Log {
             return Ok((first, Some(next), part));
         }
         let path = part_path(&self.folder, first);
-        let part = Database::open(&path)
-            .map_err(|error| StoreError::Read(format!("{}: {error}", path.display())))?;
-        let part = Arc::new(part);
+        let part = Arc::new(Database::open(&path).map_err(|error| (first, error))?);
         self.keep_open(first, Arc::clone(&part));
         Ok((first, Some(next), part))
     }
@@ -160,7 +191,8 @@ impl Log {
     }
 }
 
-/// Reads from one part: at most `limit` messages after `after` and up to `upto`.
+/// Reads from one part: at most `limit` messages after `after` and up to `upto`. Also gives the messages that the part has lost, where
+/// all of it is asked for: sled leaves out what it cannot read, and says nothing.
 pub(super) fn read(
     part: &Database,
     first: u64,
@@ -169,17 +201,21 @@ pub(super) fn read(
     upto: u64,
     filter: &Filter,
     limit: usize,
-) -> Result<Page, StoreError> {
+) -> Result<(Page, Option<RangeInclusive<u64>>), StoreError> {
     let mut page = Page { messages: Vec::new(), after: after.max(first - 1), end: false };
     let (mut entries, mut bytes) = (0, 0);
+    let (is_all, mut expected, mut lost) = (*filter == Filter::default(), page.after + 1, None);
     for id in entry_ids(part, filter.device.as_ref(), page.after + 1)? {
         let id = id?;
+        if is_all && id > expected {
+            lost = lost.or(Some(expected..=id - 1));
+        }
         if id > upto {
             break;
         }
         if entries >= READ_ENTRIES || bytes >= READ_BYTES {
             page.after = page.after.max(id - 1);
-            return Ok(page);
+            return Ok((page, lost));
         }
         entries += 1;
         let Some(value) = part.tree().get(record::entry_key(id)).map_err(read_error)? else { continue };
@@ -191,12 +227,13 @@ pub(super) fn read(
                 continue;
             }
         };
+        expected = id + entry.messages.len() as u64;
         for (id, (seq, message)) in (id..).zip(entry.messages) {
             if id <= after {
                 continue;
             }
             if page.messages.len() >= limit {
-                return Ok(page);
+                return Ok((page, lost));
             }
             bytes += message.cost_bytes();
             page.after = id;
@@ -206,7 +243,12 @@ pub(super) fn read(
     }
     page.after = page.after.max(next.map_or(upto, |next| next - 1));
     page.end = next.is_none();
-    Ok(page)
+    // Numbers are skipped where a part was lost as a whole.
+    let last = next.map_or(upto, |next| next - 1);
+    if is_all && (expected..expected.saturating_add(SKIPPED_IDS)).contains(&last) {
+        lost = lost.or(Some(expected..=last));
+    }
+    Ok((page, lost))
 }
 
 /// What a part, or the fleet's database, knows of routes.
@@ -291,5 +333,12 @@ fn unusable(path: &Path, error: &OpenError) -> StoreError {
 }
 
 fn read_error(error: sled::Error) -> StoreError {
-    StoreError::Read(error.to_string())
+    match error {
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
+            StoreError::Damaged(error.to_string())
+        }
+        sled::Error::Io(_) | sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) => {
+            StoreError::Read(error.to_string())
+        }
+    }
 }

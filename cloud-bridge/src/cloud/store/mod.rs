@@ -62,6 +62,9 @@ pub enum StoreError {
     /// A read failed.
     #[error("the store cannot be read: {0}")]
     Read(String),
+    /// What was read is not what was written.
+    #[error("the store cannot be read: {0}")]
+    Damaged(String),
     /// The service is stopping.
     #[error("the store is closed")]
     Closed,
@@ -188,6 +191,7 @@ pub struct Store {
 struct Shared {
     log: Mutex<Log>,
     fleet: FleetStore,
+    aside: Aside,
     status: watch::Sender<Status>,
 }
 
@@ -214,11 +218,11 @@ impl Store {
             bytes: log.bytes(),
             keep_bytes,
             dropped: fleet.dropped(),
-            problems: aside.problems.into_inner().unwrap_or_else(PoisonError::into_inner),
+            problems: aside.problems(),
             failed: None,
         });
         let (work, taken) = mpsc::channel(WAITING);
-        let shared = Arc::new(Shared { log: Mutex::new(log), fleet, status });
+        let shared = Arc::new(Shared { log: Mutex::new(log), fleet, aside, status });
         let writer = writer::Writer::new(Arc::clone(&shared), taken);
         std::thread::Builder::new()
             .name("store".into())
@@ -264,14 +268,41 @@ impl Store {
     }
 
     /// Reads at most `limit` messages after number `after`. Looks at a bounded number of entries, so
-    /// the page may be empty though there is more. Blocks.
+    /// the page may be empty though there is more. A full part that is damaged is saved aside, named in the status, and
+    /// passed over. Blocks.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read(&self, after: u64, filter: &Filter, limit: usize) -> Result<Page, StoreError> {
         let upto = self.shared.status.borrow().last_id;
-        let (first, next, part) = self.log().part_with(after.saturating_add(1))?;
-        log::read(&part, first, next, after, upto, filter, limit)
+        let aside = &self.shared.aside;
+        let page = loop {
+            let (first, next, part) = self.log().part_with(after.saturating_add(1), aside)?;
+            match log::read(&part, first, next, after, upto, filter, limit) {
+                Err(StoreError::Damaged(reason)) if next.is_some() => {
+                    self.log().lose_full(first, &reason, aside)?;
+                }
+                Err(error) => break Err(error),
+                Ok((page, lost)) => {
+                    if let Some(lost) = lost {
+                        let (from, to) = lost.into_inner();
+                        aside.say(format!(
+                            "the messages {from} to {to} of the log are damaged and passed over"
+                        ));
+                    }
+                    break Ok(page);
+                }
+            }
+        };
+        let problems = aside.problems();
+        self.shared.status.send_if_modified(|status| {
+            let is_news = problems.len() > status.problems.len();
+            if is_news {
+                status.problems = problems;
+            }
+            is_news
+        });
+        page
     }
 
     /// All devices. Blocks.
@@ -322,6 +353,20 @@ struct Aside {
 }
 
 impl Aside {
+    /// What was said.
+    fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says it once.
+    fn say(&self, problem: String) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if !problems.contains(&problem) {
+            tracing::error!("{problem}");
+            problems.push(problem);
+        }
+    }
+
     /// Moves `path` away and says so.
     fn save(&self, path: &std::path::Path, what: &str, reason: &str) -> Result<(), StoreError> {
         let failed =
@@ -331,9 +376,7 @@ impl Aside {
         let to = self.folder.join(format!("{name}-{now}"));
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         std::fs::rename(path, &to).map_err(failed)?;
-        let problem = format!("{what} was damaged ({reason}) and is saved in {}", to.display());
-        tracing::error!("{problem}");
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+        self.say(format!("{what} was damaged ({reason}) and is saved in {}", to.display()));
         Ok(())
     }
 }

@@ -143,3 +143,55 @@ async fn damage_is_saved_aside_and_the_rest_comes_up() {
     store.commit(vec![batch(1, "w/a", 6..=6)]).await.unwrap();
     assert_eq!(all(&store, &Filter::default(), 10).len(), 1);
 }
+
+#[tokio::test]
+async fn a_full_part_that_is_damaged_is_named_and_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let payload = "y".repeat(900 << 10);
+    let parts = || {
+        let names = std::fs::read_dir(folder.path().join("store/messages")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap());
+        let mut firsts: Vec<u64> = names.collect();
+        firsts.sort_unstable();
+        firsts
+    };
+    let mut seq = 0;
+    while parts().len() < 4 {
+        let messages: Vec<_> = (0..4).map(|n| (seq + 1 + n, message(1, &payload))).collect();
+        seq += 4;
+        let window = Window { epoch: 1, upto: seq };
+        let change =
+            Change::Messages { device: device(1), route: "w/a".into(), messages, window, stored_ms: 2 };
+        store.commit(vec![change]).await.unwrap();
+        assert!(seq < 1000, "no part became full");
+    }
+    drop(store);
+    drop(open(&folder));
+    let parts = parts();
+    let of = |part: u64| folder.path().join(format!("store/messages/{part:020}"));
+    // One cannot be opened, and of one the messages are other bytes.
+    std::fs::write(of(parts[0]).join("conf"), b"not what was written").unwrap();
+    for blob in std::fs::read_dir(of(parts[1]).join("blobs")).unwrap() {
+        let blob = blob.unwrap().path();
+        let mut bytes = std::fs::read(&blob).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0xa5);
+        std::fs::write(&blob, bytes).unwrap();
+    }
+
+    let store = open(&folder);
+    assert!(store.status().borrow().problems.is_empty());
+    let found = all(&store, &Filter::default(), 10);
+    let problems = store.status().borrow().problems.clone();
+    let named = format!("the part of the message log with the messages 1 to {} was damaged", parts[1] - 1);
+    assert!(problems[0].starts_with(&named), "{problems:?}");
+    let named = format!("the messages {} to {} of the log are damaged", parts[1], parts[2] - 1);
+    assert!(problems[1].starts_with(&named), "{problems:?}");
+    assert!(found.iter().map(|stored| stored.id).eq(parts[2]..=seq), "{problems:?}");
+    assert_eq!(store.counts().unwrap()[0].stored, seq);
+    assert_eq!(std::fs::read_dir(folder.path().join("damaged")).unwrap().count(), 1);
+    // Reading again finds nothing more.
+    assert_eq!(all(&store, &Filter::default(), 10).len(), found.len());
+    assert_eq!(store.status().borrow().problems.len(), 2);
+}
