@@ -43,6 +43,10 @@ impl Log {
         let (head, damage) = last(&state, device)?;
         let file = append_to(&state.path().join(NEWER))?;
         let bytes = file.metadata()?.len();
+        // It may be new: what is written to it is no more durable than its name.
+        for folder in [state.path().join(FOLDER), state.path().to_owned()] {
+            File::open(folder)?.sync_all()?;
+        }
         Ok((Self { state, device, file, bytes, head }, damage))
     }
 

@@ -477,8 +477,13 @@ pub(super) mod tests {
     #[test]
     fn a_person_sees_what_is_dropped_damaged_and_not_there() {
         let mut troubled = status();
-        troubled.mesh =
-            MeshStatus { send_dropped: 3, receive_dropped: 2, malformed: 1, ..MeshStatus::default() };
+        troubled.mesh = MeshStatus {
+            send_dropped: 3,
+            receive_dropped: 2,
+            malformed: 1,
+            lobby_dropped: 4,
+            ..MeshStatus::default()
+        };
         troubled.store = Some(StoreStatus { segments: 2, damages: 1, ..StoreStatus::default() });
         let counted = Counted {
             clients: 2,
@@ -499,7 +504,7 @@ pub(super) mod tests {
           cloud     cloud:7443 (not connected)
           peers     0
           mesh      not open
-          traffic   0 sent, 0 received, 3 not sent, 2 not taken, 1 malformed
+          traffic   0 sent, 0 received, 3 not sent, 2 not taken, 1 malformed, 4 hellos not heard
           store     0 B of 0 B in 2 segment(s), 1 damaged
           mqtt      2 client(s), 3 publishes outside their topics, 7 wrong passwords, 1 not reading
           leaves    mqtts://192.0.2.7:8883 (sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad)

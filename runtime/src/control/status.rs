@@ -95,6 +95,9 @@ pub struct MeshStatus {
     pub receive_dropped: u64,
     /// Received and not understood.
     pub malformed: u64,
+    /// Hellos of the lobby that found no room: somebody floods the LAN, or it has more devices than are heard.
+    #[serde(default)]
+    pub lobby_dropped: u64,
 }
 
 /// What a device's queues take on the disk.

@@ -202,7 +202,7 @@ impl Control {
                 address: cloud.address(),
                 connected: self.view.is_cloud_connected(),
             }),
-            mesh: self.mesh.as_ref().map(mesh_status).unwrap_or_default(),
+            mesh: mesh_status(self.mesh.as_ref(), &self.lobby),
             store: self.view.store().map(store_status),
             mqtt: self.view.mqtt(),
             locks: self.locks(),

@@ -70,11 +70,14 @@ pub(super) fn describe_addresses(mesh: &MeshStatus) -> String {
 
 /// What was not sent or taken comes again: it shows a link or a device that is too slow.
 pub(super) fn describe_traffic(mesh: &MeshStatus) -> String {
-    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, addresses: _, role: _ } = mesh;
+    let MeshStatus { sent, received, send_dropped, receive_dropped, malformed, lobby_dropped, .. } = mesh;
     let mut text = format!("{sent} sent, {received} received");
-    for (count, what) in
-        [(send_dropped, "not sent"), (receive_dropped, "not taken"), (malformed, "malformed")]
-    {
+    for (count, what) in [
+        (send_dropped, "not sent"),
+        (receive_dropped, "not taken"),
+        (malformed, "malformed"),
+        (lobby_dropped, "hellos not heard"),
+    ] {
         if *count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }

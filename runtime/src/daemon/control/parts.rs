@@ -1,11 +1,13 @@
 //! How the parts of a device are, as its status tells it.
 
-use wayside_mesh::{session::Mesh, store::QueueStore};
+use wayside_mesh::{lobby::Lobby, session::Mesh, store::QueueStore};
 
 use crate::control::{MeshStatus, StoreStatus};
 
-/// How the mesh is.
-pub(super) fn mesh_status(mesh: &Mesh) -> MeshStatus {
+/// How the mesh is, and the lobby, which is there before it.
+pub(super) fn mesh_status(mesh: Option<&Mesh>, lobby: &Lobby) -> MeshStatus {
+    let lobby_dropped = lobby.dropped();
+    let Some(mesh) = mesh else { return MeshStatus { lobby_dropped, ..MeshStatus::default() } };
     let counters = mesh.counters();
     MeshStatus {
         addresses: mesh.addresses().into_iter().map(Into::into).collect(),
@@ -15,6 +17,7 @@ pub(super) fn mesh_status(mesh: &Mesh) -> MeshStatus {
         received: counters.received,
         receive_dropped: counters.receive_dropped,
         malformed: counters.malformed,
+        lobby_dropped,
     }
 }
 
