@@ -303,8 +303,10 @@ pub enum Mqtt {
     },
     /// The names of devices in the topics that modules see. A device without one goes by its key.
     Names(BTreeMap<DeviceId, String>),
-    /// The modules and leaves that may connect now, by their names; others are disconnected.
+    /// The modules and leaves that may connect now, by their names; others are disconnected, and their sessions end.
     Clients(Vec<Client>),
+    /// Everybody is disconnected, and nobody may connect before [`Mqtt::Clients`] says who. Sessions stay.
+    Pause,
 }
 
 /// The uplink.

@@ -194,7 +194,8 @@ impl World {
                     | io::Mqtt::Withdraw { .. }
                     | io::Mqtt::Desired { .. }
                     | io::Mqtt::Names(_)
-                    | io::Mqtt::Clients(_),
+                    | io::Mqtt::Clients(_)
+                    | io::Mqtt::Pause,
                 )
                 | Io::Mesh(io::Mesh::Tokens | io::Mesh::Role(_) | io::Mesh::Forward { .. })
                 | Io::Uplink(_)

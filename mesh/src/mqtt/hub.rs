@@ -206,7 +206,14 @@ impl Hub {
         self.change(&slot, change);
     }
 
-    /// Sets who may connect, and disconnects the others, and leaves that have to prove themselves in another way.
+    /// Disconnects everybody. Nobody may connect before it is said who.
+    pub(super) fn pause(self: &Arc<Self>) {
+        let mut modules = lock(&self.modules);
+        modules.wanted.clear();
+        modules.slots.values().for_each(|slot| self.change(slot, |session| session.evict(Fault::Unwanted)));
+    }
+
+    /// Sets who may connect, and disconnects the others, whose sessions end, and leaves that have to prove themselves in another way.
     pub(super) fn set_clients(self: &Arc<Self>, clients: Vec<Client>) {
         let wanted: BTreeMap<_, _> = clients
             .into_iter()
@@ -215,9 +222,12 @@ impl Hub {
         let mut modules = lock(&self.modules);
         for (client, slot) in &modules.slots {
             let before = modules.wanted.get(client);
-            match wanted.get(client).filter(|now| before.is_none_or(|before| before.proves_alike(now))) {
-                Some(now) => slot.lock().session.grant(Arc::clone(&now.topics)),
-                None => self.change(slot, |session| session.evict(Fault::Unwanted)),
+            match wanted.get(client) {
+                Some(now) if before.is_none_or(|before| before.proves_alike(now)) => {
+                    slot.lock().session.grant(Arc::clone(&now.topics));
+                }
+                Some(_) => self.change(slot, |session| session.evict(Fault::Unwanted)),
+                None => self.change(slot, Session::dismiss),
             }
         }
         modules.wanted = wanted;

@@ -153,6 +153,7 @@ impl Listener {
             Mqtt::AskUp { module } => hub.with_module(&module, Session::tell_online),
             Mqtt::Names(names) => hub.set_names(names),
             Mqtt::Clients(clients) => hub.set_clients(clients),
+            Mqtt::Pause => hub.pause(),
         }
     }
 

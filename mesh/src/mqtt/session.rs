@@ -222,6 +222,17 @@ impl Session {
         }
     }
 
+    /// Its client is not wanted any more: a later one of the same name has nothing of it.
+    pub(super) fn dismiss(&mut self) {
+        self.evict(Fault::Unwanted);
+        self.lasting = None;
+        if self.link.is_none() {
+            self.subscriptions.clear();
+            self.fresh.clear();
+            self.outbox.restart();
+        }
+    }
+
     /// The connection `id` is gone.
     pub(super) fn lost(&mut self, id: u64, now_ms: u64) {
         if self.link.as_ref().is_some_and(|link| link.id == id) {

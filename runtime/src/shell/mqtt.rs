@@ -53,6 +53,7 @@ impl MqttPort {
             io::Mqtt::Clients(clients) => {
                 self.clients.replace(clients.clone());
             }
+            io::Mqtt::Pause => self.clients.borrow_mut().clear(),
             io::Mqtt::Accept { .. }
             | io::Mqtt::Deny { .. }
             | io::Mqtt::Refuse { .. }
@@ -85,7 +86,8 @@ impl MqttPort {
             | io::Mqtt::Retained { .. }
             | io::Mqtt::Forget(_)
             | io::Mqtt::Names(_)
-            | io::Mqtt::Clients(_) => {}
+            | io::Mqtt::Clients(_)
+            | io::Mqtt::Pause => {}
         }
     }
 }

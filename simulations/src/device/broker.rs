@@ -68,7 +68,8 @@ impl Daemon {
                 }
             }
             io::Mqtt::Forward { .. } => unreachable!("the simulated workload has no best-effort route"),
-            io::Mqtt::Clients(clients) => {
+            io::Mqtt::Clients(_) | io::Mqtt::Pause => {
+                let clients = if let io::Mqtt::Clients(clients) = mqtt { clients } else { Vec::new() };
                 self.broker.allowed = clients.into_iter().map(|client| client.id).collect();
                 let sessions = self.broker.sessions.keys();
                 let unwanted = sessions.filter(|module| !self.broker.allowed.contains(module));

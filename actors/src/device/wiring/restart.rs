@@ -19,10 +19,9 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
             vec![Out::Tell(Event::Reconciler(event))]
         }
         // The tickets of waiting publishes are forgotten: clients come again and send anew.
-        Actor::Router => vec![
-            mqtt(io::Mqtt::Clients(Vec::new())),
-            Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted)),
-        ],
+        Actor::Router => {
+            vec![mqtt(io::Mqtt::Pause), Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted))]
+        }
         Actor::Delivery(queue) => vec![to_router(router::Event::DeliveryRestarted(queue.clone()))],
         Actor::Membership => vec![Out::Io(Io::Mesh(io::Mesh::Tokens))],
         Actor::Uplink => {
@@ -39,7 +38,7 @@ pub fn after_restart(actor: &Actor) -> Vec<Out> {
         Actor::Calls => vec![Out::Tell(Event::Reconciler(reconciler::Event::HealthRestarted))],
         // Tickets of what modules reported are forgotten here too.
         Actor::Twins => vec![
-            mqtt(io::Mqtt::Clients(Vec::new())),
+            mqtt(io::Mqtt::Pause),
             Out::Tell(Event::Reconciler(reconciler::Event::RouterRestarted)),
             Out::Tell(Event::Uplink(uplink::Event::Asked)),
         ],

@@ -13,6 +13,38 @@ impl Authenticator for Nobody {
     }
 }
 
+#[tokio::test]
+async fn who_is_not_wanted_any_more_leaves_nothing_to_a_later_one_of_its_name_and_a_pause_takes_nothing() {
+    let word = password::hash(b"word", &[7; 16]).unwrap();
+    let (hub, mut events) =
+        Hub::new(Settings::default(), Arc::new(Nobody), BTreeMap::new(), Handle::current());
+    let hub = Arc::new(hub);
+    // Whether a session begins anew with this connection.
+    let mut begins = async || {
+        let lasting = Connect { clean: false, expiry_s: u32::MAX, ..connect("word") };
+        let proven = hub.authenticate(&lasting, Audience::Leaves, None).await.unwrap();
+        let (slot, link, _) = hub.connect(&proven, lasting).unwrap();
+        hub.tell_all(&slot).await;
+        slot.lock().session.lost(link, hub.now_ms());
+        hub.tell_all(&slot).await;
+        let mut is_new = false;
+        while let Ok(event) = events.try_recv() {
+            is_new |= matches!(event, MqttEvent::SessionCleared { .. });
+        }
+        is_new
+    };
+    hub.set_clients(vec![client(&word)]);
+    assert!(begins().await);
+    assert!(!begins().await);
+    hub.pause();
+    assert!(hub.authenticate(&connect("word"), Audience::Leaves, None).await.is_none());
+    hub.set_clients(vec![client(&word)]);
+    assert!(!begins().await);
+    hub.set_clients(vec![]);
+    hub.set_clients(vec![client(&word)]);
+    assert!(begins().await);
+}
+
 fn client(password: &PasswordHash) -> Client {
     let leaf =
         Leaf { password: Some(password.clone()), certificate: None, publish: vec![], subscribe: vec![] };
