@@ -1,5 +1,7 @@
 //! Which session belongs to whom: where connections and commands meet.
 
+mod clients;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,21 +15,18 @@ use tokio::{
     task::AbortHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use wayside_actors::{
-    device::access::Client,
-    message::{Message, property},
-};
+use wayside_actors::message::{Message, property};
 use wayside_config::{
     identity::DeviceId,
-    leaf::{Fingerprint, Leaf, PasswordHash},
+    leaf::{Fingerprint, Leaf},
     text::Text,
     workload::ModuleId,
 };
 
+use self::clients::proof;
 use super::{
     door::Door,
     event::MqttEvent,
-    fault::Fault,
     outbox::Parcel,
     packet::Connect,
     password,
@@ -206,33 +205,6 @@ impl Hub {
         self.change(&slot, change);
     }
 
-    /// Disconnects everybody. Nobody may connect before it is said who.
-    pub(super) fn pause(self: &Arc<Self>) {
-        let mut modules = lock(&self.modules);
-        modules.wanted.clear();
-        modules.slots.values().for_each(|slot| self.change(slot, |session| session.evict(Fault::Unwanted)));
-    }
-
-    /// Sets who may connect, and disconnects the others, whose sessions end, and leaves that have to prove themselves in another way.
-    pub(super) fn set_clients(self: &Arc<Self>, clients: Vec<Client>) {
-        let wanted: BTreeMap<_, _> = clients
-            .into_iter()
-            .map(|Client { id, leaf, topics }| (id, Wanted { leaf, topics: topics.into() }))
-            .collect();
-        let mut modules = lock(&self.modules);
-        for (client, slot) in &modules.slots {
-            let before = modules.wanted.get(client);
-            match wanted.get(client) {
-                Some(now) if before.is_none_or(|before| before.proves_alike(now)) => {
-                    slot.lock().session.grant(Arc::clone(&now.topics));
-                }
-                Some(_) => self.change(slot, |session| session.evict(Fault::Unwanted)),
-                None => self.change(slot, Session::dismiss),
-            }
-        }
-        modules.wanted = wanted;
-    }
-
     /// Sets what devices are called.
     pub(super) fn set_names(&self, names: BTreeMap<DeviceId, String>) {
         *lock(&self.names) = names;
@@ -357,18 +329,6 @@ impl Hub {
             self.tasks.spawn_on(async move { hub.tell_all(&slot).await }, &self.runtime);
         }
     }
-}
-
-impl Wanted {
-    /// Whether a client that was let in as `self` would be let in as `other`.
-    fn proves_alike(&self, other: &Self) -> bool {
-        proof(&self.leaf) == proof(&other.leaf)
-    }
-}
-
-/// What a leaf proves itself by.
-fn proof(leaf: &Option<Leaf>) -> Option<(Option<PasswordHash>, Option<Fingerprint>)> {
-    leaf.clone().map(|leaf| (leaf.password, leaf.certificate))
 }
 
 impl Attended {

@@ -68,7 +68,7 @@ pub(super) enum Source {
         /// Its neighbours.
         peers: Vec<DeviceId>,
         /// Its part in the mesh.
-        mesh: MeshStatus,
+        mesh: Box<MeshStatus>,
         /// What its queues take on the disk, once they are open.
         store: Option<StoreStatus>,
         /// Who is connected over MQTT, and what was turned away.
@@ -238,7 +238,7 @@ impl From<Status> for DeviceView {
                 fleet: status.fleet.map(Box::new),
                 cloud: status.cloud,
                 peers: report.peers.unwrap_or_default(),
-                mesh: status.mesh,
+                mesh: Box::new(status.mesh),
                 store: status.store,
                 mqtt: Box::new(status.mqtt),
                 locks: status.locks,

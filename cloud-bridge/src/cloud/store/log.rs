@@ -43,6 +43,14 @@ pub(super) struct Log {
     next_id: u64,
 }
 
+/// A part, as somebody reads it.
+pub(super) struct Part {
+    pub(super) first: u64,
+    /// The first number of the part after it; `None` for the active one.
+    pub(super) next: Option<u64>,
+    database: Arc<Database>,
+}
+
 impl Log {
     pub(super) fn open(folder: &Path, aside: &Aside, fleet: &FleetStore) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(|error| unusable(folder, &error.into()))?;
@@ -131,13 +139,8 @@ impl Log {
         fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error.into()))
     }
 
-    /// The part where message `id` is or would be, its first number, and that of the part after it. Damaged ones are saved
-    /// aside.
-    pub(super) fn part_with(
-        &mut self,
-        id: u64,
-        aside: &Aside,
-    ) -> Result<(u64, Option<u64>, Arc<Database>), StoreError> {
+    /// The part where message `id` is or would be. Damaged ones are saved aside.
+    pub(super) fn part_with(&mut self, id: u64, aside: &Aside) -> Result<Part, StoreError> {
         loop {
             match self.try_part_with(id) {
                 Ok(found) => return Ok(found),
@@ -164,9 +167,9 @@ impl Log {
         Ok(())
     }
 
-    fn try_part_with(&mut self, id: u64) -> Result<(u64, Option<u64>, Arc<Database>), (u64, OpenError)> {
+    fn try_part_with(&mut self, id: u64) -> Result<Part, (u64, OpenError)> {
         if id >= self.first || self.full.is_empty() {
-            return Ok((self.first, None, self.active()));
+            return Ok(Part { first: self.first, next: None, database: self.active() });
         }
         let first = self.full.range(..=id).next_back().or_else(|| self.full.iter().next());
         let first = first.map_or(self.first, |(first, _)| *first);
@@ -175,12 +178,12 @@ impl Log {
             && let Some((_, part)) = self.open.remove(at)
         {
             self.keep_open(first, Arc::clone(&part));
-            return Ok((first, Some(next), part));
+            return Ok(Part { first, next: Some(next), database: part });
         }
         let path = part_path(&self.folder, first);
         let part = Arc::new(Database::open(&path).map_err(|error| (first, error))?);
         self.keep_open(first, Arc::clone(&part));
-        Ok((first, Some(next), part))
+        Ok(Part { first, next: Some(next), database: part })
     }
 
     fn keep_open(&mut self, first: u64, part: Arc<Database>) {
@@ -194,18 +197,17 @@ impl Log {
 /// Reads from one part: at most `limit` messages after `after` and up to `upto`. Also gives the messages that the part has lost, where
 /// all of it is asked for: sled leaves out what it cannot read, and says nothing.
 pub(super) fn read(
-    part: &Database,
-    first: u64,
-    next: Option<u64>,
+    part: &Part,
     after: u64,
     upto: u64,
     filter: &Filter,
     limit: usize,
 ) -> Result<(Page, Option<RangeInclusive<u64>>), StoreError> {
-    let mut page = Page { messages: Vec::new(), after: after.max(first - 1), end: false };
+    let Part { first, next, database } = part;
+    let mut page = Page { messages: Vec::new(), after: after.max(*first - 1), end: false };
     let (mut entries, mut bytes) = (0, 0);
     let (is_all, mut expected, mut lost) = (*filter == Filter::default(), page.after + 1, None);
-    for id in entry_ids(part, filter.device.as_ref(), page.after + 1)? {
+    for id in entry_ids(database, filter.device.as_ref(), page.after + 1)? {
         let id = id?;
         if is_all && id > expected {
             lost = lost.or(Some(expected..=id - 1));
@@ -218,7 +220,7 @@ pub(super) fn read(
             return Ok((page, lost));
         }
         entries += 1;
-        let Some(value) = part.tree().get(record::entry_key(id)).map_err(read_error)? else { continue };
+        let Some(value) = database.tree().get(record::entry_key(id)).map_err(read_error)? else { continue };
         let entry = match record::decode_entry(&value, filter.route.as_deref()) {
             Ok(Some(entry)) => entry,
             Ok(None) => continue,

@@ -277,10 +277,10 @@ impl Store {
         let upto = self.shared.status.borrow().last_id;
         let aside = &self.shared.aside;
         let page = loop {
-            let (first, next, part) = self.log().part_with(after.saturating_add(1), aside)?;
-            match log::read(&part, first, next, after, upto, filter, limit) {
-                Err(StoreError::Damaged(reason)) if next.is_some() => {
-                    self.log().lose_full(first, &reason, aside)?;
+            let part = self.log().part_with(after.saturating_add(1), aside)?;
+            match log::read(&part, after, upto, filter, limit) {
+                Err(StoreError::Damaged(reason)) if part.next.is_some() => {
+                    self.log().lose_full(part.first, &reason, aside)?;
                 }
                 Err(error) => break Err(error),
                 Ok((page, lost)) => {

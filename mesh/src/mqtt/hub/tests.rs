@@ -1,5 +1,6 @@
 //! Who gets a session.
 
+use wayside_actors::device::access::Client;
 use wayside_config::leaf::PasswordHash;
 
 use super::*;
