@@ -282,8 +282,8 @@ async fn leave(shared: &Arc<Shared>, module: &ModuleId, container: &str) -> Resu
         // A removal at the same time makes the start of the next one take longer.
         let wait = if shared.coming.has(&module) { LINGER } else { Duration::ZERO };
         tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
             previous::keep(&shared, &module, &container).await;
+            tokio::time::sleep(wait).await;
             remove_at_last(&shared, &container).await;
         });
         return Ok(());
