@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::{
     cbor,
     cosign::{self, CosignError, Document, Kind},
-    document::DocumentId,
+    document::{DocumentId, Revocation},
     hash::sha256,
     identity::{FleetId, PublicKey},
     limits::{CHAIN_BYTES, ROOTS},
@@ -243,6 +243,15 @@ impl Fleet {
     /// See [`CosignError`].
     pub fn verify<T: Document>(&self, sealed: &[u8]) -> Result<(Vec<PublicKey>, T), CosignError> {
         cosign::open(&self.id, sealed, self.root.roles.of(T::KIND))
+    }
+
+    /// Whether a list of what is revoked takes the place of the one that is `known`; `counts` where those who may admit now signed the
+    /// known one. An older list is no news, whoever signed it then. But one that does not count gives way to one that was made with
+    /// this root or since, whatever its number: or else keys that were stolen once used up all numbers.
+    #[must_use]
+    pub fn replaces(&self, known: &Revocation, counts: bool, offered: &Revocation) -> bool {
+        let is_since = offered.issued_ms >= self.root.issued_ms;
+        known.version < offered.version || (is_since && !counts)
     }
 }
 

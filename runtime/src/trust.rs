@@ -284,12 +284,8 @@ impl Trust {
             && known.revocation.as_ref().is_none_or(|revoked| revoked.sealed != sealed)
         {
             let peeked = cosign::peek::<Revocation>(sealed).map_err(TrustError::Revocation)?;
-            // An older list is no news, whoever may have signed it then. But a list that those who count now did not sign gives way
-            // to one that they made with their root or since, whatever its number: or else keys that were stolen once used up all numbers.
-            let is_newer = |revoked: &Revoked| revoked.list.version < peeked.version;
             let counts = |revoked: &Revoked| fleet.verify::<Revocation>(&revoked.sealed).is_ok();
-            let is_since = peeked.issued_ms >= fleet.root().issued_ms;
-            let gives_way = |revoked: &Revoked| is_newer(revoked) || (is_since && !counts(revoked));
+            let gives_way = |revoked: &Revoked| fleet.replaces(&revoked.list, counts(revoked), &peeked);
             if known.revocation.as_ref().is_none_or(gives_way) {
                 let (_, list) = fleet.verify(sealed).map_err(TrustError::Revocation)?;
                 offered.revocation = Some(Revoked { sealed: sealed.clone(), list });

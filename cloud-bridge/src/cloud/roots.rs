@@ -170,11 +170,8 @@ impl Roots {
         }
         if let (Some(fleet), Some(sealed)) = (&next.fleet, revocation) {
             let (_, list) = fleet.verify::<Revocation>(&sealed).map_err(Refused::Revocation)?;
-            // As devices take it: an older list is no news, unless those who count now made it since they do.
-            let before = next.before.as_ref().and_then(|sealed| inspected(fleet, sealed));
-            let is_since = list.issued_ms >= fleet.root().issued_ms;
-            let is_newer = next.revocation.as_ref().is_none_or(|(_, version)| *version < list.version);
-            if is_newer && before.is_none_or(|before| is_since || before.version < list.version) {
+            let counts = next.revocation.is_some();
+            if next.list.as_ref().is_none_or(|known| fleet.replaces(known, counts, &list)) {
                 (next.revocation, next.before) = (Some((sealed, list.version)), None);
                 next.list = Some(Arc::new(list));
             }

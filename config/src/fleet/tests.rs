@@ -144,3 +144,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_of_what_is_revoked_gives_way_to_newer_ones_and_one_that_does_not_count_to_those_of_this_root() {
+    let fleet = fleet();
+    let list = |version, issued_ms| Revocation { version, issued_ms, devices: vec![], documents: vec![] };
+    // The root is of 5 ms.
+    for (counts, version, issued_ms, gives_way) in [
+        (true, 8, 0, true),
+        (true, 7, 9, false),
+        (true, 1, 9, false),
+        (false, 8, 0, true),
+        (false, 7, 4, false),
+        (false, 1, 4, false),
+        (false, 1, 5, true),
+    ] {
+        let offered = list(version, issued_ms);
+        assert_eq!(fleet.replaces(&list(7, 6), counts, &offered), gives_way, "{counts} {offered:?}");
+    }
+}
