@@ -33,7 +33,7 @@ use super::{
     labels::{check_labels, check_labels_at},
     operator::Operator,
     output,
-    pin::pinned,
+    pin::PinArgs,
     place::{Place, PlaceArgs},
     remove::{ask_all, besides, hand_over, kept_for},
     sign::is_sealed,
@@ -54,7 +54,7 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
   wayside apply compose.yaml --check                           only check the file
   wayside apply compose.yaml --out weather.release             only sign it, for others to sign as well
   wayside apply weather.release                                run what enough operators have signed
-  wayside apply compose.yaml --pin                             with the digests that the tags of its images mean today
+  wayside apply compose.yaml --pin                             only with the digests of all its images
   wayside apply compose.yaml --now                             outside of maintenance windows, too
   wayside apply compose.yaml --yes                             admit new devices that it is for, without a question
 
@@ -75,9 +75,8 @@ pub(super) struct ApplyArgs {
     /// After so many days no device takes the release any more that has not taken it before
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     expires: Option<u32>,
-    /// Sign the digests that registries have for the images now: they are asked through this machine's container engine
-    #[arg(long)]
-    pin: bool,
+    #[command(flatten)]
+    pin: PinArgs,
     /// Outside of maintenance windows, too, of the devices and of the file
     #[arg(long)]
     now: bool,
@@ -165,7 +164,12 @@ impl ApplyArgs {
         let failed = |error| Failure::Usage(format!("cannot read {name}: {error}"));
         let bytes = read_bounded(&self.file).map_err(failed)?;
         if is_sealed(&bytes) {
-            let flags = [("--now", self.now), ("--pin", self.pin), ("--expires", self.expires.is_some())];
+            let flags = [
+                ("--now", self.now),
+                ("--pin", self.pin.pin),
+                ("--no-pin", self.pin.no_pin),
+                ("--expires", self.expires.is_some()),
+            ];
             if let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) {
                 let text = format!(
                     "`{flag}` is signed with the release: give it where the release is made, with `--out`"
@@ -182,7 +186,11 @@ impl ApplyArgs {
                 if !warnings.is_empty() {
                     eprintln!("{}", show(&warnings));
                 }
-                Ok(Input::Workload(if self.pin { pinned(workload)? } else { workload }))
+                Ok(Input::Workload(if self.check && !self.pin.pin {
+                    workload
+                } else {
+                    self.pin.pinned(workload)?
+                }))
             }
             Err(report) if self.json => {
                 output::json(&report.findings())?;

@@ -1,44 +1,54 @@
 //! What a registry has under an image's name now, asked through the container engine of this machine: for operators, who sign it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bollard::{Docker, errors::Error};
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::{errors, images::reference, link};
 
-/// For a registry to answer, by way of the engine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How images are named by what registries have under their names now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// For each registry to answer, by way of the engine.
+    pub patience: Duration,
+    /// Whether a registry is asked for what was made or loaded on this machine, too.
+    pub for_own: bool,
+}
 
-/// The images by their digests, in the same order. One that has a digest stays as it is.
+/// Each of the images by its digest, or in words why nobody tells it. One that has a digest stays as it is.
 ///
 /// # Errors
-/// In words, with what to do: no engine, or no registry has it.
-pub(crate) async fn by_digest(images: &[String]) -> Result<Vec<String>, String> {
+/// In words, with what to do: there is no engine.
+pub(crate) async fn by_digest(
+    images: &[&str],
+    asking: Asking,
+) -> Result<BTreeMap<String, Result<String, String>>, String> {
     let host = link::host();
     let unreachable = |error: Error| errors::no_engine(&host, &error);
     let docker = Docker::connect_with_host(&host).map_err(unreachable)?;
     let negotiated = timeout(link::ANSWER, docker.negotiate_version()).await;
     let docker = negotiated.unwrap_or(Err(Error::RequestTimeoutError)).map_err(unreachable)?;
-    let mut found = Vec::with_capacity(images.len());
-    for image in images {
-        if image.contains('@') {
-            found.push(image.clone());
-            continue;
-        }
-        let reference = reference(image);
-        let asking = docker.inspect_registry_image(&reference, None);
-        let unknown = |why: &str| {
-            format!(
-                "no registry tells the digest of {image} ({why}): push it there, or write it as NAME@sha256:DIGEST"
-            )
-        };
-        let answer = timeout(PATIENCE, asking).await.map_err(|_| unknown("it does not answer"))?;
-        let digest = answer.map_err(|error| unknown(&errors::said(&error)))?.descriptor.digest;
-        let digest = digest.filter(|digest| is_digest(digest)).ok_or_else(|| unknown("it says none"))?;
-        found.push(format!("{}@{digest}", without_tag(image)));
+    let docker = &docker;
+    let asked = images.iter().map(|image| async move {
+        let asked = timeout(asking.patience, digest(docker, image, asking.for_own));
+        let digest = asked.await.unwrap_or_else(|_| Err("no registry answers".into()));
+        ((*image).to_owned(), digest.map(|digest| format!("{}@{digest}", without_tag(image))))
+    });
+    Ok(join_all(asked).await.into_iter().collect())
+}
+
+async fn digest(docker: &Docker, image: &str, for_own: bool) -> Result<String, String> {
+    if !for_own
+        && let Ok(own) = docker.inspect_image(image).await
+        && own.repo_digests.unwrap_or_default().is_empty()
+    {
+        return Err("made or loaded on this machine".into());
     }
-    Ok(found)
+    let answer = docker.inspect_registry_image(&reference(image), None).await;
+    let digest = answer.map_err(|error| errors::said(&error))?.descriptor.digest;
+    digest.filter(|digest| is_digest(digest)).ok_or_else(|| "the registry says none".into())
 }
 
 /// What comes over the network and is to be signed has this form or none.

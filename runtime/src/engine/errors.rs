@@ -59,8 +59,13 @@ pub(super) fn no_engine(host: &str, error: &Error) -> String {
 
 /// An image that could be neither found nor pulled.
 pub(super) fn no_image(image: &str, pull: &str) -> String {
+    // What is loaded has no digest of a registry.
+    let (file, by_tag) = match image.split_once('@') {
+        Some(_) => ("NAME:TAG", ", and apply it by that tag with `--no-pin`"),
+        None => (image, ""),
+    };
     format!(
-        "the image {image} is not on this device and could not be pulled ({pull}): check its name, or bring it with `docker save {image} | ssh DEVICE docker load`"
+        "the image {image} is not on this device and could not be pulled ({pull}): check its name, or bring it with `docker save {file} | ssh DEVICE docker load`{by_tag}"
     )
 }
 

@@ -39,7 +39,7 @@ use wayside_actors::device::{io, wiring};
 use wayside_config::{privilege::Policy, workload::ModuleId};
 
 pub use self::credentials::Credentials;
-pub(crate) use self::digest::by_digest;
+pub(crate) use self::digest::{Asking, by_digest};
 use self::{coming::Coming, running::Running};
 use crate::{secrets::Secrets, state::Identity};
 

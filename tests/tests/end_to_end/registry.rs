@@ -35,10 +35,10 @@ fn apply_named(lab: &Lab, cloud: &Cloud, image: &str, update: &str, more: &[&str
     lab.operator().try_at(cloud, &[&["apply", &file], more].concat())
 }
 
-fn wait_runs(device: &Device, image: &Pushed) -> Result<()> {
-    until(&format!("{} to run", image.reference), PATIENCE, || {
+fn wait_runs(device: &Device, image: &str) -> Result<()> {
+    until(&format!("{image} to run"), PATIENCE, || {
         let container = device.module("pulled/idle")?;
-        let is_it = container["Config"]["Image"] == image.reference.as_str();
+        let is_it = container["Config"]["Image"] == image;
         Ok((is_it && container["State"]["Running"] == true).then_some(()))
     })
 }
@@ -57,7 +57,7 @@ fn an_image_is_pulled_by_its_digest_and_goes_when_no_version_needs_it() -> Resul
     let device = devices.remove(0);
     for (image, probation) in [(&first, "0s"), (&second, "0s"), (&third, "1h")] {
         apply(&lab, &cloud, image, probation)?;
-        wait_runs(&device, image)?;
+        wait_runs(&device, &image.reference)?;
     }
     ensure!(is_there(&first.reference)?, "it went at once");
     set_up(&lab, &device, "[images]\nkeep_unused = '0s'\n")?;
@@ -78,12 +78,24 @@ fn an_operator_signs_the_digest_that_a_tag_means_today() -> Result<()> {
     let image = registry.push()?;
     let (cloud, mut devices) = lab.fleet(&["a"])?;
     let device = devices.remove(0);
+    let apply = |image: &str, more: &[&str]| apply_named(&lab, &cloud, image, "probation: 0s", more);
     let nowhere = image.tag.replace("probe:", "nothing:");
-    let refused = apply_named(&lab, &cloud, &nowhere, "probation: 0s", &["--pin"])?;
+    let refused = apply(&nowhere, &["--pin"])?;
     ensure!(refused.code == 1 && refused.stderr.contains("no registry tells the digest of"), "{refused}");
-    let applied = apply_named(&lab, &cloud, &image.tag, "probation: 0s", &["--pin", "--no-wait"])?;
+    // Without a word about it the same is tried, and said where it fails.
+    let file = lab.folder()?.join("signed").display().to_string();
+    for (image, why) in [(&*nowhere, ""), (WEATHER_IMAGE, "made or loaded on this machine")] {
+        let signed = apply(image, &["--out", &file])?;
+        let says =
+            format!("{image} is signed by its tag, which may mean another image on another device: {why}");
+        ensure!(signed.code == 0 && signed.stderr.contains(&says), "{signed}");
+    }
+    let applied = apply(&image.tag, &["--no-wait"])?;
     ensure!(applied.code == 0 && applied.stderr.contains(&format!("is {}", image.reference)), "{applied}");
-    wait_runs(&device, &image)
+    wait_runs(&device, &image.reference)?;
+    let applied = apply(&image.tag, &["--no-wait", "--no-pin"])?;
+    ensure!(applied.code == 0 && !applied.stderr.contains(&image.tag), "{applied}");
+    wait_runs(&device, &image.tag)
 }
 
 #[test]
@@ -109,7 +121,7 @@ fn an_image_larger_than_was_signed_is_not_downloaded() -> Result<()> {
     ensure!(!is_there(&image.reference)?, "the engine has got it all the same");
     ensure!(device.modules("pulled/idle")?.is_empty(), "something of it was made");
     at_most("4MiB")?;
-    wait_runs(&device, &image)
+    wait_runs(&device, &image.reference)
 }
 
 #[test]
@@ -132,5 +144,5 @@ fn a_registry_that_serves_other_bytes_is_refused_until_it_serves_the_right_ones(
     })?;
     ensure!(device.modules("pulled/idle")?.is_empty(), "something of it was made");
     registry.alter(&image)?;
-    wait_runs(&device, &image)
+    wait_runs(&device, &image.reference)
 }
