@@ -19,6 +19,7 @@ use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
     circle::{Circle, circle_of},
     event::{MeshEvent, MeshEvents},
+    pair::OwnKey,
     session::{Mesh, MeshSettings},
 };
 use zenoh::{Wait, qos::CongestionControl};
@@ -74,7 +75,7 @@ impl Pair {
             Ok(MeshSettings {
                 listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
                 scouting: None,
-                ..MeshSettings::new(circle(number)?, device(number), format!("bench {number}"))
+                ..MeshSettings::new(circle(number)?, OwnKey::new(secret(number)), format!("bench {number}"))
             })
         };
         let (receiver, arrivals) = Mesh::open(MeshSettings { listen: vec![listen], ..settings(2)? })?;

@@ -20,6 +20,7 @@ use wayside_config::signer::Signer;
 use wayside_mesh::{
     circle::circle_of,
     event::{MeshEvent, MeshEvents},
+    pair::OwnKey,
     session::{Mesh, MeshSettings, SCOUTING},
 };
 
@@ -110,7 +111,7 @@ impl Device {
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-            ..MeshSettings::new(circle, device, format!("bench {number}"))
+            ..MeshSettings::new(circle, OwnKey::new(secret(number)), format!("bench {number}"))
         };
         let (mesh, events) = Mesh::open(settings)?;
         let (told, sees) = watch::channel(0);

@@ -37,16 +37,16 @@ pub enum MeshEvent {
         /// Its key.
         device: DeviceId,
     },
-    /// Messages for this device. The sender's key is a claim (see [`crate::keys`]).
+    /// Messages for this device, from who proved to have sent them (see [`crate::pair`]), as with all that follow.
     Batch {
-        /// Who says to have sent it.
+        /// Who has sent it, which it proved.
         from: DeviceId,
         /// What.
         batch: Batch,
     },
     /// Messages of a best-effort route for this device.
     Live {
-        /// Who says to have sent them.
+        /// Who has sent them, which it proved.
         from: DeviceId,
         /// `workload/route`.
         route: String,
@@ -55,14 +55,14 @@ pub enum MeshEvent {
     },
     /// Messages of this device are stored elsewhere.
     Confirm {
-        /// Who says to have stored them.
+        /// Who has stored them, which it proved.
         from: DeviceId,
         /// How far.
         confirm: Confirm,
     },
     /// What operators signed for this device while it was away: it proves itself.
     Desired {
-        /// Who says to have kept it.
+        /// Who kept it, which it proved.
         from: DeviceId,
         /// What.
         desired: Desired,

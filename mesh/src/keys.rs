@@ -1,5 +1,6 @@
-//! The key space of the mesh. Links prove that members are at both ends, and not which of them wrote what goes over: the
-//! sender's key in `to/.../<from>` is a member's claim. What is signed (requests, replies, desired state) does not depend on it.
+//! The key space of the mesh. Links prove that members are at both ends, and not which of them wrote what goes over. What goes to
+//! one device is proven by whoever is named in `to/.../<from>` (see [`crate::pair`]), and requests and replies are signed;
+//! the liveliness tokens are a member's claim.
 //!
 //! ```text
 //! wayside/v1/alive/<device>/<name>         liveliness token
@@ -35,7 +36,7 @@ pub enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Batch, Self::Live, Self::Confirm, Self::Desired];
 
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Batch => "batch",
             Self::Live => "live",
@@ -82,7 +83,7 @@ pub fn inbox(device: &DeviceId) -> String {
     format!("wayside/v1/to/{device}/*/*")
 }
 
-/// What came on a key of the inbox, and who says to have sent it.
+/// What came on a key of the inbox, and who says to have sent it: to be proven yet.
 #[must_use]
 pub fn parse_inbox(key: &str) -> Option<(Kind, DeviceId)> {
     let mut chunks = key.strip_prefix("wayside/v1/to/")?.split('/');

@@ -12,6 +12,7 @@ pub mod lobby;
 pub mod lost;
 pub mod mqtt;
 mod packed;
+pub mod pair;
 pub mod session;
 pub mod store;
 pub mod wire;

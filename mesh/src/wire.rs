@@ -1,6 +1,7 @@
 //! What devices of a site say to each other, as bytes. Pure: no session, no clock.
 //!
-//! Every payload begins with [`VERSION`]; what it is follows from the key it came on (see [`crate::keys`]).
+//! Every payload begins with [`VERSION`]; what it is follows from the key it came on (see [`crate::keys`]). A proof of who sent it
+//! follows it (see [`crate::pair`]).
 //! Limits are checked before anything is allocated.
 
 #[cfg(any(test, fuzzing))]
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The version of these formats.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The largest encoded batch: a full one, or one message of the largest kind, with names.
 pub const BATCH_BYTES: usize = MAX_BATCH_BYTES + MAX_PAYLOAD_BYTES + 1024 * (TOPIC_BYTES + 128);
@@ -192,12 +193,12 @@ mod tests {
 
     #[test]
     fn the_bytes_are_these() {
-        let head = "01 0003772f72 0000000000000002 0000000000000000 0000000000000009 00000003";
+        let head = "02 0003772f72 0000000000000002 0000000000000000 0000000000000009 00000003";
         let first = format!("07 {} 000173 000174 0000000000000005 000000026162", "07".repeat(32));
         let others = "00 0000000000000005 00000000 04 000175 0000000000000005 0000000163";
         assert_eq!(hex(&encode_batch(&batch())), format!("{head}{first}{others}").replace(' ', ""));
         let confirm = Confirm { route: "w/r".into(), epoch: 2, upto: 3 };
-        assert_eq!(hex(&encode_confirm(&confirm)), "010003772f7200000000000000020000000000000003");
+        assert_eq!(hex(&encode_confirm(&confirm)), "020003772f7200000000000000020000000000000003");
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
             bytes[at] = byte;
             decode_batch(bytes.into())
         };
-        assert_eq!(with(0, 2), Err(DecodeError::Version { found: 2, known: VERSION }));
+        assert_eq!(with(0, 1), Err(DecodeError::Version { found: 1, known: VERSION }));
         assert_eq!(
             with(1, 9),
             Err(DecodeError::TooLarge { field: "route", value: 0x903, limit: ROUTE_BYTES })

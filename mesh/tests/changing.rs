@@ -42,6 +42,7 @@ use wayside_config::{
 use wayside_mesh::{
     circle::{Circle, circle_of},
     event::MeshEvent,
+    pair::OwnKey,
     session::{Mesh, MeshSettings, SCOUTING},
 };
 
@@ -88,7 +89,7 @@ impl Device {
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), PORT)),
-            ..MeshSettings::new(circle(number), id(number), format!("d{number}"))
+            ..MeshSettings::new(circle(number), OwnKey::new(secret(number)), format!("d{number}"))
         };
         let (mesh, mut of_mesh) = Mesh::open(settings).unwrap();
         let (told, events) = mpsc::channel(1024);

@@ -27,6 +27,7 @@ use wayside_config::{identity::DeviceId, signer::Signer};
 use wayside_mesh::{
     circle::{Circle, circle_of},
     event::MeshEvent,
+    pair::OwnKey,
     session::{Mesh, MeshSettings, SCOUTING},
 };
 
@@ -68,7 +69,7 @@ impl Device {
         let settings = MeshSettings {
             listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
             scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-            ..MeshSettings::new(circle(number), device(number), format!("device {number}"))
+            ..MeshSettings::new(circle(number), OwnKey::new(secret(number)), format!("device {number}"))
         };
         let (mesh, mut events) = Mesh::open(settings).unwrap();
         let (told, up) = watch::channel(BTreeSet::new());

@@ -21,6 +21,7 @@ use wayside_mesh::{
     circle::{Circle, circle_of},
     client::Client,
     event::{MeshEvent, MeshEvents},
+    pair::OwnKey,
     session::{Mesh, MeshSettings, SCOUTING},
 };
 
@@ -49,7 +50,7 @@ fn settings(number: u8, port: u16) -> MeshSettings {
     MeshSettings {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         scouting: Some(group(port)),
-        ..MeshSettings::new(circle(number), device(number), format!("device {number}"))
+        ..MeshSettings::new(circle(number), OwnKey::new(secret(number)), format!("device {number}"))
     }
 }
 

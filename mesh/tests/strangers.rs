@@ -20,6 +20,7 @@ use wayside_mesh::{
     circle::{Circle, circle_of},
     client::Client,
     event::{MeshEvent, MeshEvents},
+    pair::OwnKey,
     session::{Mesh, MeshSettings, SCOUTING},
 };
 
@@ -52,7 +53,7 @@ fn open(number: u8, takes: &[u8], port: u16) -> Device {
     let settings = MeshSettings {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         scouting: Some(group(port)),
-        ..MeshSettings::new(circle.clone(), device(number), format!("device {number}"))
+        ..MeshSettings::new(circle.clone(), OwnKey::new(secret(number)), format!("device {number}"))
     };
     let (mesh, events) = Mesh::open(settings).unwrap();
     Device { mesh, events, circle }

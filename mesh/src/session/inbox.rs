@@ -19,6 +19,7 @@ use crate::{
     event::{ControlRequest, EventSender, MeshEvent},
     keys::{self, Kind},
     lost::Lost,
+    pair::{PROOF_BYTES, Pairs},
     wire,
 };
 
@@ -31,6 +32,7 @@ const MAX_ROUTERS: usize = 64;
 #[derive(Clone)]
 pub(super) struct Inbox {
     pub(super) device: DeviceId,
+    pub(super) pairs: Pairs,
     pub(super) events: EventSender,
     pub(super) counters: Arc<Counters>,
     /// Counts messages of best-effort routes that the device did not take fast enough.
@@ -54,10 +56,12 @@ impl Inbox {
             Kind::Confirm => wire::CONFIRM_BYTES,
             Kind::Desired => wire::DESIRED_BYTES,
         };
-        if len > limit {
+        if len > limit + PROOF_BYTES {
             return self.malformed("its size", sample.key_expr().as_str(), len);
         }
-        let payload = to_bytes(sample.payload());
+        let Some(payload) = self.pairs.proven(&from, kind, to_bytes(sample.payload())) else {
+            return self.malformed("its proof", sample.key_expr().as_str(), len);
+        };
         let event = match kind {
             Kind::Batch => wire::decode_batch(payload).map(|batch| MeshEvent::Batch { from, batch }),
             Kind::Live => {

@@ -186,7 +186,8 @@ impl Keeper {
         let opening = Opening { circle, role, listen, connect, scouting };
         let session = zenoh::open(opening.config()?).await?;
         let inbox = Inbox {
-            device: self.settings.device,
+            device: self.settings.key.device(),
+            pairs: self.outbox.pairs(),
             events: self.events.clone(),
             counters: self.outbox.live_counters(),
             lost: self.settings.lost.clone(),
@@ -216,7 +217,7 @@ impl Keeper {
         session: &Session,
         inbox: &Inbox,
     ) -> zenoh::Result<Vec<LivelinessToken>> {
-        let device = &self.settings.device;
+        let device = &self.settings.key.device();
         let [arrivals, tokens, routers, questions] = std::array::from_fn(|_| inbox.clone());
         session
             .declare_subscriber(keys::inbox(device))
@@ -268,7 +269,7 @@ impl Keeper {
                 () = tokio::time::sleep(if opened.role == Role::Client { LOOK_FOR_ROUTER } else { LOOK_EVERY }) => false,
             };
             if is_doubted || felt_at.elapsed() >= FEEL_EVERY {
-                let key = keys::alive(&self.settings.device, &self.settings.name);
+                let key = keys::alive(&self.settings.key.device(), &self.settings.name);
                 let pulse = tokio::select! {
                     () = self.closing.notified() => return End::Closed,
                     pulse = feel(opened.session.clone(), key) => pulse,

@@ -34,6 +34,7 @@ use crate::{
     circle::Circle,
     event::{self, MeshEvents},
     lost::Lost,
+    pair::OwnKey,
 };
 
 /// How this device takes part.
@@ -43,8 +44,8 @@ pub struct MeshSettings {
     pub circle: Circle,
     /// Whether it takes part from the beginning: see [`Mesh::take_part`].
     pub takes_part: bool,
-    /// Its key.
-    pub device: DeviceId,
+    /// Its key, which is its name to all others.
+    pub key: OwnKey,
     /// Its name, for people.
     pub name: String,
     /// Where to listen. Empty: a free port on every IPv4 address of this host, except loopback,
@@ -63,11 +64,11 @@ pub struct MeshSettings {
 impl MeshSettings {
     /// What holds without configuration, for a device that takes part.
     #[must_use]
-    pub fn new(circle: Circle, device: DeviceId, name: impl Into<String>) -> Self {
+    pub fn new(circle: Circle, key: OwnKey, name: impl Into<String>) -> Self {
         Self {
             circle,
             takes_part: true,
-            device,
+            key,
             name: name.into(),
             listen: Vec::new(),
             connect: Vec::new(),
@@ -113,7 +114,7 @@ impl Mesh {
         let role = watch::Sender::new(Role::Peer);
         let takes_part = watch::Sender::new(settings.takes_part);
         let routers = inbox::Routers::default();
-        let outbox = Outbox::start(settings.device, settings.lost.clone())?;
+        let outbox = Outbox::start(settings.key.clone(), settings.lost.clone())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("mesh")

@@ -26,6 +26,7 @@ use super::{MeshError, OutgoingSender};
 use crate::{
     keys::{self, Kind},
     lost::Lost,
+    pair::{OwnKey, Pairs},
     wire,
 };
 
@@ -81,6 +82,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct Shared {
     device: DeviceId,
+    pairs: Pairs,
     session: Mutex<Option<Session>>,
     /// The session did not take something, and may have failed inside.
     doubts: Notify,
@@ -91,10 +93,11 @@ struct Shared {
 
 impl Outbox {
     /// Starts the thread. It ends when the last outbox is gone.
-    pub(crate) fn start(device: DeviceId, lost: Lost) -> Result<Self, MeshError> {
+    pub(crate) fn start(key: OwnKey, lost: Lost) -> Result<Self, MeshError> {
         let (queue, receiver) = mpsc::channel(DEPTH);
         let shared = Arc::new(Shared {
-            device,
+            device: key.device(),
+            pairs: Pairs::new(key),
             session: Mutex::new(None),
             doubts: Notify::new(),
             waiting_bytes: AtomicUsize::new(0),
@@ -137,6 +140,11 @@ impl Outbox {
     #[cfg(test)]
     pub(crate) fn session(&self) -> Option<Session> {
         self.shared.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys that what goes out is proven with, and what comes in.
+    pub(crate) fn pairs(&self) -> Pairs {
+        self.shared.pairs.clone()
     }
 
     pub(crate) fn live_counters(&self) -> Arc<Counters> {
@@ -191,7 +199,7 @@ impl Shared {
     /// `None` when there is no session.
     fn put(&self, outgoing: &Outgoing, others: &[Message]) -> Option<bool> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let (to, kind, payload) = match outgoing {
+        let (to, kind, mut payload) = match outgoing {
             Outgoing::Batch(to, batch) => (to, Kind::Batch, wire::encode_batch(batch)),
             Outgoing::Live(to, queue, message) => {
                 (to, Kind::Live, wire::encode_live(&queue.route, message, others))
@@ -199,6 +207,10 @@ impl Shared {
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
             Outgoing::Desired(to, desired) => (to, Kind::Desired, wire::encode_desired(desired)),
         };
+        if !self.pairs.prove(to, kind, &mut payload) {
+            tracing::debug!(to = %to.short(), ?kind, "not sent on the mesh: that is no device's key");
+            return None;
+        }
         let put = session
             .put(keys::to(to, kind, &self.device), payload)
             .congestion_control(CongestionControl::Drop)
@@ -244,6 +256,7 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
     use wayside_actors::queue::Endpoint;
 
     use super::*;
@@ -288,7 +301,7 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_counted_by_its_route() {
         let lost = Lost::default();
-        let outbox = Outbox::start(DeviceId::from_bytes([1; 32]), lost.clone()).unwrap();
+        let outbox = Outbox::start(OwnKey::new(SigningKey::from_bytes(&[1; 32])), lost.clone()).unwrap();
         assert!(!outbox.push(live(2, "w/r", WAITING_BYTES)));
         assert_eq!(lost.take().remove("w/r"), Some(1));
         assert!(outbox.push(live(2, "w/s", 1)));

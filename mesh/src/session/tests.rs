@@ -4,12 +4,18 @@ use std::{net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use wayside_actors::message::{Batch, Message};
+use wayside_actors::message::{Batch, Confirm, Message};
 
 use wayside_config::signer::Signer;
 
 use super::{pulse::Pulse, *};
-use crate::{circle::circle_of, event::MeshEvent, keys};
+use crate::{
+    circle::circle_of,
+    event::MeshEvent,
+    keys::{self, Kind},
+    pair::{OwnKey, Pairs},
+    wire,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -33,7 +39,7 @@ fn open(number: u8, port: u16) -> (Mesh, MeshEvents) {
     Mesh::open(MeshSettings {
         listen: vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)],
         scouting: Some(SocketAddrV4::new(*SCOUTING.ip(), port)),
-        ..MeshSettings::new(circle(number), device(number), "d")
+        ..MeshSettings::new(circle(number), OwnKey::new(secret(number)), "d")
     })
     .unwrap()
 }
@@ -148,5 +154,59 @@ async fn sessions_of_all_roles_live() {
         let begun = std::time::Instant::now();
         assert_eq!(pulse::feel(session, key).await, Pulse::Beats, "{role:?}");
         println!("{role:?} answered after {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_member_sends_in_another_members_name() {
+    let (a, mut of_a) = open(1, 17473);
+    let (b, mut of_b) = open(2, 17473);
+    let (c, mut of_c) = open(3, 17473);
+    tokio::join!(seen(&mut of_a, 2), seen(&mut of_b, 3), seen(&mut of_c, 2));
+    // Whoever has the key of 3 writes the name of 1 on messages and confirmations, proven as well as it can.
+    let session = c.outbox.session().unwrap();
+    let pairs = Pairs::new(OwnKey::new(secret(3)));
+    let confirm = wire::encode_confirm(&Confirm { route: "w/r".into(), epoch: 1, upto: 9 });
+    let forged = [
+        (Kind::Batch, wire::encode_batch(&batch())),
+        (Kind::Confirm, confirm),
+        (Kind::Live, wire::encode_live("w/r", &batch().messages[0], &[])),
+    ];
+    for (kind, payload) in &forged {
+        let mut proven = payload.clone();
+        assert!(pairs.prove(&device(2), *kind, &mut proven));
+        for payload in [payload.clone(), proven] {
+            session.put(keys::to(&device(2), *kind, &device(1)), payload).await.unwrap();
+        }
+    }
+    let malformed = async {
+        while b.counters().malformed < 2 * forged.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, malformed).await.expect("all of them to be refused");
+    // In its own name it is heard, and nothing came before that.
+    let heard = expect(&mut of_b, |event| {
+        if let MeshEvent::Batch { from, .. }
+        | MeshEvent::Confirm { from, .. }
+        | MeshEvent::Live { from, .. } = event
+        {
+            Some(from)
+        } else {
+            None
+        }
+    });
+    let sending = async {
+        loop {
+            c.send(device(2), batch());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        from = heard => assert_eq!(from, device(3)),
+        () = sending => {}
+    }
+    for mesh in [a, b, c] {
+        mesh.close().await;
     }
 }

@@ -12,6 +12,7 @@ use wayside_mesh::{
     circle::Circle,
     event::{MeshEvent, MeshEvents},
     lost::Lost,
+    pair::OwnKey,
     session::{Excluded, Mesh, MeshSettings, SCOUTING},
 };
 
@@ -32,7 +33,7 @@ pub(super) fn open(
     exclude: Excluded,
     lost: Lost,
 ) -> (Result<Mesh, String>, Option<MeshEvents>) {
-    let mut mesh = MeshSettings::new(circle, identity.device(), name);
+    let mut mesh = MeshSettings::new(circle, OwnKey::new(identity.key().clone()), name);
     mesh.takes_part = trust.circle().takes_part;
     mesh.listen.clone_from(&settings.listen);
     mesh.connect.clone_from(&settings.connect);
