@@ -34,11 +34,30 @@ fn only_the_token_opens_it() {
     let folder = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(folder.path());
     let token = cloud.api().1;
-    for path in ["devices", "workloads", "messages", "counts", "events", "nowhere"] {
-        let request = format!("GET /api/v1/{path}");
+    for request in [
+        "GET devices",
+        "GET devices/ewr",
+        "GET devices/ewr/logs",
+        "GET devices/ewr/twins",
+        "GET devices/ewr/twins/grid/pump",
+        "POST devices/ewr/twins/grid/pump",
+        "POST devices/ewr/requests",
+        "GET drift",
+        "GET fleet",
+        "PUT fleet",
+        "GET workloads",
+        "POST workloads",
+        "DELETE workloads/grid",
+        "GET messages",
+        "GET counts",
+        "GET events",
+        "GET nowhere",
+        "DELETE devices",
+    ] {
+        let request = request.replace(' ', " /api/v1/");
         for wrong in [None, Some("Bearer "), Some("Bearer wrong"), Some(token.as_str())] {
             let text = answer(&cloud, &request, wrong);
-            assert!(text.starts_with("HTTP/1.1 401 "), "{path}: {text}");
+            assert!(text.starts_with("HTTP/1.1 401 "), "{request}: {text}");
             assert!(text.contains(r#""help":"send `Authorization: Bearer TOKEN`"#), "{text}");
         }
     }

@@ -103,7 +103,7 @@ async fn an_operator_sees_who_waits_and_hands_something_to_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_floods_the_lobby_keeps_nobody_out_of_it_and_costs_little() {
+async fn who_floods_the_lobby_with_what_is_no_hello_keeps_nobody_out_of_it() {
     let (_a, mut of_a) = open(1, 17492);
     let flooding = tokio::task::spawn_blocking(|| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

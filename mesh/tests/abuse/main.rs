@@ -146,6 +146,7 @@ fn rss_bytes() -> usize {
 #[test]
 fn ten_thousand_connections_take_little_and_keep_nobody_away() {
     let count = CONNECTIONS.min(raise_limit().saturating_sub(2000));
+    assert!(count >= 2000, "this process may have too few files: `ulimit -n`");
     let _turn = turn();
     let device = listening(Settings::default());
     let mut neighbour = neighbour(&device);
@@ -173,7 +174,7 @@ fn ten_thousand_connections_take_little_and_keep_nobody_away() {
 }
 
 #[test]
-fn guesses_of_a_leaf_s_password_wait_and_keep_nobody_busy() {
+fn guesses_of_a_leaf_s_password_keep_nobody_else_waiting() {
     let _turn = turn();
     let device = listening(Settings::default());
     let password = Some(password::hash(b"secret", b"salt and pepper").unwrap());

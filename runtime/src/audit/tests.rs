@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use wayside_config::audit::verify;
+use wayside_config::{audit::verify, document::TwinChange};
 
 use super::*;
 use crate::control::Sealed;
@@ -201,6 +201,16 @@ fn a_fleet_is_recorded_when_it_is_new_and_a_change_of_a_twin_by_its_version() {
     audit.fleet(Way::Cloud, Some((fleet, 2)));
     audit.fleet(Way::Lan, None);
     audit.asked(Way::Lan, &[], &Ask::SetTwin { change: Sealed(vec![1, 2, 3]) });
+    let change = TwinChange {
+        device: identity.device(),
+        name: None,
+        module: "grid/pump".parse().unwrap(),
+        life: 3,
+        version: 8,
+        patch: "{}".into(),
+    };
+    let sealed = cosign::seal(&fleet, &change, &SigningKey::from_bytes(&[7; 32])).unwrap();
+    audit.asked(Way::Lan, &[], &Ask::SetTwin { change: Sealed(sealed) });
     let all = entries(&audit, &identity);
     let said: Vec<_> = all[1..].iter().map(|e| (e.act, e.way, e.text.clone())).collect();
     assert_eq!(
@@ -208,6 +218,7 @@ fn a_fleet_is_recorded_when_it_is_new_and_a_change_of_a_twin_by_its_version() {
         [
             (Act::Fleet, Way::Cloud, format!("fleet {}, root 2", fleet.short())),
             (Act::Twin, Way::Lan, "a change that cannot be read".into()),
+            (Act::Twin, Way::Lan, "grid/pump to version 8".into()),
         ]
     );
 }

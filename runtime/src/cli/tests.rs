@@ -212,6 +212,18 @@ fn failed(result: Result<(), Failure>, with: &str) {
 }
 
 #[test]
+fn every_command_has_help_with_examples() {
+    for command in Cli::command().get_subcommands_mut() {
+        let help = command.render_long_help().to_string();
+        assert!(
+            help.contains("Examples:\n  wayside "),
+            "no example in the help of {}:\n{help}",
+            command.get_name()
+        );
+    }
+}
+
+#[test]
 fn a_workload_comes_and_goes_on_the_device_of_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

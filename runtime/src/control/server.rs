@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn questions_are_answered_one_after_the_other() {
+    async fn the_socket_is_its_users_and_questions_are_answered_one_after_the_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         fs::write(&path, "left over").unwrap();

@@ -156,17 +156,17 @@ impl Control {
                 Ok(Answer::Logs { text })
             }
             Ask::PreviousLogs { to, module, tail } => {
-                self.check_name(to)?;
+                is_meant(&self.called(), to.as_deref())?;
                 let text = logs::previous(&self.view, &self.engine, &module, tail).await?;
                 Ok(Answer::Logs { text })
             }
             Ask::Call { to, module, method, body, deadline_ms } => {
-                self.check_name(to)?;
+                is_meant(&self.called(), to.as_deref())?;
                 let outcome = self.call(module, method, body, deadline_ms).await.into();
                 Ok(Answer::Called { outcome })
             }
             Ask::Twin { to, module } => {
-                self.check_name(to)?;
+                is_meant(&self.called(), to.as_deref())?;
                 self.twin(&module).await
             }
             Ask::SetTwin { change } => self.set_twin(&change).await,
@@ -176,17 +176,6 @@ impl Control {
             Ask::Lock { for_ms, reason } => self.lock(for_ms, reason).await,
             Ask::Unlock { owner } => self.unlock(owner).await,
             Ask::Messages => Err("`messages` is a stream, not a question".into()),
-        }
-    }
-
-    /// Whether the device is the one that the asker means.
-    fn check_name(&self, to: Option<String>) -> Result<(), String> {
-        let own = self.called();
-        match to {
-            Some(name) if name != own => Err(format!(
-                "this device is called {own} and not {name}: whoever told its key for that name was wrong"
-            )),
-            Some(_) | None => Ok(()),
         }
     }
 
@@ -390,5 +379,27 @@ impl ControlHandler for Handler {
             }
         });
         receiver
+    }
+}
+
+/// Whether the device of this name is the one that the asker means.
+fn is_meant(own: &str, to: Option<&str>) -> Result<(), String> {
+    match to {
+        Some(name) if name != own => Err(format!(
+            "this device is called {own} and not {name}: whoever told its key for that name was wrong"
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_for_a_device_of_another_name_is_not_done() {
+        assert_eq!(is_meant("ewr", Some("ewr")), Ok(()));
+        assert_eq!(is_meant("ewr", None), Ok(()));
+        assert!(is_meant("ewr", Some("jfk")).is_err_and(|error| error.contains("is called ewr and not jfk")));
     }
 }

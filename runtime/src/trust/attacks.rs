@@ -359,8 +359,9 @@ fn bad_clock_far_ahead() {
     // What runs, runs on, and what never expires is taken.
     device.restart();
     assert_eq!(device.holds.releases.len(), 1);
+    device.takes(&desired(&ours, public(DEVICE), 2, &[ours.release(2)], &[CLOUD]));
     device.live(DAY_MS);
     // The clock is right again: nothing of the ten years stays.
     device.now.wall_ms = NOW_MS + DAY_MS;
-    device.takes(&expiring);
+    device.takes(&desired(&ours, public(DEVICE), 3, &[ours.expiring(3, expires_ms)], &[CLOUD]));
 }

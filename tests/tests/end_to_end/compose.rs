@@ -28,7 +28,8 @@ fn docker_compose_starts_the_same_file() -> Result<()> {
     })
 }
 
-/// Every key that Wayside supports in a service, but `restart` and `depends_on`: it starts modules itself.
+/// Every key that Wayside supports in a service, but `restart` and `depends_on`, for it starts modules itself; those that a device has
+/// to allow (`policy.rs`); `secrets` (`secrets.rs`); and `start_interval`, which engines of today's Debian do not know.
 fn every_key() -> String {
     format!(
         r#"

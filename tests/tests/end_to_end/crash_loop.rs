@@ -30,14 +30,18 @@ fn a_crashing_module_backs_off() -> Result<()> {
     lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("loop", &text)?])?;
     devices[0].wait_running("loop/good")?;
     let started = Instant::now();
-    let mut starts = BTreeSet::new();
-    while started.elapsed() < Duration::from_secs(20) {
-        if let Ok(container) = devices[0].module("loop/crash") {
-            starts.insert(container["State"]["StartedAt"].to_string());
+    let (mut starts, mut seen) = (BTreeSet::new(), Vec::new());
+    while started.elapsed() < Duration::from_secs(25) {
+        if let Ok(container) = devices[0].module("loop/crash")
+            && starts.insert(container["State"]["StartedAt"].to_string())
+        {
+            seen.push(started.elapsed());
         }
         thread::sleep(Duration::from_millis(200));
     }
-    assert!((3..=7).contains(&starts.len()), "{} starts in 20 s", starts.len());
+    assert!((3..=7).contains(&starts.len()), "{} starts in 25 s", starts.len());
+    let waits: Vec<_> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.len() >= 2 && waits.is_sorted(), "{waits:?}");
     let status = devices[0].status()?;
     let module = &status["modules"]["loop/crash"];
     assert_eq!(module["exit_code"], 1, "{status}");

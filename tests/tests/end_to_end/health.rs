@@ -58,15 +58,14 @@ services:
             .cloned())
     })?;
     ensure!(drift["since_ms"].as_u64().is_some_and(|since_ms| since_ms >= of("booted_ms")), "{drift}");
-    until("the cloud to name it over the fleet", PATIENCE, || {
+    let list = until("the cloud to name it over the fleet", PATIENCE, || {
         let list = cloud.get("/api/v1/drift?workload=health")?;
         let list = list.as_array().cloned().unwrap_or_default();
-        ensure!(
-            !list.iter().any(|drift| drift["what"] == "health/fine" && drift["reported"] == "back-off"),
-            "{list:?}"
-        );
-        Ok(list.into_iter().find(|drift| is_named(drift) && drift["device_name"] == "a"))
+        let is_there = list.iter().any(|drift| is_named(drift) && drift["device_name"] == "a");
+        Ok(is_there.then_some(list))
     })?;
+    let fails = |drift: &Value| drift["what"] == "health/fine" && drift["reported"] == "back-off";
+    ensure!(!list.iter().any(fails), "{list:?}");
     let other = cloud.get("/api/v1/drift?workload=other")?;
     ensure!(other.as_array().is_some_and(Vec::is_empty), "{other}");
 

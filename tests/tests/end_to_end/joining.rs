@@ -58,6 +58,9 @@ fn a_stranger_is_out_until_it_is_admitted_and_again_when_it_is_revoked() -> Resu
     b.start_again()?;
     b.wait_up()?;
     until_true("b to be back", LIMIT, || Ok(peers(b)? == 1 && peers(a)? == 1))?;
+    until_true("b to hear who was put out", LIMIT, || {
+        Ok(b.wayside(&["audit"])?.contains("list 1 of what is revoked"))
+    })?;
     let problems = c.status()?["problems"].to_string();
     assert!(problems.contains("revoked"), "{problems}");
     assert_eq!(peers(c)?, 0);
@@ -79,6 +82,20 @@ fn who_is_revoked_is_out_of_the_cloud_at_once() -> Result<()> {
         let of_cloud = devices[1].status()?["cloud"]["connected"] == Value::Bool(false);
         Ok(of_cloud && peers(&devices[0])? == 0 && peers(&devices[1])? == 0)
     })?;
+    // The cloud knows it as gone, and does not take it when it comes again, nor when it starts anew.
+    let is_online = || -> Result<bool> {
+        let known = cloud.get("/api/v1/devices")?;
+        let known = known.as_array().context("no list")?.iter().find(|known| known["device"] == key.as_str());
+        Ok(known.is_some_and(|known| known["presence"] == "online"))
+    };
+    until_true("b to be gone at the cloud", LIMIT, || Ok(!is_online()?))?;
+    devices[1].signal("KILL")?;
+    devices[1].start_again()?;
+    devices[1].wait_up()?;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!is_online()?, "the cloud took it again");
+    }
     // What it runs, it runs on.
     devices[1].wait_running("one/idle")?;
     Ok(())
@@ -207,10 +224,10 @@ fn two_machines_with_one_key_are_named_by_the_cloud_and_by_each_other() -> Resul
     until_true("the cloud to name it", Duration::from_secs(90), || {
         says("two machines have this device's key")
     })?;
-    until_true("one of them to name the other", LIMIT, || {
-        let problems =
-            [&first, &second].map(|device| device.status().map(|status| status["problems"].to_string()));
-        Ok(problems.into_iter().flatten().any(|problems| problems.contains("has this device's key")))
-    })?;
+    for device in [&first, &second] {
+        until_true("each to name the other", LIMIT, || {
+            Ok(device.status()?["problems"].to_string().contains("has this device's key"))
+        })?;
+    }
     Ok(())
 }

@@ -55,11 +55,13 @@ fn modules_start_in_order_and_an_unhealthy_version_is_taken_back() -> Result<()>
 
     // Who depends on others goes first.
     lab.operator().at(&cloud, &["remove", "order"])?;
+    let mut is_wrong = false;
     until("web to go", PATIENCE, || {
         let (web, base) = (device.modules("order/web")?, device.modules("order/base")?);
-        ensure!(web.is_empty() || !base.is_empty(), "base went before web");
+        is_wrong |= base.is_empty() && !web.is_empty();
         Ok(web.is_empty().then_some(()))
     })?;
+    ensure!(!is_wrong, "base went before web");
     device.wait_gone("order/base")
 }
 

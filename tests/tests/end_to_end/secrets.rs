@@ -151,6 +151,15 @@ fn a_module_has_its_secret_in_memory_and_a_new_value_without_a_restart_and_nobod
     lab.on_lan(lab.operator(), &first, &set)?;
     await_value(&device, &folder, Some("hunter2-first"))?;
     let key = device.key()?;
+    let kept_bytes = || -> Result<u64> {
+        let folder = lab.folder()?;
+        device
+            .copy(&format!("{}:/var/lib/wayside/secrets", device.container()), &folder.to_string_lossy())?;
+        Ok(fs::metadata(folder.join("secrets"))?.len())
+    };
+    let before = kept_bytes()?;
+    ensure!(before > 300, "what was set is not kept: {before} bytes");
     lab.on_lan(lab.operator(), &first, &["revoke", "--device", &key, "--lan"])?;
-    await_value(&device, &folder, None)
+    await_value(&device, &folder, None)?;
+    until("what it kept to go", LIMIT, || Ok((kept_bytes()? < 100).then_some(())))
 }

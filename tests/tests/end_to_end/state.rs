@@ -11,7 +11,7 @@ use wayside_tests::{
     wait::until_true,
 };
 
-use crate::workloads::idle;
+use crate::workloads::{idle, weather};
 
 #[test]
 fn a_second_daemon_is_refused() -> Result<()> {
@@ -53,9 +53,10 @@ fn a_damaged_file_is_named_saved_aside_and_the_rest_comes_up() -> Result<()> {
 
 #[test]
 fn a_damaged_store_is_named_and_new_messages_flow() -> Result<()> {
+    const ROWS: usize = 50;
     let lab = Lab::open()?;
-    let device = lab.device("a", &Options::default())?;
-    device.wait_up()?;
+    let (cloud, devices) = lab.fleet(&["ewr"])?;
+    let device = &devices[0];
     device.signal("KILL")?;
     device.wait_ended(Duration::from_secs(10))?;
     let folder = lab.folder()?;
@@ -75,7 +76,9 @@ fn a_damaged_store_is_named_and_new_messages_flow() -> Result<()> {
     device.wait_problem("store")?;
     until_true("the damage to be counted", Duration::from_secs(10), || {
         Ok(device.status()?["store"]["damages"].as_u64() >= Some(1))
-    })
+    })?;
+    lab.operator().at(&cloud, &["apply", "--no-wait", &lab.compose("weather", &weather(ROWS)?)?])?;
+    until_true("new messages", Duration::from_secs(60), || Ok(cloud.messages(0)?.len() >= ROWS))
 }
 
 #[test]

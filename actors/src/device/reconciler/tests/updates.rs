@@ -94,12 +94,18 @@ fn what_the_device_does_not_allow_is_not_prepared_and_what_runs_runs_on() {
 fn the_wait_for_images_grows_to_five_minutes() {
     let mut device = Device::updating();
     device.assign(&[version("plant", 3)]);
-    for _ in 0..20 {
+    let looks = |device: &Device| device.effects.iter().any(|effect| matches!(effect, Effect::Look { .. }));
+    for failures in 0..20 {
         let (workload, images) = ("plant".into(), vec!["pump".into(), "sensor:3".into()]);
         device.tell(Event::Looked { workload, images, found: Err("hung".into()) });
-        device.pass(RETRY.cap_ms);
-        assert!(device.effects.iter().any(|effect| matches!(effect, Effect::Look { .. })));
+        // It is shortened by up to a quarter, so that not all devices of a site ask at once.
+        let wait_ms = RETRY.wait_ms(failures);
+        device.pass(wait_ms - wait_ms / 4 - 1);
+        assert!(!looks(&device), "too soon after {failures} failures");
+        device.pass(wait_ms / 4 + 1);
+        assert!(looks(&device), "late after {failures} failures");
     }
+    assert_eq!(RETRY.wait_ms(19), 5 * 60 * 1000);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What comes from neighbours.
 
+use wayside_config::workload::Delivery;
+
 use super::*;
 
 #[test]
@@ -60,6 +62,36 @@ fn what_no_member_may_send_is_not_answered() {
         unknown,
         of_another_module,
         bad_topic,
+    ];
+    for (refused, event) in (1..).zip(events) {
+        let now = refused * STATUS_MS;
+        assert!(done(&mut router, now, event).is_empty());
+        assert_eq!(done(&mut router, now + STATUS_MS, Event::Woken), [Effect::Refused(refused)]);
+    }
+}
+
+#[test]
+fn what_no_member_may_send_goes_no_best_effort_way_either() {
+    let mut best_effort = table(1 << 20, WhenFull::PushBack);
+    for route in &mut best_effort.workloads.get_mut("plant").unwrap().routes {
+        route.delivery = Delivery::BestEffort;
+    }
+    let mut router = fresh();
+    at(&mut router, 0, Event::Routes(Box::new(best_effort)));
+    let forwarded = |from, route: &str, change: fn(&mut Message)| {
+        let mut message = message(OTHER);
+        change(&mut message);
+        Event::Forwarded { from, route: route.into(), message }
+    };
+    let good = done(&mut router, 0, forwarded(OTHER, "plant/site", |_| {}));
+    assert!(matches!(good[..], [Effect::Forward { .. }]), "{good:?}");
+    let events = [
+        forwarded(STRANGER, "plant/site", |message| message.origin = STRANGER),
+        forwarded(OTHER, "plant/site", |message| message.origin = ME),
+        forwarded(OTHER, "plant/up", |_| {}),
+        forwarded(OTHER, "plant/none", |_| {}),
+        forwarded(OTHER, "plant/site", |message| message.source = "detector".into()),
+        forwarded(OTHER, "plant/site", |message| message.topic = "data/#".into()),
     ];
     for (refused, event) in (1..).zip(events) {
         let now = refused * STATUS_MS;
