@@ -41,6 +41,12 @@ pub const VERSION_MAX: u64 = (1 << 53) - 1;
 pub const NUMBERING: u64 = 1 << 40;
 /// Workloads whose highest version a device remembers, those that it runs among them.
 pub const REMEMBERED_WORKLOADS: usize = 1000;
+/// Processes of one module: half of what the smallest kernels have for all.
+pub const PIDS: u32 = 16_384;
+/// Milliseconds between a module's stop signal and its kill: an hour.
+pub const STOP_GRACE_MS: u64 = 60 * 60 * 1000;
+/// Milliseconds between two runs of a health check, at the least.
+pub const HEALTH_INTERVAL_MS: u64 = 1000;
 /// Modules of one workload.
 pub const MODULES: usize = 200;
 /// Routes of one workload.

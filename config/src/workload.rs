@@ -1,13 +1,19 @@
 //! A validated workload: what a Compose file with an `x-wayside` block means.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::route::{BatchRule, Delivery, Destination, Route, Sample, WhenFull, WhenRemoved};
 use crate::{
-    leaf::Leaf, limits::PULL_MAX_BYTES, patch::Properties, privilege::Privilege, secret::SecretMount,
-    template::Template, text::Text, window::Window,
+    leaf::Leaf,
+    limits::{IMAGE_BYTES, PIDS, PULL_MAX_BYTES, SECRETS, STOP_GRACE_MS},
+    patch::Properties,
+    privilege::Privilege,
+    secret::SecretMount,
+    template::Template,
+    text::Text,
+    window::Window,
 };
 
 /// A versioned set of modules and routes.
@@ -166,6 +172,40 @@ impl ModuleSpec {
         spec.depends_on.clear();
         spec
     }
+
+    /// How long it has to end by itself, in milliseconds: [`STOP_GRACE_MS`] at most, whoever signed more.
+    #[must_use]
+    pub fn grace_ms(&self) -> u64 {
+        self.stop_grace_ms.min(STOP_GRACE_MS)
+    }
+
+    /// How many processes it may have, where it says so: from 1 to [`PIDS`], whoever signed more. An engine takes 0 for no limit.
+    #[must_use]
+    pub fn pids_max(&self) -> Option<u32> {
+        self.pids.filter(|pids| *pids > 0).map(|pids| pids.min(PIDS))
+    }
+
+    /// How much memory it may have, where it says so, of `most_bytes` that any may: in bytes. An engine takes 0 for no limit.
+    #[must_use]
+    pub fn memory_max(&self, most_bytes: Option<u64>) -> Option<u64> {
+        let own = self.memory_bytes.filter(|bytes| *bytes > 0);
+        own.into_iter().chain(most_bytes).min()
+    }
+
+    /// What no Compose file could have given it, if anything: what a device hands on to its engine it checks itself, whoever signed it.
+    #[must_use]
+    pub fn flaw(&self) -> Option<String> {
+        if !is_image(&self.image) {
+            return Some(format!("the image `{}`", self.image.escape_debug()));
+        }
+        let label = self.labels.keys().find(|label| label.starts_with("wayside."));
+        let address = self.ports.iter().filter_map(|port| port.host_ip.as_deref());
+        let mut addresses = address.filter(|ip| ip.parse::<IpAddr>().is_err());
+        label
+            .map(|label| format!("the label `{}`", label.escape_debug()))
+            .or_else(|| addresses.next().map(|ip| format!("the address `{}` for a port", ip.escape_debug())))
+            .or_else(|| (self.secrets.len() > SECRETS).then(|| format!("{} secrets", self.secrets.len())))
+    }
 }
 
 /// How the engine finds out whether a module is well. What is `None`, and an empty test, is as the image says, else as the engine has it.
@@ -314,4 +354,43 @@ pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()
         && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+}
+
+/// Whether `text` may name an image: up to [`IMAGE_BYTES`] of `A-Z a-z 0-9 . _ - / : @ [ ]`, beginning with a letter, a digit or a
+/// bracket, without `..` and `//`. Engines and registries ask for more; this keeps a name from being part of another question to them.
+#[must_use]
+pub fn is_image(text: &str) -> bool {
+    let is_allowed = |b: u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/' | b':' | b'@' | b'[' | b']')
+    };
+    text.len() <= IMAGE_BYTES
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        && text.bytes().all(is_allowed)
+        && !text.contains("..")
+        && !text.contains("//")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_may_use_is_bounded_whoever_signed_more() {
+        let of = |pids, memory_bytes, stop_grace_ms| ModuleSpec {
+            pids,
+            memory_bytes,
+            stop_grace_ms,
+            ..Default::default()
+        };
+        let much = of(Some(u32::MAX), Some(u64::MAX), u64::MAX);
+        assert_eq!(
+            (much.pids_max(), much.memory_max(Some(7)), much.grace_ms()),
+            (Some(PIDS), Some(7), STOP_GRACE_MS)
+        );
+        let none = of(Some(0), Some(0), 0);
+        assert_eq!((none.pids_max(), none.memory_max(Some(7)), none.memory_max(None)), (None, Some(7), None));
+        let some = of(Some(77), Some(5), 90_000);
+        assert_eq!((some.pids_max(), some.memory_max(Some(7)), some.grace_ms()), (Some(77), Some(5), 90_000));
+        assert_eq!(some.memory_max(None), Some(5));
+    }
 }

@@ -4,7 +4,7 @@ use super::{
     keys,
     yaml::{Entry, Node, Value},
 };
-use crate::{diagnostic::Problems, units, workload::HealthCheck};
+use crate::{diagnostic::Problems, limits::HEALTH_INTERVAL_MS, units, workload::HealthCheck};
 
 /// The longest of the times of a health check.
 const LONGEST_MS: u64 = 24 * 60 * 60 * 1000;
@@ -22,10 +22,10 @@ pub(super) fn read(node: &Node, problems: &mut Problems) -> HealthCheck {
         let what = key.as_str();
         match what {
             "test" => check.test = test(value, problems),
-            "interval" => check.interval_ms = time(value, what, problems),
+            "interval" => check.interval_ms = interval(value, what, problems),
             "timeout" => check.timeout_ms = time(value, what, problems),
             "start_period" => check.start_period_ms = time(value, what, problems),
-            "start_interval" => check.start_interval_ms = time(value, what, problems),
+            "start_interval" => check.start_interval_ms = interval(value, what, problems),
             "retries" => {
                 let bounded = |text: &str| text.parse().ok().filter(|n| (1..=RETRIES).contains(n));
                 check.retries = value.parsed(what, "a number from 1 to 1000", problems, bounded);
@@ -70,4 +70,11 @@ fn test(node: &Node, problems: &mut Problems) -> Vec<String> {
 fn time(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
     let bounded = |text: &str| units::duration_ms(text).filter(|ms| (1..=LONGEST_MS).contains(ms));
     node.parsed(what, "a duration from 1ms to 24h such as `30s`", problems, bounded)
+}
+
+/// Each run costs the engine more than the module.
+fn interval(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
+    let bounded =
+        |text: &str| units::duration_ms(text).filter(|ms| (HEALTH_INTERVAL_MS..=LONGEST_MS).contains(ms));
+    node.parsed(what, "a duration from 1s to 24h such as `30s`", problems, bounded)
 }

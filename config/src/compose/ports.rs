@@ -52,7 +52,8 @@ fn parse(text: &str) -> Result<PortMapping, &'static str> {
         Some((ip, port)) => {
             let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
             let ip: IpAddr = ip.parse().map_err(|_| "the part before the ports must be an IP address")?;
-            (Some(ip.to_string()), port)
+            // `::ffff:10.0.0.1` is 10.0.0.1 to who listens.
+            (Some(ip.to_canonical().to_string()), port)
         }
     };
     if host_port.contains('-') || container.contains('-') {
@@ -78,6 +79,7 @@ mod tests {
         assert_eq!(parse("8080:80"), Ok(port(None, 8080, 80, false)));
         assert_eq!(parse("127.0.0.1:5353:53/udp"), Ok(port(Some("127.0.0.1"), 5353, 53, true)));
         assert_eq!(parse("[::1]:80:80/tcp"), Ok(port(Some("::1"), 80, 80, false)));
+        assert_eq!(parse("[::ffff:10.0.0.1]:80:80"), Ok(port(Some("10.0.0.1"), 80, 80, false)));
         for text in ["80", "8000-8010:80-90", "a:80", "0:80", "80:65536", "80:80/sctp", "host:80:80", "", ":"]
         {
             assert!(parse(text).is_err(), "{text}");

@@ -16,7 +16,7 @@ use crate::{
     privilege::{Privilege, Right},
     template::{self, Template},
     units,
-    workload::{ModuleSpec, Restart, VolumeMount},
+    workload::{ModuleSpec, Restart, VolumeMount, is_image},
 };
 
 /// As Compose has it.
@@ -77,7 +77,7 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, names: &Names, problems: &mut 
         "labels" => spec.labels = labels(value, problems),
         "stop_grace_period" => set(
             &mut spec.stop_grace_ms,
-            value.parsed(what, "a duration such as `30s` or `1m30s`", problems, units::duration_ms),
+            value.parsed(what, "a duration such as `30s` or `1m30s`, of at most an hour", problems, grace),
         ),
         "stop_signal" => {
             spec.stop_signal = value.text_that(what, "a signal such as `SIGINT`", problems, is_signal)
@@ -95,8 +95,9 @@ fn read_key(spec: &mut ModuleSpec, entry: &Entry, names: &Names, problems: &mut 
             spec.cpu_millis = value.parsed(what, expected, problems, units::cpu_millis);
         }
         "pids_limit" => {
-            let positive = |text: &str| text.parse().ok().filter(|pids: &u32| *pids > 0);
-            spec.pids = value.parsed(what, "a number above 0, or remove it for 512", problems, positive);
+            let bounded = |text: &str| text.parse().ok().filter(|pids| (1..=limits::PIDS).contains(pids));
+            spec.pids =
+                value.parsed(what, "a number from 1 to 16384, or remove it for 512", problems, bounded);
         }
         "volumes" => spec.volumes = mounts(value, &names.volumes, &mut spec.privileges, problems),
         "cap_add" => privileges::capabilities(value, &mut spec.privileges, problems),
@@ -121,16 +122,16 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-fn is_image(text: &str) -> bool {
-    is_word(text) && text.len() <= limits::IMAGE_BYTES
-}
-
 fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn is_absolute(text: &str) -> bool {
     text.starts_with('/') && !text.contains(['\0', ':']) && !text.split('/').any(|part| part == "..")
+}
+
+fn grace(text: &str) -> Option<u64> {
+    units::duration_ms(text).filter(|ms| *ms <= limits::STOP_GRACE_MS)
 }
 
 fn is_signal(text: &str) -> bool {

@@ -66,10 +66,9 @@ pub(super) fn body(
     labels.insert(names::MODULE.into(), module.to_string());
     labels.insert(names::SPEC.into(), spec_hash.into());
     labels.insert(names::CREDENTIALS.into(), credentials.into());
-    if secrets.is_some() {
-        let mounts = serde_json::to_string(&spec.secrets).expect("plain fields");
-        labels.insert(names::SECRETS.into(), mounts);
-    }
+    // Also where there are none: or else what the image says there would count.
+    let mounts = serde_json::to_string(&spec.secrets).expect("plain fields");
+    labels.insert(names::SECRETS.into(), mounts);
     // As in Compose: other modules of the workload find it by its service name.
     let endpoint = EndpointSettings { aliases: Some(vec![module.module.to_string()]), ..Default::default() };
     ContainerCreateBody {
@@ -82,7 +81,7 @@ pub(super) fn body(
         labels: Some(labels),
         stop_signal: spec.stop_signal.clone(),
         healthcheck: spec.healthcheck.as_ref().map(health::config),
-        stop_timeout: i64::try_from(spec.stop_grace_ms.div_ceil(1000)).ok(),
+        stop_timeout: i64::try_from(spec.grace_ms().div_ceil(1000)).ok(),
         exposed_ports: Some(spec.ports.iter().map(port_name).collect()),
         host_config: Some(host_config(settings, ready, module, spec, secrets)),
         networking_config: (!on_host(spec)).then(|| NetworkingConfig {
@@ -132,9 +131,9 @@ fn host_config(
         init: Some(spec.init),
         readonly_rootfs: Some(spec.read_only.unwrap_or_default()),
         tmpfs: Some(spec.tmpfs.iter().map(|path| (path.clone(), String::new())).collect()),
-        memory: spec.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok()).or(ready.module_memory),
+        memory: memory(ready, spec),
         nano_cpus: spec.cpu_millis.and_then(|millis| i64::try_from(millis.saturating_mul(1_000_000)).ok()),
-        pids_limit: Some(spec.pids.unwrap_or(PIDS).into()),
+        pids_limit: Some(spec.pids_max().unwrap_or(PIDS).into()),
         mounts: Some(
             spec.volumes
                 .iter()
@@ -152,6 +151,12 @@ fn host_config(
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".into()), config: Some(log) }),
         ..Default::default()
     }
+}
+
+/// No more than the engine's machine can spare, so that what leaks ends before the daemon does.
+fn memory(ready: &Ready, spec: &ModuleSpec) -> Option<i64> {
+    let most_bytes = ready.module_memory.and_then(|bytes| u64::try_from(bytes).ok());
+    spec.memory_max(most_bytes).and_then(|bytes| i64::try_from(bytes).ok())
 }
 
 /// What the release asks for and the device's policy allows.

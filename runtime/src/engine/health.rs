@@ -2,7 +2,7 @@
 
 use bollard::models::HealthConfig;
 use wayside_actors::report::{Health, MAX_OUTPUT_BYTES};
-use wayside_config::workload::HealthCheck;
+use wayside_config::{limits::HEALTH_INTERVAL_MS, workload::HealthCheck};
 
 use super::Ready;
 
@@ -11,13 +11,15 @@ const NANOS_OF_MS: u64 = 1_000_000;
 /// The engine's form of a check. What is not there is as the image says.
 pub(super) fn config(check: &HealthCheck) -> HealthConfig {
     let nanos = |ms: Option<u64>| ms.and_then(|ms| i64::try_from(ms.saturating_mul(NANOS_OF_MS)).ok());
+    // Starting it costs the engine more than the module, whoever signed it.
+    let seldom = |ms: Option<u64>| nanos(ms.map(|ms| ms.max(HEALTH_INTERVAL_MS)));
     HealthConfig {
         test: Some(check.test.clone()),
-        interval: nanos(check.interval_ms),
+        interval: seldom(check.interval_ms),
         timeout: nanos(check.timeout_ms),
         retries: check.retries.map(i64::from),
         start_period: nanos(check.start_period_ms),
-        start_interval: nanos(check.start_interval_ms),
+        start_interval: seldom(check.start_interval_ms),
     }
 }
 

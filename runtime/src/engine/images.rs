@@ -1,30 +1,38 @@
 //! Which images there are, what room there is for others, and getting them.
 
-use std::{path::Path, pin::pin, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bollard::{
     errors::Error,
     query_parameters::{CreateImageOptions, RemoveImageOptions},
 };
 use futures_util::StreamExt;
+use tokio::time::timeout;
 use wayside_actors::device::reconciler::{Disk, Images, NotPulled};
 use wayside_config::limits::PULL_MAX_BYTES;
 
 use super::{
     Ready, Shared,
     budget::{Budget, Exceeded},
-    errors, names,
+    errors, link, names,
 };
 
 /// For one image.
 const PULL: Duration = Duration::from_secs(30 * 60);
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which of `images` the engine does not have, and the disk that it would put them on.
 pub(super) async fn look(shared: &Shared, images: &[String]) -> Result<Images, String> {
     let ready = shared.engine()?;
     let mut missing = Vec::new();
     for image in images {
-        match ready.docker.inspect_image(image).await {
+        let inspecting = timeout(link::ANSWER, ready.docker.inspect_image(image));
+        match inspecting.await.unwrap_or(Err(Error::RequestTimeoutError)) {
             Ok(_) => {}
             Err(error) if errors::is_missing(&error) => missing.push(image.clone()),
             Err(error) => {
@@ -47,22 +55,23 @@ pub(super) async fn pull_all(
     let ready = shared.engine().map_err(NotPulled::Failed)?;
     let mut budget = Budget::new(max_bytes);
     for image in images {
-        pull(&ready, image, &mut budget).await?;
+        pull(shared, &ready, image, &mut budget).await?;
         got.push(image.clone());
     }
     Ok(())
 }
 
 /// Gets one that a version needs which runs, and that somebody has removed.
-pub(super) async fn pull_again(ready: &Ready, image: &str) -> Result<(), String> {
-    match pull(ready, image, &mut Budget::new(PULL_MAX_BYTES)).await {
+pub(super) async fn pull_again(shared: &Shared, ready: &Ready, image: &str) -> Result<(), String> {
+    match pull(shared, ready, image, &mut Budget::new(PULL_MAX_BYTES)).await {
         Err(NotPulled::Failed(problem) | NotPulled::TooLarge(problem)) => Err(problem),
         Ok(()) => Ok(()),
     }
 }
 
-async fn pull(ready: &Ready, image: &str, budget: &mut Budget) -> Result<(), NotPulled> {
+async fn pull(shared: &Shared, ready: &Ready, image: &str, budget: &mut Budget) -> Result<(), NotPulled> {
     tracing::info!(image, "pulling");
+    let mut floor = Floor::new(folder(shared, ready).await);
     let options = CreateImageOptions { from_image: Some(reference(image)), ..Default::default() };
     let pulling = async {
         let mut progress = pin!(ready.docker.create_image(Some(options), None, None));
@@ -72,6 +81,7 @@ async fn pull(ready: &Ready, image: &str, budget: &mut Budget) -> Result<(), Not
             budget
                 .hear(&step.map_err(failed)?)
                 .map_err(|exceeded| NotPulled::TooLarge(too_large(image, exceeded)))?;
+            floor.look().map_err(|problem| NotPulled::Failed(format!("{image} is given up: {problem}")))?;
         }
         Ok(())
     };
@@ -79,12 +89,14 @@ async fn pull(ready: &Ready, image: &str, budget: &mut Budget) -> Result<(), Not
         let why = format!("it took more than {} minutes", PULL.as_secs() / 60);
         NotPulled::Failed(errors::no_image(image, &why))
     };
-    tokio::time::timeout(PULL, pulling).await.map_err(late)?
+    timeout(PULL, pulling).await.map_err(late)?
 }
 
 /// Whether the image says that its root file system may be read-only.
 pub(super) async fn is_read_only(ready: &Ready, image: &str) -> Result<bool, Error> {
-    let labels = ready.docker.inspect_image(image).await?.config.and_then(|config| config.labels);
+    let inspecting = timeout(link::ANSWER, ready.docker.inspect_image(image));
+    let labels =
+        inspecting.await.unwrap_or(Err(Error::RequestTimeoutError))?.config.and_then(|config| config.labels);
     Ok(labels.unwrap_or_default().get(names::READ_ONLY).is_some_and(|said| said == "true"))
 }
 
@@ -130,20 +142,59 @@ pub(super) fn reference(image: &str) -> String {
     if has_tag { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// The file system of the engine's own folder; where that is not to be seen from here, as in a container, that of the
-/// state directory.
 async fn disk(shared: &Shared, ready: &Ready) -> Option<Disk> {
-    let root = ready.docker.info().await.ok().and_then(|info| info.docker_root_dir);
-    let of = |path: &Path| {
-        let (free_bytes, total_bytes) = (fs2::available_space(path).ok()?, fs2::total_space(path).ok()?);
-        Some(Disk { free_bytes, total_bytes })
-    };
-    root.and_then(|root| of(Path::new(&root))).or_else(|| of(&shared.settings.state))
+    space(&folder(shared, ready).await)
+}
+
+/// The engine's own folder; where that is not to be seen from here, as in a container, the state directory.
+async fn folder(shared: &Shared, ready: &Ready) -> PathBuf {
+    let root = timeout(link::ANSWER, ready.docker.info()).await.ok().and_then(Result::ok);
+    let root = root.and_then(|info| info.docker_root_dir).map(PathBuf::from);
+    root.filter(|root| space(root).is_some()).unwrap_or_else(|| shared.settings.state.clone())
+}
+
+/// How much room the file system of this folder has.
+fn space(folder: &Path) -> Option<Disk> {
+    let (free_bytes, total_bytes) = (fs2::available_space(folder).ok()?, fs2::total_space(folder).ok()?);
+    Some(Disk { free_bytes, total_bytes })
+}
+
+/// Looks at the disk while something comes: nobody says before what layers are once they are unpacked.
+struct Floor {
+    folder: PathBuf,
+    looked: Instant,
+}
+
+impl Floor {
+    fn new(folder: PathBuf) -> Self {
+        Self { folder, looked: Instant::now() }
+    }
+
+    /// What is wrong, if there is too little room now.
+    fn look(&mut self) -> Result<(), String> {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        space(&self.folder).map_or(Ok(()), |disk| disk.check(0))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_disk_is_looked_at_now_and_then_and_without_room_a_pull_ends() {
+        // It has no bytes at all, and none of them free.
+        let mut floor = Floor::new("/proc".into());
+        assert_eq!(floor.look(), Ok(()));
+        floor.looked = Instant::now() - LOOK_EVERY;
+        assert!(floor.look().is_err_and(|problem| problem.starts_with("no image is pulled, for 0 MiB of 0")));
+        floor.folder = "/nowhere".into();
+        floor.looked = Instant::now() - LOOK_EVERY;
+        assert_eq!(floor.look(), Ok(()));
+    }
 
     #[test]
     fn an_image_is_pulled_by_its_tag_or_digest_and_never_all_its_tags() {

@@ -38,7 +38,7 @@ pub(super) async fn make(
         let attempt = || create(shared, &ready, module, spec, spec_hash, (&name, number, secrets.as_deref()));
         let made = match attempt().await {
             Err(error) if errors::is_missing_image(&error) => {
-                images::pull_again(&ready, &spec.image).await?;
+                images::pull_again(shared, &ready, &spec.image).await?;
                 attempt().await
             }
             Err(error) if errors::is_conflict(&error) && is_ours(shared, &ready, &name).await => {

@@ -72,8 +72,10 @@ async fn follow(shared: &Shared, ready: &Ready) {
         match event {
             Ok(event) => {
                 if let Some((module, mut event)) = translate(&event) {
-                    if let module::Event::Exited { container, .. } = &event {
+                    if let module::Event::Exited { container, code } = &mut event {
                         shared.running.ended(container);
+                        // Labels of the image stand in the place of what the engine says in an event.
+                        *code = exit_code(ready, container).await.unwrap_or(*code);
                     }
                     if let module::Event::Removed { container } = &event {
                         shared.settings.credentials.gone(container);
@@ -112,6 +114,14 @@ async fn ask(shared: &Shared, ready: &Ready) -> Infallible {
             shared.tell(wiring::Event::Reconciler(event)).await;
         }
     }
+}
+
+/// How a container ended, by the engine's own account.
+async fn exit_code(ready: &Ready, container: &str) -> Option<i64> {
+    let inspected =
+        timeout(link::ANSWER, ready.docker.inspect_container(container, None)).await.ok()?.ok()?;
+    let state = inspected.state.filter(|state| state.running == Some(false))?;
+    state.exit_code
 }
 
 fn translate(message: &EventMessage) -> Option<(ModuleId, module::Event)> {

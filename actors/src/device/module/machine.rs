@@ -140,7 +140,7 @@ impl Machine for Module {
 impl Module {
     fn want(&mut self, wanted: Wanted, now: Time, out: &mut Effects<Effect>) {
         let changed = self.wanted.as_ref().is_none_or(|before| before.hash != wanted.hash);
-        let grace_ms = wanted.spec.stop_grace_ms;
+        let grace_ms = wanted.spec.grace_ms();
         self.image.clone_from(&wanted.spec.image);
         self.wanted = Some(wanted);
         // Whoever says so again has forgotten what it was told.

@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     OtherReleases,
     #[error("a release has the name `{}`, which no Compose file could give: have it made by `wayside apply`", .0.escape_debug())]
     BadName(String),
+    #[error("{0} has {1}, which no Compose file could give: have the release made by `wayside apply`")]
+    BadModule(String, String),
     #[error("it has {0} workloads, and a device runs at most {WORKLOADS}: remove one first")]
     TooMany(usize),
     #[error("workload {0} does not list this device among its members: apply the workload anew")]
@@ -80,6 +82,10 @@ pub(super) fn check_whole(device: DeviceId, offered: &Held) -> Result<(), Refusa
     }
     if let Some(name) = offered.releases.iter().find_map(|release| bad_name(&release.workload)) {
         return Err(Refusal::BadName(name.chars().take(64).collect()));
+    }
+    let mut modules = offered.releases.iter().flat_map(|release| &release.workload.modules);
+    if let Some((module, flaw)) = modules.find_map(|(name, spec)| Some((name, spec.flaw()?))) {
+        return Err(Refusal::BadModule(module.clone(), flaw.chars().take(100).collect()));
     }
     for reference in &assignment.releases {
         if reference.members.iter().all(|member| member.device != device) {

@@ -1,7 +1,7 @@
 //! Who has a port of the device that several workloads publish: the one of the highest priority. The others are left out as a
 //! whole, before an engine would have to say so of one of their modules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use wayside_config::workload::{PortMapping, Workload};
 
@@ -38,9 +38,14 @@ fn ports(workload: &Workload) -> impl Iterator<Item = (&str, &PortMapping)> {
 
 /// Whether one listener leaves no room for the other.
 fn overlap(one: &PortMapping, other: &PortMapping) -> bool {
-    let is_any = |port: &PortMapping| port.host_ip.as_deref().is_none_or(|ip| matches!(ip, "0.0.0.0" | "::"));
+    // However it is written.
+    let address = |port: &PortMapping| {
+        port.host_ip.as_ref().and_then(|ip| ip.parse().ok()).map(|ip: IpAddr| ip.to_canonical())
+    };
+    let (ours, theirs) = (address(one), address(other));
+    let is_any = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
     (one.host_port, one.udp) == (other.host_port, other.udp)
-        && (is_any(one) || is_any(other) || one.host_ip == other.host_ip)
+        && (is_any(ours) || is_any(theirs) || ours == theirs)
 }
 
 fn describe(ours: (&Workload, &str), port: &PortMapping, theirs: (&Workload, &str)) -> String {
@@ -67,6 +72,9 @@ mod tests {
         assert!(
             overlap(&all, &one) && overlap(&one, &port(Some("0.0.0.0"), 80, false)) && overlap(&one, &one)
         );
+        for (a, b) in [("10.0.0.1", "::ffff:10.0.0.1"), ("10.0.0.1", "::ffff:0.0.0.0"), ("::1", "0:0::1")] {
+            assert!(overlap(&port(Some(a), 80, false), &port(Some(b), 80, false)), "{a} {b}");
+        }
         for (a, b) in [(&one, &two), (&all, &port(None, 80, true)), (&all, &port(None, 81, false))] {
             assert!(!overlap(a, b) && !overlap(b, a), "{a:?} {b:?}");
         }

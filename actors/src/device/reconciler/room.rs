@@ -18,7 +18,10 @@ pub struct Disk {
 
 impl Disk {
     /// Whether so many bytes may be pulled; 0 for what is not known.
-    pub(super) fn check(self, pull_bytes: u64) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// In words, when there is less room than has to be.
+    pub fn check(self, pull_bytes: u64) -> Result<(), String> {
         let least = FREE_MIN_BYTES.max(self.total_bytes / 100 * FREE_MIN_PERCENT);
         if self.free_bytes >= least.saturating_add(pull_bytes) {
             return Ok(());

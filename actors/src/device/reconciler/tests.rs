@@ -4,6 +4,7 @@ mod labels;
 mod order;
 mod ports;
 mod pulling;
+mod refused;
 mod restarts;
 mod updates;
 mod whole;
@@ -182,33 +183,6 @@ fn desired_state_is_persisted_before_anything_is_told() {
     assert!(!steps.iter().any(|step| matches!(step, Step::Persist(Effect::Save(_)))));
     let steps = at(&mut with(floors), 0, event(document(1, &[]), true));
     assert!(steps.iter().all(|step| !matches!(step, Step::Persist(_))));
-}
-
-#[test]
-fn names_that_could_be_paths_are_refused_whoever_signed_them() {
-    for bad in ["../../etc/passwd", "..", "", "a/b", "A", "a\0"] {
-        let mut named = release("plant", 1, "sensor");
-        named.workload.name = bad.into();
-        assert!(!is_taken(&mut fresh(), event(document(1, &[named]), false), "no Compose file could give"));
-        let mut module = release("plant", 1, "sensor");
-        module.workload.modules.insert(bad.into(), spec("sensor"));
-        assert!(!is_taken(&mut fresh(), event(document(1, &[module]), false), "no Compose file could give"));
-        let mut twin = release("plant", 1, "sensor");
-        twin.workload.twins.insert(bad.into(), "{}".to_owned().try_into().unwrap());
-        assert!(!is_taken(&mut fresh(), event(document(1, &[twin]), false), "no Compose file could give"));
-    }
-    assert!(is_taken(&mut fresh(), plant(1), ""));
-}
-
-#[test]
-fn a_device_takes_no_more_workloads_than_it_may_have() {
-    use wayside_config::limits::WORKLOADS;
-    let of = |count: usize| {
-        let releases: Vec<_> = (0..count).map(|n| release(&format!("w{n:03}"), 1, "sensor")).collect();
-        event(document(1, &releases), false)
-    };
-    assert!(!is_taken(&mut fresh(), of(WORKLOADS + 1), "at most 100"));
-    assert!(is_taken(&mut fresh(), of(WORKLOADS), ""));
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn wrong_ones_are_refused_with_what_is_right() {
         (r#"{ test: ["CMD"] }"#, "5:26 `test` is no health check"),
         (r#"{ test: ["NONE", "x"] }"#, "5:26 `test` is no health check"),
         ("{ test: ' ' }", "5:26 ` ` is not a valid `test`"),
-        ("{ interval: 0s }", "5:30 `0s` is not a valid `interval` | write a duration from 1ms to 24h"),
+        ("{ interval: 0s }", "5:30 `0s` is not a valid `interval` | write a duration from 1s to 24h"),
         ("{ retries: 0 }", "5:29 `0` is not a valid `retries` | write a number from 1 to 1000"),
         ("{ disable: true, test: probe }", "5:20 `disable` is set, and so is what it disables"),
         ("{ tests: probe }", "5:20 unknown key `tests` in `healthcheck` | did you mean `test`?"),
