@@ -37,16 +37,16 @@ pub enum MeshEvent {
         /// Its key.
         device: DeviceId,
     },
-    /// Messages for this device, from who proved to have sent them (see [`crate::pair`]), as with all that follow.
+    /// Messages for this device, from who sealed them for it (see [`crate::pair`]), as with all that follow.
     Batch {
-        /// Who has sent it, which it proved.
+        /// Who has sent it.
         from: DeviceId,
         /// What.
         batch: Batch,
     },
     /// Messages of a best-effort route for this device.
     Live {
-        /// Who has sent them, which it proved.
+        /// Who has sent them.
         from: DeviceId,
         /// `workload/route`.
         route: String,
@@ -55,14 +55,14 @@ pub enum MeshEvent {
     },
     /// Messages of this device are stored elsewhere.
     Confirm {
-        /// Who has stored them, which it proved.
+        /// Who has stored them.
         from: DeviceId,
         /// How far.
         confirm: Confirm,
     },
     /// What operators signed for this device while it was away: it proves itself.
     Desired {
-        /// Who kept it, which it proved.
+        /// Who kept it.
         from: DeviceId,
         /// What.
         desired: Desired,

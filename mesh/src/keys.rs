@@ -1,5 +1,5 @@
 //! The key space of the mesh. Links prove that members are at both ends, and not which of them wrote what goes over. What goes to
-//! one device is proven by whoever is named in `to/.../<from>` (see [`crate::pair`]), and requests and replies are signed;
+//! one device is sealed for it by whoever is named in `to/.../<from>` (see [`crate::pair`]), and requests and replies are signed;
 //! the liveliness tokens are a member's claim.
 //!
 //! ```text
@@ -83,7 +83,7 @@ pub fn inbox(device: &DeviceId) -> String {
     format!("wayside/v1/to/{device}/*/*")
 }
 
-/// What came on a key of the inbox, and who says to have sent it: to be proven yet.
+/// What came on a key of the inbox, and who says to have sent it: the seal tells.
 #[must_use]
 pub fn parse_inbox(key: &str) -> Option<(Kind, DeviceId)> {
     let mut chunks = key.strip_prefix("wayside/v1/to/")?.split('/');

@@ -1,8 +1,13 @@
-//! What one device sends another, through whichever others: proven to come from the one, and to be for the other.
+//! What one device sends another, through whichever others: sealed so that it can come from the one only, and be read by the other only.
 //!
 //! Links prove keys at both their ends, and a message may go over several, or over that of a member who writes another's name on it. So each
-//! ends with a code that sender and receiver alone can make: HMAC-SHA256 (RFC 2104), under a key that HKDF-SHA256 (RFC 5869) derives,
-//! for one direction, from the secret that the two devices' keys have in common.
+//! is sealed with AES-256-GCM (NIST SP 800-38D) under a key of its own, which is never used twice: HMAC-SHA256 (RFC 2104) of a random salt and of
+//! what kind of message it is, under a key that HKDF-SHA256 (RFC 5869) derives, for one direction, from the secret that the two devices'
+//! keys have in common.
+//!
+//! ```text
+//! ciphertext, tag 16, salt 16
+//! ```
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +17,10 @@ use std::{
 
 use bytes::Bytes;
 use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
     hkdf,
     hmac::{self, HMAC_SHA256},
 };
-use subtle::ConstantTimeEq;
 use wayside_config::{identity::DeviceId, signer::Agree};
 
 use crate::keys::Kind;
@@ -24,8 +29,13 @@ use crate::keys::Kind;
 #[derive(Clone)]
 pub struct OwnKey(Arc<dyn Agree + Send + Sync>);
 
-/// What a message ends with.
-pub const PROOF_BYTES: usize = 32;
+/// How much longer sealing makes a message.
+pub const SEAL_BYTES: usize = TAG_BYTES + SALT_BYTES;
+
+const TAG_BYTES: usize = 16;
+
+/// As long as no two of 2^64 messages are to share one.
+const SALT_BYTES: usize = 16;
 
 /// Others whose keys are remembered: as many as the mesh has neighbours. Members may claim any, and then they are derived anew.
 const REMEMBERED: usize = 1024;
@@ -63,19 +73,30 @@ impl Pairs {
         Self { own, keys: Arc::default() }
     }
 
-    /// Appends the proof that `payload` is this device's to `to`. `false` when no key is `to`'s.
-    pub(crate) fn prove(&self, to: &DeviceId, kind: Kind, payload: &mut Vec<u8>) -> bool {
+    /// Seals `payload`, in place, as this device's to `to`. `false` when no key is `to`'s, or there is no randomness.
+    pub(crate) fn seal(&self, to: &DeviceId, kind: Kind, payload: &mut Vec<u8>) -> bool {
         let Some(pair) = self.with(to) else { return false };
-        let proof = proof(&pair.to, kind, payload);
-        payload.extend_from_slice(proof.as_ref());
+        let mut salt = [0; SALT_BYTES];
+        if getrandom::fill(&mut salt).is_err() {
+            return false;
+        }
+        let Some(key) = key_of(&pair.to, kind, &salt) else { return false };
+        let Ok(tag) = key.seal_in_place_separate_tag(only_nonce(), Aad::empty(), payload) else {
+            return false;
+        };
+        payload.extend_from_slice(tag.as_ref());
+        payload.extend_from_slice(&salt);
         true
     }
 
-    /// What `from` has sent this device, without its proof; `None` when it has not.
-    pub(crate) fn proven(&self, from: &DeviceId, kind: Kind, mut sealed: Bytes) -> Option<Bytes> {
-        let shown = sealed.split_off(sealed.len().checked_sub(PROOF_BYTES)?);
-        let proof = proof(&self.with(from)?.from, kind, &sealed);
-        bool::from(proof.as_ref().ct_eq(&shown)).then_some(sealed)
+    /// What `from` has sealed for this device, opened in place; `None` when it has not.
+    pub(crate) fn open(&self, from: &DeviceId, kind: Kind, mut sealed: Vec<u8>) -> Option<Bytes> {
+        let (_, salt) = sealed.split_last_chunk::<SALT_BYTES>()?;
+        let key = key_of(&self.with(from)?.from, kind, salt)?;
+        sealed.truncate(sealed.len() - SALT_BYTES);
+        let length = key.open_in_place(only_nonce(), Aad::empty(), &mut sealed).ok()?.len();
+        sealed.truncate(length);
+        Some(sealed.into())
     }
 
     fn with(&self, other: &DeviceId) -> Option<Arc<Pair>> {
@@ -99,13 +120,19 @@ impl Pairs {
     }
 }
 
-fn proof(key: &hmac::Key, kind: Kind, payload: &[u8]) -> hmac::Tag {
+/// The key of one message.
+fn key_of(key: &hmac::Key, kind: Kind, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
     let mut context = hmac::Context::with_key(key);
     // No kind's name has a zero.
     context.update(kind.as_str().as_bytes());
     context.update(&[0]);
-    context.update(payload);
-    context.sign()
+    context.update(salt);
+    UnboundKey::new(&AES_256_GCM, context.sign().as_ref()).ok().map(LessSafeKey::new)
+}
+
+/// A key that seals one message has one nonce.
+fn only_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
 }
 
 /// Without what is secret.
@@ -134,26 +161,28 @@ mod tests {
         (Pairs::new(OwnKey::new(key.clone())), key.key())
     }
 
-    fn sealed(by: &Pairs, to: &DeviceId, kind: Kind, payload: &[u8]) -> Bytes {
+    fn sealed(by: &Pairs, to: &DeviceId, kind: Kind, payload: &[u8]) -> Vec<u8> {
         let mut sealed = payload.to_vec();
-        assert!(by.prove(to, kind, &mut sealed));
-        sealed.into()
+        assert!(by.seal(to, kind, &mut sealed));
+        sealed
     }
 
     #[test]
-    fn one_device_proves_to_one_other_what_it_sends() {
+    fn what_one_device_sends_comes_from_it_alone_and_one_other_reads_it() {
         let ((a, id_a), (b, id_b), (c, id_c)) = (pairs(1), pairs(2), pairs(3));
         for payload in [&b""[..], b"hello", &[7; 70_000]] {
             let sent = sealed(&a, &id_b, Kind::Batch, payload);
-            assert_eq!(sent.len(), payload.len() + PROOF_BYTES);
-            assert_eq!(b.proven(&id_a, Kind::Batch, sent.clone()).as_deref(), Some(payload));
+            assert_eq!(sent.len(), payload.len() + SEAL_BYTES);
+            assert_eq!(b.open(&id_a, Kind::Batch, sent.clone()).as_deref(), Some(payload));
+            assert!(payload.is_empty() || !sent.windows(payload.len()).any(|part| part == payload));
+            assert_ne!(sealed(&a, &id_b, Kind::Batch, payload), sent, "each has its own key");
             // In another's name, as something else, to somebody else, and back to where it came from.
-            assert_eq!(b.proven(&id_c, Kind::Batch, sent.clone()), None);
-            assert_eq!(b.proven(&id_a, Kind::Live, sent.clone()), None);
-            assert_eq!(c.proven(&id_a, Kind::Batch, sent.clone()), None);
-            assert_eq!(a.proven(&id_b, Kind::Batch, sent), None);
+            assert_eq!(b.open(&id_c, Kind::Batch, sent.clone()), None);
+            assert_eq!(b.open(&id_a, Kind::Live, sent.clone()), None);
+            assert_eq!(c.open(&id_a, Kind::Batch, sent.clone()), None);
+            assert_eq!(a.open(&id_b, Kind::Batch, sent), None);
             let forged = sealed(&c, &id_b, Kind::Batch, payload);
-            assert_eq!(b.proven(&id_a, Kind::Batch, forged), None);
+            assert_eq!(b.open(&id_a, Kind::Batch, forged), None);
         }
     }
 
@@ -164,10 +193,10 @@ mod tests {
         for at in 0..sent.len() {
             let mut changed = sent.to_vec();
             changed[at] ^= 1;
-            assert_eq!(b.proven(&id_a, Kind::Confirm, changed.into()), None, "byte {at}");
+            assert_eq!(b.open(&id_a, Kind::Confirm, changed), None, "byte {at}");
         }
         for length in 0..sent.len() {
-            assert_eq!(b.proven(&id_a, Kind::Confirm, sent.slice(..length)), None, "{length} bytes");
+            assert_eq!(b.open(&id_a, Kind::Confirm, sent[..length].to_vec()), None, "{length} bytes");
         }
     }
 
@@ -180,11 +209,11 @@ mod tests {
             SigningKey::from_bytes(&bytes).key()
         };
         for seed in 0..REMEMBERED as u16 + 10 {
-            assert_eq!(a.proven(&real(seed), Kind::Live, Bytes::from_static(&[0; 40])), None);
+            assert_eq!(a.open(&real(seed), Kind::Live, vec![0; 40]), None);
         }
         assert_eq!(a.keys.lock().unwrap().len(), 10);
         // What is no key is not remembered at all.
-        assert_eq!(a.proven(&DeviceId::from_bytes([2; 32]), Kind::Live, Bytes::from_static(&[0; 40])), None);
+        assert_eq!(a.open(&DeviceId::from_bytes([2; 32]), Kind::Live, vec![0; 40]), None);
         assert_eq!(a.keys.lock().unwrap().len(), 10);
     }
 }

@@ -1,7 +1,7 @@
 //! What devices of a site say to each other, as bytes. Pure: no session, no clock.
 //!
-//! Every payload begins with [`VERSION`]; what it is follows from the key it came on (see [`crate::keys`]). A proof of who sent it
-//! follows it (see [`crate::pair`]).
+//! Every payload begins with [`VERSION`]; what it is follows from the key it came on (see [`crate::keys`]). It goes
+//! sealed, from one device for one other (see [`crate::pair`]).
 //! Limits are checked before anything is allocated.
 
 #[cfg(any(test, fuzzing))]

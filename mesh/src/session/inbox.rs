@@ -1,12 +1,10 @@
 //! What comes in: from Zenoh's threads into the device's bounded channel, decoded and within limits.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
-use bytes::Bytes;
 use wayside_config::{identity::DeviceId, limits::SEALED_BYTES};
 use zenoh::{
     bytes::ZBytes,
@@ -19,7 +17,7 @@ use crate::{
     event::{ControlRequest, EventSender, MeshEvent},
     keys::{self, Kind},
     lost::Lost,
-    pair::{PROOF_BYTES, Pairs},
+    pair::{Pairs, SEAL_BYTES},
     wire,
 };
 
@@ -56,11 +54,11 @@ impl Inbox {
             Kind::Confirm => wire::CONFIRM_BYTES,
             Kind::Desired => wire::DESIRED_BYTES,
         };
-        if len > limit + PROOF_BYTES {
+        if len > limit + SEAL_BYTES {
             return self.malformed("its size", sample.key_expr().as_str(), len);
         }
-        let Some(payload) = self.pairs.proven(&from, kind, to_bytes(sample.payload())) else {
-            return self.malformed("its proof", sample.key_expr().as_str(), len);
+        let Some(payload) = self.pairs.open(&from, kind, sample.payload().to_bytes().into_owned()) else {
+            return self.malformed("its seal", sample.key_expr().as_str(), len);
         };
         let event = match kind {
             Kind::Batch => wire::decode_batch(payload).map(|batch| MeshEvent::Batch { from, batch }),
@@ -158,13 +156,6 @@ impl Inbox {
     fn malformed(&self, what: &str, key: &str, len: usize) {
         self.counters.malformed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(what, key, len, "refused what came from the mesh");
-    }
-}
-
-fn to_bytes(payload: &ZBytes) -> Bytes {
-    match payload.to_bytes() {
-        Cow::Borrowed(slice) => Bytes::copy_from_slice(slice),
-        Cow::Owned(vec) => vec.into(),
     }
 }
 

@@ -142,7 +142,7 @@ impl Outbox {
         self.shared.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The keys that what goes out is proven with, and what comes in.
+    /// The keys that what goes out is sealed with, and what comes in.
     pub(crate) fn pairs(&self) -> Pairs {
         self.shared.pairs.clone()
     }
@@ -207,8 +207,8 @@ impl Shared {
             Outgoing::Confirm(to, confirm) => (to, Kind::Confirm, wire::encode_confirm(confirm)),
             Outgoing::Desired(to, desired) => (to, Kind::Desired, wire::encode_desired(desired)),
         };
-        if !self.pairs.prove(to, kind, &mut payload) {
-            tracing::debug!(to = %to.short(), ?kind, "not sent on the mesh: that is no device's key");
+        if !self.pairs.seal(to, kind, &mut payload) {
+            tracing::debug!(to = %to.short(), ?kind, "not sent on the mesh: that is no device's key, or there is no randomness");
             return None;
         }
         let put = session

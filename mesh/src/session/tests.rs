@@ -163,7 +163,7 @@ async fn no_member_sends_in_another_members_name() {
     let (b, mut of_b) = open(2, 17473);
     let (c, mut of_c) = open(3, 17473);
     tokio::join!(seen(&mut of_a, 2), seen(&mut of_b, 3), seen(&mut of_c, 2));
-    // Whoever has the key of 3 writes the name of 1 on messages and confirmations, proven as well as it can.
+    // Whoever has the key of 3 writes the name of 1 on messages and confirmations, sealed as well as it can.
     let session = c.outbox.session().unwrap();
     let pairs = Pairs::new(OwnKey::new(secret(3)));
     let confirm = wire::encode_confirm(&Confirm { route: "w/r".into(), epoch: 1, upto: 9 });
@@ -173,9 +173,9 @@ async fn no_member_sends_in_another_members_name() {
         (Kind::Live, wire::encode_live("w/r", &batch().messages[0], &[])),
     ];
     for (kind, payload) in &forged {
-        let mut proven = payload.clone();
-        assert!(pairs.prove(&device(2), *kind, &mut proven));
-        for payload in [payload.clone(), proven] {
+        let mut sealed = payload.clone();
+        assert!(pairs.seal(&device(2), *kind, &mut sealed));
+        for payload in [payload.clone(), sealed] {
             session.put(keys::to(&device(2), *kind, &device(1)), payload).await.unwrap();
         }
     }
