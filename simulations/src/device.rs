@@ -137,10 +137,10 @@ impl Device {
 
     /// Passes on what the engine did: to the daemon that asked, to its event stream, to the module.
     fn engine_did(&mut self, outcome: Outcome, asked: Option<u32>, nature: &mut Nature) {
-        let Outcome { answer, exited, started, stopped } = outcome;
+        let Outcome { answers, exited, started, stopped } = outcome;
         if let Some(daemon) = &mut self.daemon {
-            let answer = answer.filter(|_| asked == Some(daemon.life()));
-            for event in answer.into_iter().chain(exited) {
+            let heard = asked == Some(daemon.life());
+            for event in answers.into_iter().filter(|_| heard).chain(exited) {
                 daemon.tell(event, &mut self.host, nature);
             }
         }

@@ -123,7 +123,7 @@ pub enum Engine {
         /// The images.
         images: Vec<String>,
     },
-    /// Get these images; answered by `reconciler::Event::Pulled`.
+    /// Get these images; answered by `reconciler::Event::Got` as each comes, and by `Pulled`.
     Pull {
         /// For this workload.
         workload: String,

@@ -76,16 +76,18 @@ pub enum Event {
         /// What it has, or why that is not known.
         found: Result<Images, String>,
     },
+    /// An image that was missing was got. Told of each as it comes, for a pull may be given up.
+    Got {
+        /// By its name in releases.
+        image: String,
+    },
     /// The engine's answer to `Pull`.
     Pulled {
         /// From the request.
         workload: String,
         /// From the request.
         images: Vec<String>,
-        /// In words what went wrong, with what to do.
-        /// Those of them that are there now: all, unless one was not got.
-        got: Vec<String>,
-        /// Whether all are.
+        /// Whether all are there.
         result: Result<(), NotPulled>,
     },
     /// The engine's answer to `Space`.

@@ -12,7 +12,10 @@ use bollard::{
 };
 use futures_util::StreamExt;
 use tokio::time::timeout;
-use wayside_actors::device::reconciler::{Disk, Images, NotPulled};
+use wayside_actors::device::{
+    reconciler::{self, Disk, Images, NotPulled},
+    wiring,
+};
 use wayside_config::limits::PULL_MAX_BYTES;
 
 use super::{
@@ -45,18 +48,11 @@ pub(super) async fn look(shared: &Shared, images: &[String]) -> Result<Images, S
 }
 
 /// Gets them, one after the other: the link is one. For all of them no more than so many bytes are downloaded.
-/// What was got is put in `got`, also when another one fails.
-pub(super) async fn pull_all(
-    shared: &Shared,
-    images: &[String],
-    max_bytes: u64,
-    got: &mut Vec<String>,
-) -> Result<(), NotPulled> {
+pub(super) async fn pull_all(shared: &Shared, images: &[String], max_bytes: u64) -> Result<(), NotPulled> {
     let ready = shared.engine().map_err(NotPulled::Failed)?;
     let mut budget = Budget::new(max_bytes);
     for image in images {
         pull(shared, &ready, image, &mut budget).await?;
-        got.push(image.clone());
     }
     Ok(())
 }
@@ -89,7 +85,9 @@ async fn pull(shared: &Shared, ready: &Ready, image: &str, budget: &mut Budget) 
         let why = format!("it took more than {} minutes", PULL.as_secs() / 60);
         NotPulled::Failed(errors::no_image(image, &why))
     };
-    timeout(PULL, pulling).await.map_err(late)?
+    timeout(PULL, pulling).await.map_err(late)??;
+    shared.tell(wiring::Event::Reconciler(reconciler::Event::Got { image: image.to_owned() })).await;
+    Ok(())
 }
 
 /// Whether the image says that its root file system may be read-only.

@@ -88,9 +88,8 @@ async fn perform(shared: &Arc<Shared>, command: io::Engine) {
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
         io::Engine::Pull { workload, images, max_bytes } => {
-            let mut got = Vec::new();
-            let result = images::pull_all(shared, &images, max_bytes, &mut got).await;
-            let event = reconciler::Event::Pulled { workload, images, got, result };
+            let result = images::pull_all(shared, &images, max_bytes).await;
+            let event = reconciler::Event::Pulled { workload, images, result };
             return shared.tell(wiring::Event::Reconciler(event)).await;
         }
         io::Engine::Space => {

@@ -36,8 +36,8 @@ enum State {
 
 /// What came of an engine's step, for the daemon and for the module.
 pub(super) struct Outcome {
-    /// Told to the daemon that asked.
-    pub(super) answer: Option<Event>,
+    /// Told to the daemon that asked, in this order.
+    pub(super) answers: Vec<Event>,
     /// Told to whichever daemon runs, from the engine's event stream.
     pub(super) exited: Option<Event>,
     /// The module's new run; `None` with `stopped`.
@@ -77,15 +77,17 @@ impl Engine {
             }
             InEngine::Pull { workload, images } => {
                 const FAILS_PER_MILLE: u64 = 200;
-                let (got, result) = if random.chance(FAILS_PER_MILLE) {
+                let (got, result): (&[String], _) = if random.chance(FAILS_PER_MILLE) {
                     let problem = "the registry is away: nothing to do, it is tried again";
-                    (Vec::new(), Err(NotPulled::Failed(problem.into())))
+                    (&[], Err(NotPulled::Failed(problem.into())))
                 } else {
                     self.images.extend(images.iter().cloned());
-                    (images.clone(), Ok(()))
+                    (&images, Ok(()))
                 };
-                let event = reconciler::Event::Pulled { workload, images, got, result };
-                Outcome::answer(Event::Reconciler(event))
+                let got = got.iter().map(|image| reconciler::Event::Got { image: image.clone() });
+                let mut answers: Vec<_> = got.map(Event::Reconciler).collect();
+                answers.push(Event::Reconciler(reconciler::Event::Pulled { workload, images, result }));
+                Outcome { answers, exited: None, started: None, stopped: None }
             }
             InEngine::Create { module, spec, spec_hash } => {
                 const FAILS_PER_MILLE: u64 = 10;
@@ -121,7 +123,7 @@ impl Engine {
                 Outcome { stopped, ..Outcome::answer(answer) }
             }
             InEngine::RemoveOrphan { container } => {
-                Outcome { answer: None, exited: None, started: None, stopped: self.remove(&container) }
+                Outcome { answers: Vec::new(), exited: None, started: None, stopped: self.remove(&container) }
             }
         }
     }
@@ -182,7 +184,7 @@ impl Engine {
         let module = container.module.clone();
         let event = module::Event::Exited { container: id.to_string(), code };
         let exited = Some(Event::Module(module.clone(), event));
-        Some(Outcome { answer: None, exited, started: None, stopped: Some(module) })
+        Some(Outcome { answers: Vec::new(), exited, started: None, stopped: Some(module) })
     }
 
     fn remove(&mut self, container: &str) -> Option<ModuleId> {
@@ -201,8 +203,8 @@ impl Container {
 }
 
 impl Outcome {
-    const fn answer(answer: Event) -> Self {
-        Self { answer: Some(answer), exited: None, started: None, stopped: None }
+    fn answer(answer: Event) -> Self {
+        Self { answers: vec![answer], exited: None, started: None, stopped: None }
     }
 }
 

@@ -15,9 +15,9 @@ impl Pulled {
         self.0.keys().map(String::as_str)
     }
 
-    /// These were missing, and were got.
-    pub(super) fn got(&mut self, images: &[String]) {
-        self.0.extend(images.iter().map(|image| (image.clone(), None)));
+    /// This one was missing, and was got.
+    pub(super) fn got(&mut self, image: String) {
+        self.0.insert(image, None);
     }
 
     /// It is gone, or somebody else's now.
@@ -62,7 +62,7 @@ mod tests {
 
     fn pulled(images: &[&str]) -> Pulled {
         let mut pulled = Pulled::default();
-        pulled.got(&images.iter().map(|image| (*image).to_owned()).collect::<Vec<_>>());
+        images.iter().for_each(|image| pulled.got((*image).to_owned()));
         pulled
     }
 
@@ -86,7 +86,7 @@ mod tests {
     fn on_a_full_disk_all_go_that_nothing_needs_the_oldest_first() {
         let mut pulled = pulled(&["b", "c"]);
         pulled.sweep(&BTreeSet::from(["c"]), ROOM, 1, 1_000);
-        pulled.got(&["a".into()]);
+        pulled.got("a".into());
         pulled.sweep(&BTreeSet::from(["c"]), ROOM, 2, 1_000);
         assert_eq!(pulled.sweep(&BTreeSet::from(["c"]), FULL, 3, 1_000), ["b", "a"]);
     }

@@ -176,8 +176,8 @@ impl Machine for Reconciler {
             }
             Event::Space { disk, wall_ms } => self.sweep(disk, wall_ms, out),
             Event::ImageGone { image } => self.image_gone(&image, out),
-            Event::Pulled { workload, images, got, result } => {
-                self.got(&got, out);
+            Event::Got { image } => self.got(image, out),
+            Event::Pulled { workload, images, result } => {
                 self.course(&workload, now, out, |course, acts| course.pulled(&images, result, now, acts));
             }
             Event::Time { wall_ms } => self.decide(wall_ms, now, out),

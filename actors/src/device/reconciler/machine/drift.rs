@@ -48,6 +48,7 @@ impl Touched {
             | Event::EngineLost { .. }
             | Event::Woken => Self::All,
             Event::Space { .. }
+            | Event::Got { .. }
             | Event::ImageGone { .. }
             | Event::RouterRestarted
             | Event::HealthRestarted => Self::Nothing,

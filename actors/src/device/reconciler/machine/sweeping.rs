@@ -28,10 +28,10 @@ impl Reconciler {
         }
     }
 
-    /// These images were missing, and were got.
-    pub(super) fn got(&mut self, images: &[String], out: &mut Effects<Effect>) {
+    /// This image was missing, and was got.
+    pub(super) fn got(&mut self, image: String, out: &mut Effects<Effect>) {
         let before = self.pulled.clone();
-        self.pulled.got(images);
+        self.pulled.got(image);
         self.keep_pulled(&before, out);
     }
 

@@ -182,7 +182,7 @@ fn images_that_went_while_it_was_held_back_are_got_again() {
             .iter()
             .any(|effect| matches!(effect, Effect::Pull { images, .. } if *images == missing))
     );
-    let (workload, got) = ("plant".to_owned(), missing.clone());
-    device.tell(Event::Pulled { workload, images: missing, got, result: Ok(()) });
+    device.tell(Event::Got { image: "sensor:3".into() });
+    device.tell(Event::Pulled { workload: "plant".into(), images: missing, result: Ok(()) });
     assert_eq!(device.status("plant").version, 3);
 }

@@ -32,11 +32,11 @@ fn what_is_larger_than_was_signed_is_not_got_again_and_again() {
     let max_bytes = 100 * MIB;
     let pull = Effect::Pull { workload: "plant".into(), images: missing.clone(), max_bytes };
     assert!(device.effects.contains(&pull));
-    // The one that came is the device's own, and goes when nothing needs it.
     let result = Err(NotPulled::TooLarge("101 MiB".into()));
-    let got = vec!["pump".to_owned()];
-    device.tell(Event::Pulled { workload: "plant".into(), images: missing.clone(), got, result });
-    assert!(device.pulled.images().eq(["pump"]));
+    // The one that came is the device's own, and goes when nothing needs it.
+    device.tell(Event::Got { image: "pump".into() });
+    assert!(device.pulled.images().eq(["pump"]), "also when nobody waits for the others any more");
+    device.tell(Event::Pulled { workload: "plant".into(), images: missing.clone(), result });
     assert!(device.status("plant").problem.contains("version 3 of plant waits: 101 MiB; version 2 runs on"));
     device.pass(24 * 60 * 60 * 1000);
     device.tell(Event::EngineBack);

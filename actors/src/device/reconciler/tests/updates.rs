@@ -46,7 +46,7 @@ fn nothing_of_the_version_that_runs_is_touched_until_all_images_are_there() {
     assert!(device.effects.contains(&pull));
     let pulled = |result| {
         let (workload, images) = (workload.clone(), missing.clone());
-        Event::Pulled { workload, images, got: Vec::new(), result }
+        Event::Pulled { workload, images, result }
     };
     device.tell(pulled(Err(NotPulled::Failed("no route to host".into()))));
     assert!(device.status("plant").problem.contains("version 3 of plant waits: no route to host"));

@@ -20,11 +20,13 @@ impl World {
         } else if let Effect::Pull { workload, images, max_bytes: _ } = effect {
             // Of several, the first may come and another one not.
             let come = if fails { images.len() / 2 } else { images.len() };
-            let got = images[..come].to_vec();
-            self.images.extend(got.iter().cloned());
-            self.got.extend(got.iter().cloned());
+            for image in &images[..come] {
+                self.images.insert(image.clone());
+                self.got.insert(image.clone());
+                self.told.push_back(Told::Reconciler(Event::Got { image: image.clone() }));
+            }
             let result = if fails { Err(NotPulled::Failed(problem())) } else { Ok(()) };
-            Event::Pulled { workload, images, got, result }
+            Event::Pulled { workload, images, result }
         } else if let Effect::Space = effect {
             let free_bytes = if fails { 0 } else { 1 << 30 };
             Event::Space { disk: Some(Disk { free_bytes, total_bytes: 1 << 30 }), wall_ms: self.now }
