@@ -72,7 +72,7 @@ fn routes() -> RouteTable {
     let route = Route { buffer_bytes, when_full, ..Route::new("site", "sensor", "data", to) };
     let member = |number| Member { device: id(number), name: format!("d{number}"), labels: BTreeMap::new() };
     let members = vec![member(1), member(2)];
-    let workload = WorkloadRoutes { routes: vec![route], members, granted: BTreeMap::new() };
+    let workload = WorkloadRoutes { routes: vec![route], members, ..WorkloadRoutes::default() };
     RouteTable { workloads: BTreeMap::from([("plant".into(), workload)]) }
 }
 

@@ -12,7 +12,7 @@ mod retained;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct WorkloadRoutes {
     pub routes: Vec<Route>,
     /// This device is one of them.
     pub members: Members,
+    /// Who publishes and is delivered to here: its modules and leaves. What is remembered of others is forgotten.
+    #[serde(default)]
+    pub clients: BTreeSet<String>,
     /// Filters of what leaves may publish besides what routes take from them, by leaf.
     #[serde(default)]
     pub granted: BTreeMap<String, Vec<String>>,

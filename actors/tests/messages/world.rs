@@ -290,6 +290,7 @@ pub fn routes(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
     let workload = WorkloadRoutes {
         routes: vec![route("site", Destination::Site("detector".into())), route("up", Destination::Cloud)],
         members: vec![member(0), member(1)],
+        clients: ["sensor", "detector"].map(Into::into).into(),
         granted: BTreeMap::new(),
     };
     RouteTable { workloads: BTreeMap::from([("plant".into(), workload)]) }

@@ -8,6 +8,7 @@ mod exactly_once;
 mod flight;
 mod lane;
 mod live;
+mod retained;
 #[cfg(test)]
 mod tests;
 
@@ -122,46 +123,6 @@ impl Outbox {
         self.live.push(route, parcel);
         while let Some((route, _)) = self.live.pop_beyond() {
             self.lose(&route);
-        }
-    }
-
-    /// Takes a message that was retained, for a new subscription.
-    pub(super) fn take_retained(&mut self, parcel: Parcel, qos: u8) {
-        self.retained.insert(parcel.topic.clone(), (parcel, qos));
-    }
-
-    /// The next retained message, as far as there may be one more in flight.
-    fn next_retained(&mut self, window: usize) -> Option<Outgoing> {
-        loop {
-            let (_, (_, qos)) = self.retained.first_key_value()?;
-            let is_full = *qos > 0 && self.inflight.len() >= window;
-            if is_full || *qos > 1 && !self.has_room_for_exactly_once(None) {
-                return None;
-            }
-            let (parcel, qos) = self.retained.pop_first()?.1;
-            let stage = match qos {
-                0 => {
-                    return Some(Outgoing::Publish {
-                        parcel,
-                        qos,
-                        packet_id: None,
-                        dup: false,
-                        is_old: true,
-                    });
-                }
-                1 => Stage::AtLeastOnce,
-                _ if self.is_lasting => Stage::Chosen,
-                _ => Stage::Offered,
-            };
-            let id = free_id(self.last_id, &self.inflight);
-            self.last_id = id;
-            self.sent += 1;
-            let (order, old) = (self.sent, Some(Box::new(parcel)));
-            self.inflight.insert(id, InFlight { of: None, old, order, stage, is_sent: false });
-            if stage != Stage::Chosen {
-                return self.due(id);
-            }
-            self.is_changed = true;
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Session {
     subscriptions: Subscriptions,
     /// Those that have not got yet what is retained.
     fresh: Subscriptions,
+    /// What is retained was asked for, for all that are fresh when the answer comes.
+    asks_retained: bool,
     /// The session that a client may find again; `None` if there is none.
     lasting: Option<Lasting>,
     /// What the store is known to hold; `None` while a change is under way.
@@ -110,6 +112,7 @@ impl Session {
             topics: Arc::default(),
             subscriptions,
             fresh: Subscriptions::default(),
+            asks_retained: false,
             lasting,
             stored: Some(mark),
             storing: None,
@@ -157,6 +160,7 @@ impl Session {
     /// connection that there was.
     pub(super) fn connect(&mut self, id: u64, connect: Connect, assigned: String, now_ms: u64) {
         self.end_link(now_ms);
+        self.asks_retained = false;
         let assigned = connect.client_id.is_empty().then_some(assigned);
         let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
         let is_present = !connect.clean

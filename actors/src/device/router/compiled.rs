@@ -24,6 +24,7 @@ pub(super) struct Compiled {
     by_module: BTreeMap<ModuleId, (Filters, Vec<Outbound>)>,
     inbound: BTreeMap<String, Inbound>,
     workloads: BTreeSet<String>,
+    clients: BTreeSet<ModuleId>,
     terms: BTreeMap<Queue, Terms>,
     drained: BTreeSet<Queue>,
     /// Queues that best-effort routes would have.
@@ -92,6 +93,7 @@ impl Compiled {
         let others: BTreeSet<_> =
             routes.members.iter().map(|member| member.device).filter(|member| *member != device).collect();
         let id = |name: &str| ModuleId::new(workload, name);
+        self.clients.extend(routes.clients.iter().map(|name| id(name)));
         let granted = routes.granted.iter().filter(|(_, filters)| !filters.is_empty());
         self.granted.extend(granted.map(|(leaf, filters)| (id(leaf), filters.clone())));
         for route in &routes.routes {
@@ -188,6 +190,11 @@ impl Compiled {
 
     pub(super) fn has_workload(&self, workload: &str) -> bool {
         self.workloads.contains(workload)
+    }
+
+    /// Whether there is a module or leaf of this name.
+    pub(super) fn has_client(&self, client: &ModuleId) -> bool {
+        self.clients.contains(client)
     }
 
     /// Whether there is a route of this name, `workload/route`.

@@ -57,6 +57,7 @@ fn table(buffer_bytes: u64, when_full: WhenFull) -> RouteTable {
             route("site", "#", Destination::Site("detector".into())),
         ],
         members: vec![member(ME), member(OTHER)],
+        clients: ["sensor", "detector", "meter"].map(Into::into).into(),
         granted: BTreeMap::from([("meter".into(), vec!["state/#".into()])]),
     };
     RouteTable { workloads: BTreeMap::from([("plant".into(), routes)]) }
@@ -307,6 +308,29 @@ fn a_session_is_kept_before_it_is_accepted() {
     assert_eq!(at(&mut router, 0, session(Some(vec![7]))), [mark, accept.clone()]);
     let unmark = Step::Persist(Effect::Store(StoreOp::Unmark { key }));
     assert_eq!(at(&mut router, 0, session(None)), [unmark, accept]);
+}
+
+#[test]
+fn a_later_client_of_a_name_finds_nothing_of_an_earlier_one_though_their_workload_was_there_all_the_time() {
+    let mut router = router(1 << 20, WhenFull::PushBack);
+    at(&mut router, 0, Event::Session { ticket: 1, module: module("sensor"), kept: Some(vec![7]) });
+    at(&mut router, 0, Event::Flights { ticket: 2, module: module("sensor"), kept: vec![1] });
+    at(&mut router, 0, exactly_once(3, 9));
+    assert_eq!(at(&mut router, 0, routes(1 << 20, WhenFull::PushBack)), []);
+    let mut without = table(1 << 20, WhenFull::PushBack);
+    without.workloads.get_mut("plant").unwrap().clients.remove("sensor");
+    let gone = at(&mut router, 0, Event::Routes(Box::new(without)));
+    for key in [
+        session_mark(&module("sensor")),
+        super::flights_mark(&module("sensor")),
+        super::marks::packet_mark(&module("sensor"), 9),
+    ] {
+        let unmark = Step::Persist(Effect::Store(StoreOp::Unmark { key }));
+        assert!(gone.contains(&unmark), "{unmark:?} in {gone:?}");
+    }
+    // Its identifier is a new message's.
+    at(&mut router, 0, routes(1 << 20, WhenFull::PushBack));
+    assert_eq!(appends(&at(&mut router, 0, exactly_once(4, 9))).len(), 3);
 }
 
 #[test]

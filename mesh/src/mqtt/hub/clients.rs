@@ -33,7 +33,10 @@ impl Hub {
                 None => self.change(slot, Session::dismiss),
             }
         }
-        modules.wanted = wanted;
+        let before = std::mem::replace(&mut modules.wanted, wanted);
+        // Also who was not here since the restart.
+        let gone = before.into_keys().filter(|client| !modules.wanted.contains_key(client));
+        gone.collect::<Vec<_>>().iter().for_each(|client| drop(modules.marks.remove(client)));
     }
 }
 

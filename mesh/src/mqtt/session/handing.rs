@@ -4,7 +4,7 @@ use tracing::info;
 use wayside_actors::queue::Queue;
 
 use super::Session;
-use crate::mqtt::{outbox::Parcel, subscription::Grant};
+use crate::mqtt::{event::MqttEvent, outbox::Parcel, subscription::Grant};
 
 impl Session {
     /// Messages for the module.
@@ -37,9 +37,19 @@ impl Session {
         self.push_online(is_online);
     }
 
-    /// What is retained of what routes bring to the module: new subscriptions get it.
+    /// Asks for what is retained where a subscription is to get it. Once, until the answer is there: to find it costs the device more than
+    /// to subscribe costs a client.
+    pub(super) fn ask_retained(&mut self) {
+        if !self.fresh.is_empty() && !std::mem::replace(&mut self.asks_retained, true) {
+            self.events.push_back(MqttEvent::Subscribed { module: self.module.clone() });
+        }
+    }
+
+    /// All that is retained of what routes bring to the module: new subscriptions get it.
     pub(in crate::mqtt) fn retained(&mut self, parcels: Vec<Parcel>) {
+        self.asks_retained = false;
         let fresh = std::mem::take(&mut self.fresh);
+        self.outbox.keep_retained(&parcels);
         for parcel in parcels {
             if let Grant::Send(qos) = fresh.grant(&parcel) {
                 self.outbox.take_retained(parcel, qos);

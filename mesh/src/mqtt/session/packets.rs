@@ -67,9 +67,7 @@ impl Session {
                 if asks {
                     self.ask_twin();
                 }
-                if !self.fresh.is_empty() {
-                    self.events.push_back(MqttEvent::Subscribed { module: self.module.clone() });
-                }
+                self.ask_retained();
                 self.changed(Ack::Suback(packet_id, codes));
             }
             Incoming::Unsubscribe { packet_id, filters } => {

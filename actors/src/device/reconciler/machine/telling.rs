@@ -69,6 +69,12 @@ impl Reconciler {
             let routes = WorkloadRoutes {
                 routes: workload.routes.clone(),
                 members: reference.members.clone(),
+                clients: workload
+                    .modules
+                    .keys()
+                    .chain(workload.leaves.keys())
+                    .map(ToString::to_string)
+                    .collect(),
                 granted: workload
                     .leaves
                     .iter()

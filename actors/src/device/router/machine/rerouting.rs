@@ -157,21 +157,21 @@ impl Router {
             keep
         });
         self.marks.packet_ids.retain(|(module, id)| {
-            let keep = routes.has_workload(&module.workload);
+            let keep = routes.has_client(module);
             if !keep {
                 gone.push(marks::packet_mark(module, *id));
             }
             keep
         });
         self.marks.sessions.retain(|module| {
-            let keep = routes.has_workload(&module.workload);
+            let keep = routes.has_client(module);
             if !keep {
                 gone.push(session_mark(module));
             }
             keep
         });
         self.marks.flights.retain(|module| {
-            let keep = routes.has_workload(&module.workload);
+            let keep = routes.has_client(module);
             if !keep {
                 gone.push(flights_mark(module));
             }

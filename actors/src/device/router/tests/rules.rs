@@ -43,7 +43,8 @@ fn routes(routes: Vec<Route>) -> Event {
         labels: BTreeMap::from([("plant".into(), plant.into())]),
     };
     let members = vec![member(ME, "ewr", "p7"), member(OTHER, "jfk", "p8")];
-    let workload = WorkloadRoutes { routes, members, ..WorkloadRoutes::default() };
+    let workload =
+        WorkloadRoutes { routes, members, clients: ["sensor".into()].into(), ..WorkloadRoutes::default() };
     Event::Routes(Box::new(RouteTable { workloads: BTreeMap::from([("plant".into(), workload)]) }))
 }
 

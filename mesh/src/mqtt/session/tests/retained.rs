@@ -64,3 +64,57 @@ fn what_is_to_be_retained_says_so_on_its_way() {
     let [MqttEvent::Published { properties, .. }] = &events[..] else { panic!("{events:?}") };
     assert!(properties.contains_key(wayside_actors::message::property::RETAIN));
 }
+
+#[test]
+fn what_is_retained_is_asked_for_once_however_often_a_client_subscribes() {
+    let mut bench = Bench::connected(v5(false, 60));
+    assert!(asks(&mut bench, wish(1, "dev/#", WhenRetained::Always)));
+    assert!(!asks(&mut bench, wish(2, "dev/#", WhenRetained::Always)));
+    assert!(!asks(&mut bench, wish(3, "0/#", WhenRetained::Always)));
+    // The one answer is for all of them.
+    bench.session.retained(vec![parcel("0/sensor/t"), parcel("dev/sensor/t")]);
+    assert_eq!(bench.bytes().iter().filter(|byte| **byte == 0x33).count(), 2);
+    assert!(asks(&mut bench, wish(4, "dev/#", WhenRetained::Always)));
+    // Whoever was to answer may have begun anew.
+    bench.session.lost(bench.link, 0);
+    let events = bench.connect(v5(true, 60));
+    bench.accept_all(&events);
+    assert!(asks(&mut bench, wish(5, "dev/#", WhenRetained::Always)));
+}
+
+#[test]
+fn what_waits_for_a_client_that_does_not_acknowledge_is_no_more_than_is_retained_now() {
+    let mut bench = Bench::connected(Connect { receive_maximum: 1, ..v5(true, 0) });
+    for round in 0..50 {
+        assert!(asks(&mut bench, wish(1, "dev/#", WhenRetained::Always)));
+        let topics = ["a", "b"].map(|name| format!("dev/sensor/{name}{round}"));
+        bench.session.retained(topics.iter().map(|topic| parcel(topic)).collect());
+        bench.bytes();
+    }
+    let mut sent = Vec::new();
+    for packet_id in 1..10 {
+        bench.receive(Incoming::Puback { packet_id, refused: false });
+        sent.extend(bench.bytes());
+    }
+    let sent = String::from_utf8_lossy(&sent);
+    assert!(sent.contains("dev/sensor/a49") && sent.contains("dev/sensor/b49"), "{sent}");
+    assert_eq!(sent.matches("dev/sensor/").count(), 2, "{sent}");
+}
+
+#[test]
+fn large_ones_are_in_flight_up_to_a_bound_in_bytes() {
+    let mut bench = Bench::connected(v5(true, 0));
+    assert!(asks(&mut bench, wish(1, "dev/#", WhenRetained::Always)));
+    let large = |number: u16| Parcel {
+        payload: vec![0; 60_000].into(),
+        ..parcel(&format!("dev/sensor/{number:03}"))
+    };
+    bench.session.retained((0..100).map(large).collect());
+    let mut sent = 0;
+    while let bytes @ 1.. = bench.bytes().len() {
+        sent += bytes;
+    }
+    assert!((1 << 20..1_200_000).contains(&sent), "{sent} bytes");
+    bench.receive(Incoming::Puback { packet_id: 1, refused: false });
+    assert!((60_000..70_000).contains(&bench.bytes().len()));
+}
